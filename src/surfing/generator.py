@@ -1,0 +1,121 @@
+"""Any ``nn.Module`` at one theta: x = G_theta(z). The user's module is never touched."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim.swa_utils import AveragedModel
+
+from surfing.errors import GeneratorError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+__all__ = ["BoundGenerator", "Generator", "State", "unwrap"]
+
+State = Mapping[str, Tensor]
+"""One checkpoint: parameters and buffers by name."""
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The module inside ``torch.compile``, DDP, DataParallel or ``AveragedModel``."""
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel, AveragedModel)
+    while True:
+        if isinstance(module, wrappers):
+            inner = module.module
+        else:
+            inner = getattr(module, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+class Generator:
+    """An architecture without its weights.
+
+    A private copy in eval mode is kept, so that neither the module's parameters, nor its buffers,
+    nor its training flag can change, whatever happens during a run.
+
+    Args:
+        module: maps latents (rows, k) to signals (rows, ...).
+
+    Raises:
+        GeneratorError: not a module, or one that can't be copied.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        if not isinstance(module, nn.Module):
+            raise GeneratorError(
+                f"generator: expected a torch.nn.Module, got {type(module).__name__}. "
+                "Wrap a function in a module whose forward calls it."
+            )
+        try:
+            self.module = copy.deepcopy(unwrap(module)).eval().requires_grad_(False)
+        except Exception as error:
+            raise GeneratorError(
+                f"generator: {type(module).__name__} can't be copied ({error}); "
+                "give a module whose state is parameters and buffers only."
+            ) from error
+        self._shapes = {name: tuple(t.shape) for name, t in self._tensors()}
+
+    def _tensors(self) -> list[tuple[str, Tensor]]:
+        return list(self.module.state_dict().items())
+
+    def check(self, state: State) -> None:
+        """See that a checkpoint fits.
+
+        Raises:
+            GeneratorError: a parameter or buffer is missing, unknown or of another shape.
+        """
+        missing = [n for n in self._shapes if n not in state]
+        extra = [n for n in state if n not in self._shapes]
+        if missing or extra:
+            said = [f"lacks {_few(extra)}, which the checkpoint has"] if extra else []
+            said += [f"has {_few(missing)}, which the checkpoint lacks"] if missing else []
+            raise GeneratorError(
+                f"generator: {type(self.module).__name__} {' and '.join(said)}. Build the "
+                "generator with the architecture (and width) that was recorded."
+            )
+        for name, shape in self._shapes.items():
+            if tuple(state[name].shape) != shape:
+                raise GeneratorError(
+                    f"generator: {name} has shape {shape}, the checkpoint's has "
+                    f"{tuple(state[name].shape)}. Build the generator with the architecture (and "
+                    "width) that was recorded."
+                )
+
+    def at(self, state: State) -> BoundGenerator:
+        """G_theta for the given theta.
+
+        Raises:
+            GeneratorError: see :meth:`check`.
+        """
+        self.check(state)
+        return BoundGenerator(self.module, state)
+
+
+class BoundGenerator:
+    """G_theta: a function of z alone.
+
+    Args:
+        module: in eval mode; its own tensors are not used.
+        state: theta, parameters and buffers.
+    """
+
+    def __init__(self, module: nn.Module, state: State) -> None:
+        self.module = module
+        self.state = state
+
+    def __call__(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows ..."]:
+        """Signals of latents."""
+        out: Tensor = functional_call(self.module, dict(self.state), (z,))
+        return out
+
+
+def _few(names: list[str]) -> str:
+    shown = ", ".join(repr(n) for n in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
