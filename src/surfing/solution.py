@@ -1,0 +1,274 @@
+"""What a run returns: latents, signals, and per target what happened."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from surfing.errors import InputError, OutputExistsError, RecoveryError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+__all__ = ["Solution", "StageRecord", "Status", "summarise_status"]
+
+
+class Status(IntEnum):
+    """How a target's run ended. The text says what happened and what to try."""
+
+    message: str
+
+    def __new__(cls, value: int, message: str) -> Status:
+        """An integer that carries its sentence."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.message = message
+        return member
+
+    RUNNING = -1, "still running."
+    SOLVED = 0, "the measurements are met to the requested precision."
+    NOISE_LEVEL = 1, "the residual reached the noise level; going on would fit the noise."
+    UNIDENTIFIED = (
+        2,
+        "the measurements are met, but they do not determine every latent direction: "
+        "take more measurements, or a prior.",
+    )
+    CONVERGED = (
+        3,
+        "a stationary point that does not meet the measurements: a local minimum, or a target "
+        "outside the generator's range. Try more starts, surfing, or `surfing selftest`.",
+    )
+    MAX_STEPS = 4, "the steps ran out before it converged: raise max_steps."
+    BUDGET_SPENT = 5, "the budget ran out before it converged: raise the budget."
+    STALLED = 6, "no step lowers the risk any further at this precision: try float64, or more starts."
+    PIECE_LIMIT = 7, "the limit on linear pieces was met: raise max_pieces, or lower tau."
+    DIVERGED = 8, "the risk grew without bound: lower the step size."
+    NONFINITE = 9, "the risk or its derivative is not finite: look at the start, G and the operator."
+
+    @property
+    def success(self) -> bool:
+        """Whether the measurements are met."""
+        return self in (Status.SOLVED, Status.NOISE_LEVEL, Status.UNIDENTIFIED)
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage of the ride, for the start that was selected, target by target."""
+
+    stage: float
+    """Position on the trajectory, a real number in [0, len - 1]."""
+    step: float
+    """Training step of that position."""
+    z: Float[Tensor, "targets k"]
+    risk: Float[Tensor, " targets"]
+    """1/2 ||A G(z) - y||^2 at the stage's own theta, penalty left out."""
+    steps: Int[Tensor, " targets"]
+    cost: Float[Tensor, " targets"]
+    """Forward-equivalents that this stage took."""
+    status: Int[Tensor, " targets"]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The recovered latents, and what happened to each target.
+
+    Of each target's starts the one with the lowest measurement risk is reported; the others are in
+    `candidates_z` and `candidates_risk`.
+    """
+
+    z: Float[Tensor, "targets k"]
+    x: Float[Tensor, "targets ..."]
+    risk: Float[Tensor, " targets"]
+    """1/2 ||A G(z) - y||^2 at the last stage."""
+    status: Int[Tensor, " targets"]
+    """Integers; `Status(int(s)).message` is the sentence."""
+    cost: Float[Tensor, " targets"]
+    """Forward-equivalents over all starts and stages: forward 1, reverse pass 2, tangent pass 1."""
+    stages: tuple[StageRecord, ...] = ()
+    candidates_z: Float[Tensor, "targets starts k"] | None = None
+    candidates_risk: Float[Tensor, "targets starts"] | None = None
+    singular_values: Float[Tensor, "targets k"] | None = None
+    """Of the Jacobian of A G at z, largest first, where the descent knows them."""
+    covariance: Float[Tensor, "targets k k"] | None = None
+    """Laplace covariance of z, where a noise level was given."""
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    depth: int = 0
+    """Sequential depth: generator passes that had to wait for one another."""
+    method: str = ""
+    info: dict[str, Any] = field(default_factory=dict)
+    """JSON-able facts about the run: budget, seed, which strategy won for whom."""
+
+    @property
+    def path(self) -> Float[Tensor, "targets stages k"]:
+        """The selected start's latents, stage by stage."""
+        if not self.stages:
+            return self.z[:, None]
+        return torch.stack([record.z for record in self.stages], 1)
+
+    @property
+    def success(self) -> Tensor:
+        """Whether each target's measurements are met: (targets,) of bool."""
+        met = [int(s) for s in Status if s.success]
+        return torch.isin(self.status, torch.tensor(met, device=self.status.device))
+
+    @property
+    def undetermined(self) -> Int[Tensor, " targets"]:
+        """How many latent directions the measurements leave undetermined, by target."""
+        if self.singular_values is None:
+            return torch.zeros_like(self.status)
+        largest = self.singular_values[:, :1].clamp(min=torch.finfo(torch.float32).tiny)
+        return (self.singular_values < 1e-6 * largest).sum(-1)
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def messages(self) -> list[str]:
+        """One sentence a target."""
+        return [Status(int(s)).message for s in self.status]
+
+    def summary(self) -> str:
+        """A few lines: how many targets ended how, at what residual and cost."""
+        lines = [f"{self.method or 'run'}: {len(self)} targets, {self.seconds:.1f} s"]
+        if len(self):
+            lines[0] += f", cost {float(self.cost.mean()):.0f} forward-equivalents a target"
+            norm = (2 * self.risk).sqrt()
+            lines.append(
+                f"residual norm: median {float(norm.median()):.2e}, largest {float(norm.max()):.2e}"
+            )
+        lines += [f"{count:6d} {line}" for line, count in summarise_status(self.status)]
+        unknown = self.undetermined
+        if bool((unknown > 0).any()):
+            lines.append(
+                f"up to {int(unknown.max())} latent directions are not determined by these "
+                f"measurements, for {int((unknown > 0).sum())} targets."
+            )
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(self.summary())}</pre>"
+
+    def raise_failures(self) -> Solution:
+        """Return self where every target is met.
+
+        Raises:
+            RecoveryError: otherwise, with the count and the first sentence.
+        """
+        failed = (~self.success).nonzero().flatten().tolist()
+        if failed:
+            first = Status(int(self.status[failed[0]]))
+            raise RecoveryError(
+                f"{len(failed)} of {len(self)} targets failed; target {failed[0]}: "
+                f"{first.name.lower()}: {first.message}"
+            )
+        return self
+
+    def to(self, device: torch.device | str) -> Solution:
+        """The same solution on another device."""
+        moved = {name: t.to(device) for name, t in self._tensors().items()}
+        return _unpack(moved, self._facts())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        named = {
+            name: value
+            for name in _FIELDS
+            if isinstance(value := getattr(self, name), Tensor)
+        }
+        for i, record in enumerate(self.stages):
+            named |= {f"stages.{i}.{name}": getattr(record, name) for name in _STAGE_FIELDS}
+        return named
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "stages": [[record.stage, record.step] for record in self.stages],
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+            "depth": self.depth,
+            "method": self.method,
+            "info": self.info,
+        }
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write one safetensors file, whole or not at all.
+
+        Raises:
+            OutputExistsError: the file is there and `overwrite` is false.
+        """
+        target = Path(path)
+        if target.exists() and not overwrite:
+            raise OutputExistsError(f"{target} exists; pass overwrite=True or another path.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        tensors = {name: t.detach().cpu().contiguous() for name, t in self._tensors().items()}
+        try:
+            save_file(tensors, temporary, metadata={"surfing.solution": json.dumps(self._facts())})
+            with open(temporary, "rb+") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return target
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Solution:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: no such file, or not a saved solution.
+        """
+        if not Path(path).is_file():
+            raise InputError(f"solution: expected a file that Solution.save wrote, got {path}.")
+        try:
+            with safe_open(path, framework="pt") as handle:
+                metadata = handle.metadata() or {}
+                tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+            return _unpack(tensors, json.loads(metadata["surfing.solution"]))
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise InputError(f"{path}: not a saved solution, or a damaged one ({error}).") from error
+
+
+_FIELDS = (
+    *("z", "x", "risk", "status", "cost", "candidates_z", "candidates_risk"),
+    *("singular_values", "covariance"),
+)
+_STAGE_FIELDS = ("z", "risk", "steps", "cost", "status")
+
+
+def _unpack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Solution:
+    stages = tuple(
+        StageRecord(stage, step, **{n: tensors[f"stages.{i}.{n}"] for n in _STAGE_FIELDS})
+        for i, (stage, step) in enumerate(facts["stages"])
+    )
+    bare = Solution(*(tensors[name] for name in _FIELDS[:5]), stages=stages)
+    return replace(
+        bare,
+        **{name: tensors.get(name) for name in _FIELDS[5:]},
+        notes=tuple(facts["notes"]),
+        seconds=float(facts["seconds"]),
+        depth=int(facts["depth"]),
+        method=str(facts["method"]),
+        info=dict(facts["info"]),
+    )
+
+
+def summarise_status(status: Tensor | Sequence[int]) -> list[tuple[str, int]]:
+    """("name: sentence", count) for each status that occurs, the most frequent first."""
+    values = status.tolist() if isinstance(status, Tensor) else list(status)
+    counts = {s: values.count(s) for s in set(values)}
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [(f"{Status(s).name.lower()}: {Status(s).message}", count) for s, count in ranked]
