@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,41 +24,55 @@ __all__ = ["Solution", "StageRecord", "Status", "summarise_status"]
 
 
 class Status(IntEnum):
-    """How a target's run ended. The text says what happened and what to try."""
+    """How a target's run ended; :attr:`message` says what happened and what to try."""
 
-    message: str
+    RUNNING = -1
+    SOLVED = 0
+    NOISE_LEVEL = 1
+    UNIDENTIFIED = 2
+    CONVERGED = 3
+    MAX_STEPS = 4
+    BUDGET_SPENT = 5
+    STALLED = 6
+    PIECE_LIMIT = 7
+    DIVERGED = 8
+    NONFINITE = 9
 
-    def __new__(cls, value: int, message: str) -> Status:
-        """An integer that carries its sentence."""
-        member = int.__new__(cls, value)
-        member._value_ = value
-        member.message = message
-        return member
-
-    RUNNING = -1, "still running."
-    SOLVED = 0, "the measurements are met to the requested precision."
-    NOISE_LEVEL = 1, "the residual reached the noise level; going on would fit the noise."
-    UNIDENTIFIED = (
-        2,
-        "the measurements are met, but they do not determine every latent direction: "
-        "take more measurements, or a prior.",
-    )
-    CONVERGED = (
-        3,
-        "a stationary point that does not meet the measurements: a local minimum, or a target "
-        "outside the generator's range. Try more starts, surfing, or `surfing selftest`.",
-    )
-    MAX_STEPS = 4, "the steps ran out before it converged: raise max_steps."
-    BUDGET_SPENT = 5, "the budget ran out before it converged: raise the budget."
-    STALLED = 6, "no step lowers the risk any further at this precision: try float64, or more starts."
-    PIECE_LIMIT = 7, "the limit on linear pieces was met: raise max_pieces, or lower tau."
-    DIVERGED = 8, "the risk grew without bound: lower the step size."
-    NONFINITE = 9, "the risk or its derivative is not finite: look at the start, G and the operator."
+    @property
+    def message(self) -> str:
+        """The sentence, with its remedy."""
+        return _MESSAGES[self]
 
     @property
     def success(self) -> bool:
         """Whether the measurements are met."""
         return self in (Status.SOLVED, Status.NOISE_LEVEL, Status.UNIDENTIFIED)
+
+
+_MESSAGES = {
+    Status.RUNNING: "still running.",
+    Status.SOLVED: "the measurements are met to the requested precision.",
+    Status.NOISE_LEVEL: "the residual reached the noise level; going on would fit the noise.",
+    Status.UNIDENTIFIED: (
+        "the measurements are met, but they do not determine every latent direction: take more "
+        "measurements, or a prior."
+    ),
+    Status.CONVERGED: (
+        "a stationary point that does not meet the measurements: a local minimum, or a target "
+        "outside the generator's range. Try more starts, surfing, or `surfing selftest`."
+    ),
+    Status.MAX_STEPS: "the steps ran out before it converged: raise max_steps.",
+    Status.BUDGET_SPENT: "the budget ran out before it converged: raise the budget.",
+    Status.STALLED: (
+        "no step lowers the risk any further at this precision: try float64, or more starts."
+    ),
+    Status.PIECE_LIMIT: "the limit on linear pieces was met: raise max_pieces, or lower tau.",
+    Status.DIVERGED: "the risk grew without bound: lower the step size.",
+    Status.NONFINITE: (
+        "the risk or its derivative is not finite: look at the start, the generator and the "
+        "operator."
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -185,9 +199,7 @@ class Solution:
 
     def _tensors(self) -> dict[str, Tensor]:
         named = {
-            name: value
-            for name in _FIELDS
-            if isinstance(value := getattr(self, name), Tensor)
+            name: value for name in _FIELDS if isinstance(value := getattr(self, name), Tensor)
         }
         for i, record in enumerate(self.stages):
             named |= {f"stages.{i}.{name}": getattr(record, name) for name in _STAGE_FIELDS}
@@ -237,9 +249,13 @@ class Solution:
             with safe_open(path, framework="pt") as handle:
                 metadata = handle.metadata() or {}
                 tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-            return _unpack(tensors, json.loads(metadata["surfing.solution"]))
+            facts = json.loads(metadata["surfing.solution"])
+            _ = [tensors[name] for name in _FIELDS[:5]]  # a KeyError names what is missing
+            return _unpack(tensors, facts)
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise InputError(f"{path}: not a saved solution, or a damaged one ({error}).") from error
+            raise InputError(
+                f"{path}: not a saved solution, or a damaged one ({error})."
+            ) from error
 
 
 _FIELDS = (
@@ -254,10 +270,10 @@ def _unpack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Solution:
         StageRecord(stage, step, **{n: tensors[f"stages.{i}.{n}"] for n in _STAGE_FIELDS})
         for i, (stage, step) in enumerate(facts["stages"])
     )
-    bare = Solution(*(tensors[name] for name in _FIELDS[:5]), stages=stages)
-    return replace(
-        bare,
-        **{name: tensors.get(name) for name in _FIELDS[5:]},
+    fields: dict[str, Any] = {name: tensors.get(name) for name in _FIELDS}
+    return Solution(
+        **fields,
+        stages=stages,
         notes=tuple(facts["notes"]),
         seconds=float(facts["seconds"]),
         depth=int(facts["depth"]),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 if TYPE_CHECKING:
     from surfing.generator import State
@@ -69,7 +69,7 @@ class Scale:
 
 
 def _weights(
-    layer: nn.Module,
+    layer: Any,
     path: str,
     state: State,
     scale: Scale | None,
@@ -100,7 +100,7 @@ class Dense:
     @classmethod
     def from_layer(
         cls,
-        layer: nn.Module,
+        layer: Any,
         path: str,
         state: State,
         scale: Scale | None,
@@ -129,7 +129,7 @@ class Convolution:
     @classmethod
     def from_layer(
         cls,
-        layer: nn.Module,
+        layer: Any,
         path: str,
         state: State,
         scale: Scale | None,
@@ -162,7 +162,7 @@ class TransposedConvolution:
     @classmethod
     def from_layer(
         cls,
-        layer: nn.Module,
+        layer: Any,
         path: str,
         state: State,
         scale: Scale | None,

@@ -204,10 +204,12 @@ def _affine(
     layer: nn.Module, norm: nn.Module | None, name: str, state: State, dtype: torch.dtype | None
 ) -> Affine:
     path, _, norm_path = name.partition("\0")
-    kinds = {nn.Linear: Dense, nn.Conv2d: Convolution, nn.ConvTranspose2d: TransposedConvolution}
-    kind = next(rule for base, rule in kinds.items() if isinstance(layer, base))
     scale = None if norm is None else Scale.from_norm(norm, norm_path, state, dtype)
-    return kind.from_layer(layer, path, state, scale, dtype)
+    if isinstance(layer, nn.Linear):
+        return Dense.from_layer(layer, path, state, scale, dtype)
+    if isinstance(layer, nn.Conv2d):
+        return Convolution.from_layer(layer, path, state, scale, dtype)
+    return TransposedConvolution.from_layer(layer, path, state, scale, dtype)
 
 
 class BoundProgram:

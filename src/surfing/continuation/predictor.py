@@ -1,0 +1,112 @@
+"""Where a row enters the next stage: predicted from the stages behind it."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from surfing.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from surfing.problem.risk import Risk
+
+__all__ = ["AbstractPredictor", "Constant", "Secant", "Tangent", "Wake"]
+
+
+@dataclass(frozen=True)
+class Wake:
+    """What a ride leaves behind for its predictor: its last two stages, a line a row."""
+
+    stage: float
+    z: Float[Tensor, "r k"]
+    curvature: Float[Tensor, "r k k"] | None
+    previous_stage: float | None = None
+    previous_z: Float[Tensor, "r k"] | None = None
+
+
+class AbstractPredictor(abc.ABC):
+    """A guess for the next stage; it is used for a row only where it lowers the next risk."""
+
+    @abc.abstractmethod
+    def guess(
+        self, wake: Wake, stage: float, risk: Risk, rows: Int[Tensor, " r"]
+    ) -> Float[Tensor, "r k"] | None:
+        """Latents to enter `stage` with, or None for no guess. `risk` is the next stage's."""
+
+    def predict(
+        self, wake: Wake, stage: float, risk: Risk, rows: Int[Tensor, " r"]
+    ) -> Float[Tensor, "r k"]:
+        """The guess where it is better than staying, else the latents as they are."""
+        guess = self.guess(wake, stage, risk, rows)
+        if guess is None:
+            return wake.z
+        better = risk.value(guess, rows) < risk.value(wake.z, rows)
+        return torch.where(better[:, None], guess, wake.z)
+
+
+@dataclass(frozen=True)
+class Constant(AbstractPredictor):
+    """Stay: the paper's warm start."""
+
+    def guess(
+        self, wake: Wake, stage: float, risk: Risk, rows: Int[Tensor, " r"]
+    ) -> Float[Tensor, "r k"] | None:
+        """No guess, no cost."""
+        return None
+
+
+@dataclass(frozen=True)
+class Secant(AbstractPredictor):
+    """Go on along the line through the last two stages. Costs 2 forwards a row."""
+
+    def guess(
+        self, wake: Wake, stage: float, risk: Risk, rows: Int[Tensor, " r"]
+    ) -> Float[Tensor, "r k"] | None:
+        """z + (z - z_before) (s' - s) / (s - s_before)."""
+        if wake.previous_z is None or wake.previous_stage is None:
+            return None
+        ratio = (stage - wake.stage) / (wake.stage - wake.previous_stage)
+        return wake.z + (wake.z - wake.previous_z) * ratio
+
+
+@dataclass(frozen=True)
+class Tangent(AbstractPredictor):
+    """One damped Newton step on the next risk with the Jacobian of the stage behind.
+
+    d = -(J_t'J_t + damping max diag I)^-1 grad f_{t+1}(z). At a stationary point of f_t the new
+    gradient is the derivative of the gradient along the path, residual term included, so that d is
+    the Euler predictor of dz/ds; only the Hessian is Gauss-Newton's. Costs 5 forwards a row, where
+    a Levenberg-Marquardt step costs k + 2.
+
+    Args:
+        damping: relative to the largest diagonal entry of J'J.
+    """
+
+    damping: float = 1e-2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.damping < float("inf"):
+            raise InputError(f"damping: expected a finite number > 0, got {self.damping!r}.")
+
+    def guess(
+        self, wake: Wake, stage: float, risk: Risk, rows: Int[Tensor, " r"]
+    ) -> Float[Tensor, "r k"] | None:
+        """The Euler step; none where the descent keeps no curvature."""
+        if wake.curvature is None:
+            return None
+        _, gradient = risk.gradient(wake.z, rows)
+        hessian = torch.nan_to_num(wake.curvature)
+        peak = hessian.diagonal(dim1=-2, dim2=-1).amax(-1).clamp(min=1e-300)
+        eye = torch.eye(hessian.shape[-1], dtype=hessian.dtype, device=hessian.device)
+        factor, info = torch.linalg.cholesky_ex(
+            hessian + (self.damping * peak)[:, None, None] * eye
+        )
+        d = -torch.cholesky_solve(gradient.double().unsqueeze(-1), factor).squeeze(-1)
+        d = torch.where((info == 0)[:, None] & torch.isfinite(d), d, 0.0)
+        return wake.z + d.to(wake.z.dtype)

@@ -1,0 +1,125 @@
+"""L-BFGS, every row with its own memory and its own strong-Wolfe line search."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from surfing.descent.base import AbstractDescent, State, fresh
+from surfing.descent.line_search import StrongWolfe
+from surfing.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+    from surfing.problem.risk import Risk
+
+__all__ = ["LBFGS"]
+
+
+@dataclass(frozen=True)
+class _State(State):
+    gradient: Float[Tensor, "r k"]
+    s: Float[Tensor, "r history k"]
+    """Steps, the latest last; all memory in float64."""
+    y: Float[Tensor, "r history k"]
+    """Differences of gradients."""
+    held: Bool[Tensor, "r history"]
+    """Which pairs exist: a pair without positive curvature is dropped, row by row."""
+
+
+@dataclass(frozen=True)
+class LBFGS(AbstractDescent[_State]):
+    """d = -H g with the two-loop recursion, then a strong-Wolfe search along d.
+
+    Sharing memory or step length across rows is the classical error of batched L-BFGS: nothing is
+    shared here.
+
+    Args:
+        history: pairs kept for each row.
+        search: the line search.
+
+    Source: Nocedal and Wright, Numerical Optimization, 2nd ed., Algorithms 7.4, 3.5 and 3.6.
+
+    >>> LBFGS(history=10).final_steps
+    200
+    """
+
+    history: int = 10
+    search: StrongWolfe = dataclasses.field(default_factory=StrongWolfe)
+
+    stage_steps: ClassVar[int] = 10
+    final_steps: ClassVar[int] = 200
+
+    def __post_init__(self) -> None:
+        if isinstance(self.history, bool) or self.history < 1:
+            raise InputError(f"history: expected a positive integer, got {self.history!r}.")
+
+    def init(self, risk: Risk, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> _State:
+        """Value and gradient at the start, memory empty."""
+        value, gradient = risk.gradient(z, rows)
+        memory = z.new_zeros(len(z), self.history, z.shape[1], dtype=torch.float64)
+        held = torch.zeros(len(z), self.history, dtype=torch.bool, device=z.device)
+        return _State(
+            **fresh(rows, z, value), gradient=gradient.double(), s=memory, y=memory, held=held
+        )
+
+    def step(self, risk: Risk, state: _State) -> _State:
+        """One direction and one line search for every row; f never rises."""
+        d = -_two_loop(state)
+        slope = (d * state.gradient).sum(-1)
+        # Memory gone bad in float32: start anew from the gradient.
+        uphill = ~(slope < 0)
+        d = torch.where(uphill[:, None], -state.gradient, d)
+        held = state.held & ~uphill[:, None]
+        empty = ~held.any(-1)
+        norm = state.gradient.norm(dim=-1).clamp(min=torch.finfo(torch.float64).tiny)
+        first = torch.where(empty, (1 / norm).clamp(max=1.0), 1.0)
+        found = self.search(risk, state.rows, state.z, state.value, state.gradient, d, first)
+        s, y = found.z.double() - state.z.double(), found.gradient - state.gradient
+        keep = (s * y).sum(-1) > 1e-10 * s.norm(dim=-1) * y.norm(dim=-1)
+        shifted = torch.cat([held[:, 1:], keep[:, None]], 1)
+        held = torch.where(keep[:, None], shifted, held) & found.success[:, None]
+        return dataclasses.replace(
+            state,
+            z=found.z,
+            value=found.value,
+            gradient=found.gradient,
+            s=_push(state.s, s, keep),
+            y=_push(state.y, y, keep),
+            held=held,
+            # A search that fails with memory is repeated without it before the row is given up.
+            moved=torch.where(found.success, s.norm(dim=-1), torch.inf),
+            failed=~found.success & empty,
+        )
+
+
+def _push(memory: Tensor, new: Tensor, keep: Tensor) -> Tensor:
+    pushed = torch.cat([memory[:, 1:], new[:, None]], 1)
+    return torch.where(keep[:, None, None], pushed, memory)
+
+
+def _two_loop(state: _State) -> Tensor:
+    """H g, row by row; pairs that a row doesn't hold count for nothing."""
+    q = state.gradient.clone()
+    curvature = (state.s * state.y).sum(-1)  # (r, history)
+    rho = torch.where(state.held, 1 / torch.where(state.held, curvature, 1.0), 0.0)
+    history = state.s.shape[1]
+    alphas = []
+    for i in reversed(range(history)):
+        alpha = rho[:, i] * (state.s[:, i] * q).sum(-1)
+        q = q - alpha[:, None] * state.y[:, i]
+        alphas.append(alpha)
+    latest = state.y[:, -1].square().sum(-1)
+    scale = torch.where(
+        state.held[:, -1], curvature[:, -1] / torch.where(latest > 0, latest, 1.0), 1.0
+    )
+    q = q * scale[:, None]
+    for i in range(history):
+        beta = rho[:, i] * (state.y[:, i] * q).sum(-1)
+        q = q + (alphas[history - 1 - i] - beta)[:, None] * state.s[:, i]
+    return q

@@ -1,0 +1,85 @@
+"""THE inner loop: one risk, many rows, any descent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from surfing.descent.stopping import Stopping
+from surfing.solution import Status
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from surfing.descent.base import AbstractDescent
+    from surfing.problem.risk import Risk
+
+__all__ = ["Minimum", "minimise"]
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Where each row ended: its best iterate."""
+
+    z: Float[Tensor, "rows k"]
+    value: Float[Tensor, " rows"]
+    """f there, penalty included, float64."""
+    status: Int[Tensor, " rows"]
+    steps: Int[Tensor, " rows"]
+    curvature: Float[Tensor, "rows k k"] | None
+
+
+def minimise(
+    risk: Risk,
+    z: Float[Tensor, "rows k"],
+    descent: AbstractDescent[Any],
+    *,
+    max_steps: int,
+    stopping: Stopping | None = None,
+    rows: Int[Tensor, " rows"] | None = None,
+) -> Minimum:
+    """Descend every row until it ends by itself or after `max_steps` steps.
+
+    Rows are independent: each has its own state, stopping and status, keeps its own best iterate,
+    and leaves the batch when it ends.
+
+    Args:
+        risk: the objective.
+        z: starts.
+        descent: the way down.
+        max_steps: steps a row may take.
+        stopping: tolerances.
+        rows: which rows of the risk these are; all, in order, where left out.
+    """
+    stopping = stopping or Stopping()
+    rows = torch.arange(len(z), device=z.device) if rows is None else rows
+    floor = None if risk.penalised else stopping.floor(risk.y)[risk.owner[rows]]
+    state = descent.init(risk, z, rows)
+    place = torch.arange(len(z), device=z.device)  # of each active row in the result
+    first = state.value.clone()
+    best_z, best = z.clone(), torch.where(torch.isfinite(first), first, torch.inf)
+    status = stopping.judge(state, first=first, floor=floor)
+    steps = torch.zeros_like(rows)
+    curvature: Tensor | None = None
+    for _ in range(max_steps):
+        active = (status[place] == int(Status.RUNNING)).nonzero().flatten()
+        if len(active) == 0:
+            break
+        if len(active) < len(place):
+            state, place = state.take(active), place[active]
+        state = descent.step(risk, state)
+        steps[place] += 1
+        better = state.value < best[place]
+        best[place[better]], best_z[place[better]] = state.value[better], state.z[better]
+        limit = None if floor is None else floor[place]
+        status[place] = stopping.judge(state, first=first[place], floor=limit)
+        known = descent.curvature(state)
+        if known is not None:
+            if curvature is None:
+                curvature = known.new_full((len(z), *known.shape[1:]), torch.nan)
+            curvature[place] = known
+    status[status == int(Status.RUNNING)] = int(Status.MAX_STEPS)
+    return Minimum(best_z, best, status, steps, curvature)

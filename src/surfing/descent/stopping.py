@@ -1,0 +1,94 @@
+"""When a row's descent ends, and what its end is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from surfing.errors import InputError
+from surfing.solution import Status
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from surfing.descent.base import State
+
+__all__ = ["Stopping"]
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Tolerances, row by row.
+
+    Args:
+        rtol: solved where ||A G(z) - y|| <= rtol ||y||: go no further.
+        accept: a row that ended otherwise, with ||A G(z) - y|| <= accept ||y||, is called solved
+            too; above it a stationary point is called a local minimum.
+        xtol: converged where the last step is at most xtol (1 + ||z||).
+        ftol: converged where the model promises a relative decrease below this.
+        noise: standard deviation of the noise in each measurement; with it a row ends at the
+            discrepancy principle, ||A G(z) - y|| <= sqrt(m) noise.
+        divergence: diverged where f exceeds this many times its first value.
+    """
+
+    rtol: float = 1e-6
+    accept: float = 1e-3
+    xtol: float = 1e-6
+    ftol: float = 1e-6
+    noise: float | None = None
+    divergence: float = 1e4
+
+    def __post_init__(self) -> None:
+        for name in ("rtol", "accept", "xtol", "ftol", "noise"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise InputError(f"{name}: expected a finite number >= 0, got {value!r}.")
+        if not self.divergence > 1:
+            raise InputError(f"divergence: expected a number > 1, got {self.divergence!r}.")
+
+    def floor(self, y: Float[Tensor, "targets m"]) -> Float[Tensor, " targets"]:
+        """The risk at which a target is solved."""
+        norm = y.double().square().sum(-1)
+        if self.noise is None:
+            return norm * self.rtol**2 / 2
+        return torch.maximum(norm * self.rtol**2, norm * 0 + y.shape[1] * self.noise**2) / 2
+
+    def judge(
+        self,
+        state: State,
+        *,
+        first: Float[Tensor, " r"],
+        floor: Float[Tensor, " r"] | None,
+    ) -> Int[Tensor, " r"]:
+        """The status of each row after a step, `Status.RUNNING` where it goes on.
+
+        Args:
+            state: after the step.
+            first: f at the start of this descent.
+            floor: risk at which a row is solved; None while a penalty is part of f.
+        """
+        status = torch.full_like(state.rows, int(Status.RUNNING))
+        near = state.moved <= self.xtol * (1 + state.z.norm(dim=-1).double())
+        status[near | (state.promise <= self.ftol)] = int(Status.CONVERGED)
+        status[state.failed] = int(Status.STALLED)
+        if floor is not None:
+            reached = Status.SOLVED if self.noise is None else Status.NOISE_LEVEL
+            status[state.value <= floor] = int(reached)
+        status[state.value > self.divergence * first] = int(Status.DIVERGED)
+        status[~torch.isfinite(state.value)] = int(Status.NONFINITE)
+        return status
+
+    def verdict(
+        self, status: Int[Tensor, " r"], misfit: Float[Tensor, " r"], y: Float[Tensor, "r m"]
+    ) -> Int[Tensor, " r"]:
+        """The last word: a row that ended near enough to its measurements is solved."""
+        norm = y.double().square().sum(-1)
+        met = 2 * misfit <= self.accept**2 * norm
+        if self.noise is not None:
+            met = 2 * misfit <= y.shape[1] * self.noise**2
+        named = Status.SOLVED if self.noise is None else Status.NOISE_LEVEL
+        lost = (status == int(Status.NONFINITE)) | (status == int(Status.DIVERGED))
+        return torch.where(met & ~lost, int(named), status)

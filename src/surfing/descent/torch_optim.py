@@ -1,0 +1,96 @@
+"""Any element-wise ``torch.optim`` optimiser as a descent of independent rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from surfing.descent.base import AbstractDescent, State, fresh
+from surfing.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from surfing.problem.risk import Risk
+
+__all__ = ["TorchOptim"]
+
+_MIXES_ROWS = ("LBFGS", "Adafactor", "Muon", "SparseAdam")
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """The optimiser and the one tensor that it moves; indexing a row indexes its moments."""
+
+    make: Callable[[Iterable[Tensor]], Optimizer]
+    leaf: Tensor
+    optimiser: Optimizer
+
+    @classmethod
+    def start(cls, make: Callable[[Iterable[Tensor]], Optimizer], z: Tensor) -> _Memory:
+        leaf = z.detach().clone().requires_grad_()
+        return cls(make, leaf, make([leaf]))
+
+    def take(self, index: Tensor) -> _Memory:
+        kept = _Memory.start(self.make, self.leaf.detach()[index])
+        for name, value in self.optimiser.state[self.leaf].items():
+            by_row = isinstance(value, Tensor) and value.shape == self.leaf.shape
+            kept.optimiser.state[kept.leaf][name] = value[index] if by_row else value
+        return kept
+
+
+@dataclass(frozen=True)
+class _State(State):
+    gradient: Float[Tensor, "r k"]
+    memory: _Memory
+
+
+@dataclass(frozen=True)
+class TorchOptim(AbstractDescent[_State]):
+    """Steps of a torch optimiser, every row with its own moments.
+
+    Args:
+        make: called with a list of one tensor (rows, k); returns the optimiser.
+
+    Raises:
+        InputError: an optimiser that mixes rows (L-BFGS, Adafactor, Muon), where a row's result
+            would depend on which others are in the batch.
+
+    >>> from functools import partial
+    >>> TorchOptim(partial(torch.optim.Adam, lr=0.05)).stage_steps
+    50
+    """
+
+    make: Callable[[Iterable[Tensor]], Optimizer]
+
+    def __post_init__(self) -> None:
+        probe = self.make([torch.zeros(2, 3, requires_grad=True)])
+        kinds = {base.__name__ for base in type(probe).__mro__}
+        mixes = kinds.intersection(_MIXES_ROWS)
+        if mixes:
+            raise InputError(
+                f"TorchOptim: {mixes.pop()} mixes the rows of its parameter; use an element-wise "
+                "optimiser (Adam, SGD, RMSprop, ...) or surfing.LBFGS."
+            )
+
+    def init(self, risk: Risk, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> _State:
+        """Value and gradient at the start, moments empty."""
+        value, gradient = risk.gradient(z, rows)
+        memory = _Memory.start(self.make, z)
+        return _State(**fresh(rows, z, value), gradient=gradient, memory=memory)
+
+    def step(self, risk: Risk, state: _State) -> _State:
+        """One optimiser step; the risk may rise."""
+        leaf: Any = state.memory.leaf
+        leaf.grad = state.gradient.clone()
+        state.memory.optimiser.step()
+        z = leaf.detach().clone()
+        value, gradient = risk.gradient(z, state.rows)
+        moved = (z - state.z).norm(dim=-1).double()
+        return dataclasses.replace(state, z=z, value=value, gradient=gradient, moved=moved)

@@ -1,0 +1,141 @@
+"""The forward map z -> A G_theta(z), and its derivatives by the cheapest means there is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.func import jacrev, jvp, vmap
+
+from surfing.generator import BoundGenerator, Generator
+from surfing.problem.operators import Operator
+from surfing.problem.program import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float
+
+    from surfing.generator import State
+
+__all__ = ["Architecture", "ForwardMap"]
+
+# Tangents of one chunk, in bytes: enough rows to keep the kernels busy, little enough memory
+# that 100,000 targets run on what 1,000 take.
+_CHUNK_BYTES = 192 * 2**20
+
+
+class Architecture:
+    """A generator and an operator, before theta is known.
+
+    Args:
+        generator: the architecture of G.
+        operator: A.
+        signal_shape: of one signal G(z).
+    """
+
+    def __init__(
+        self, generator: Generator, operator: Operator, signal_shape: tuple[int, ...]
+    ) -> None:
+        self.generator = generator
+        self.operator = operator
+        self.signal_shape = signal_shape
+        self._program = Program.trace(generator.module)
+        self.notes: list[str] = []
+
+    @property
+    def structured(self) -> bool:
+        """Whether the structured Jacobian engine applies."""
+        return self._program is not None
+
+    def at(self, state: State, *, dtype: torch.dtype | None = None) -> ForwardMap:
+        """Bind one theta.
+
+        Raises:
+            GeneratorError: the checkpoint doesn't fit.
+        """
+        bound = self.generator.at(state)
+        if dtype is not None:
+            cast = {n: t.to(dtype) if t.is_floating_point() else t for n, t in state.items()}
+            bound = BoundGenerator(self.generator.module, cast)
+        if self._program is not None:
+            return ForwardMap(self._program.bind(bound.state), self, structured=True)
+        return ForwardMap(bound, self, structured=False)
+
+
+class ForwardMap:
+    """z -> A G_theta(z), flattened to (rows, m). Made by :meth:`Architecture.at`."""
+
+    def __init__(
+        self, signal: Callable[[Tensor], Tensor], architecture: Architecture, *, structured: bool
+    ) -> None:
+        self.signal = signal
+        self._architecture = architecture
+        self._operator = architecture.operator
+        self._structured = structured
+
+    def __call__(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows m"]:
+        """Measurements of latents; differentiable in z."""
+        return self._operator(self.signal(z)).flatten(1)
+
+    def tangent_passes(self, k: int, m: int) -> int:
+        """What :meth:`linearise` costs beyond its forward, in forward-equivalents a row."""
+        return 2 * m if self._reverse else k
+
+    @property
+    def _reverse(self) -> bool:
+        return bool(self._architecture.notes)
+
+    def linearise(
+        self, z: Float[Tensor, "rows k"]
+    ) -> tuple[Float[Tensor, "rows m"], Float[Tensor, "rows m k"]]:
+        """A G(z) and its Jacobian.
+
+        Forward mode; reverse mode, with a note, where the operator or G has no forward mode.
+        """
+        if not self._reverse:
+            try:
+                return self._forward_mode(z)
+            except (NotImplementedError, RuntimeError) as error:
+                if isinstance(error, torch.cuda.OutOfMemoryError) or not _no_forward_mode(error):
+                    raise
+                self._architecture.notes.append(
+                    f"{self._operator.name}: no forward-mode derivative; reverse mode was used, "
+                    "which costs 2 m passes instead of k."
+                )
+        return self._reverse_mode(z)
+
+    def _forward_mode(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        rows, k = z.shape
+        if not self._structured:
+            basis = torch.eye(k, dtype=z.dtype, device=z.device)
+            value = self(z)
+            columns = vmap(lambda e: jvp(self, (z,), (e.expand(rows, k),))[1])(basis)
+            return value, columns.movedim(0, -1)
+        x, tangents = self.signal.linearise(z)  # type: ignore[attr-defined]
+        if self._operator.linear:
+            image = self._operator(tangents.flatten(0, 1)).flatten(1)  # (rows * k, m)
+            return self._operator(x).flatten(1), image.reshape(rows, k, -1).mT
+        columns = vmap(
+            lambda t: jvp(self._operator, (x,), (t,))[1].flatten(1), in_dims=1, out_dims=2
+        )(tangents)
+        return self._operator(x).flatten(1), columns
+
+    def _reverse_mode(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        def one(row: Tensor) -> Tensor:
+            return self(row[None])[0]
+
+        return self(z), torch.stack([jacrev(one)(row) for row in z])
+
+    def chunk(self, passes: int) -> int:
+        """Rows whose `passes` (tangents, or forward and reverse) fit the memory budget."""
+        # Inner layers take some ten signals' worth, and each op holds its input and output.
+        signal = max(1, math.prod(self._architecture.signal_shape))
+        return max(1, _CHUNK_BYTES // (4 * max(1, passes) * signal * 24))
+
+
+def _no_forward_mode(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, NotImplementedError) or "forward ad" in text or "forward-mode" in text

@@ -1,0 +1,197 @@
+"""What is to be recovered: a generator, an operator and measurements, checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surfing.errors import GeneratorError, InputError, MeasurementError
+from surfing.generator import Generator
+from surfing.problem.forward import Architecture
+from surfing.problem.operators import OperatorLike, as_operator
+from surfing.problem.risk import CostMeter, Risk
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import nn
+
+    from surfing.generator import State
+    from surfing.latents import Latent
+
+__all__ = ["Problem"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """y = A G_theta(z) + noise, for many targets and any theta of one trajectory.
+
+    Args:
+        architecture: G without its weights, and A.
+        y: one line a target.
+        latent: the law of z.
+        measurement_shape: of one target's measurements, before flattening.
+        device: where the work is done.
+    """
+
+    architecture: Architecture
+    y: Float[Tensor, "targets m"]
+    latent: Latent
+    measurement_shape: tuple[int, ...]
+    device: torch.device
+
+    @classmethod
+    def build(
+        cls,
+        module: nn.Module,
+        state: State,
+        y: Float[Tensor, "targets ..."] | np.ndarray,
+        *,
+        latent: Latent,
+        operator: OperatorLike = None,
+        operator_seed: int = 0,
+    ) -> Problem:
+        """Check everything that can be checked before work starts.
+
+        Args:
+            module: the generator's architecture.
+            state: any checkpoint of the trajectory.
+            y: (targets, ...) as the operator returns it.
+            latent: the law of z.
+            operator: see :func:`surfing.problem.as_operator`.
+            operator_seed: of a named operator's own random numbers.
+
+        Raises:
+            GeneratorError: the checkpoint doesn't fit, or G fails on a latent of that length.
+            MeasurementError: y is not finite, not real, or not what the operator returns.
+        """
+        generator = Generator(module)
+        bound = generator.at(state)
+        device = next((t.device for t in state.values()), torch.device("cpu"))
+        y = _as_measurements(y, device)
+        probe = latent.sample([0, 1], 1, seed=0).flatten(0, 1).to(device)
+        with torch.no_grad():
+            x = _try_generator(bound, probe)
+            signal_shape = tuple(x.shape[1:])
+            forward = as_operator(operator, signal_shape, seed=operator_seed, device=device)
+            expected = _try_operator(forward, x)
+        if tuple(y.shape[1:]) != tuple(expected.shape[1:]):
+            raise MeasurementError(
+                f"y: expected (targets, {', '.join(map(str, expected.shape[1:]))}), which is what "
+                f"operator {forward.name} makes of a signal of shape {signal_shape}; got "
+                f"{tuple(y.shape)}.{_batch_hint(y, expected)}"
+            )
+        shape = tuple(y.shape[1:])
+        architecture = Architecture(generator, forward, signal_shape)
+        return cls(architecture, y.flatten(1).to(x.dtype), latent, shape, device)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def risk(
+        self,
+        state: State,
+        owner: Int[Tensor, " rows"],
+        *,
+        reg: Float[Tensor, " rows"] | None = None,
+        meter: CostMeter | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Risk:
+        """The risk of one stage, for rows that belong to the targets of `owner`."""
+        forward = self.architecture.at(state, dtype=dtype)
+        y = self.y if dtype is None else self.y.to(dtype)
+        return Risk(forward, y, owner, latent=self.latent, reg=reg, meter=meter)
+
+    def signals(self, state: State, z: Float[Tensor, "targets k"]) -> Float[Tensor, "targets ..."]:
+        """G_theta(z), in chunks that fit the memory budget."""
+        forward = self.architecture.at(state)
+        with torch.no_grad():
+            parts = [forward.signal(part) for part in z.split(max(1, forward.chunk(1)))]  # type: ignore[no-untyped-call]
+        return torch.cat(parts) if parts else z.new_zeros(0, *self.architecture.signal_shape)
+
+    def check_start(self, z0: Tensor, starts: int) -> Float[Tensor, "targets starts k"]:
+        """Starts that the caller gave, (targets, k) or (targets, starts, k).
+
+        Raises:
+            InputError: another shape or device, or not finite.
+        """
+        k = self.latent.dim
+        shaped = z0[:, None] if z0.ndim == 2 else z0
+        if tuple(shaped.shape) != (len(self), starts, k):
+            raise InputError(
+                f"z0: expected ({len(self)}, {starts}, {k}) (targets, starts, k), got "
+                f"{tuple(z0.shape)}."
+            )
+        if not z0.is_floating_point():
+            raise InputError(f"z0: expected floating point numbers, got {z0.dtype}.")
+        if z0.device != self.device:
+            raise InputError(f"z0: expected device {self.device}, got {z0.device}.")
+        return shaped.to(self.y.dtype)
+
+
+def _as_measurements(y: object, device: torch.device) -> Tensor:
+    if isinstance(y, np.ndarray):
+        y = torch.from_numpy(y)
+    if not isinstance(y, Tensor):
+        raise MeasurementError(f"y: expected a tensor (targets, ...), got {type(y).__name__}.")
+    if y.is_complex():
+        y = torch.view_as_real(y)
+    if not y.is_floating_point():
+        raise MeasurementError(
+            f"y: expected floating point measurements, got {y.dtype}; convert with y.float()."
+        )
+    if y.device != device:
+        raise MeasurementError(
+            f"y: is on {y.device}, the trajectory on {device}; move one of them with .to(...)."
+        )
+    if y.ndim == 0:
+        raise MeasurementError("y: expected (targets, ...), got a single number.")
+    bad = (~torch.isfinite(y)).flatten(1).any(-1) if y.ndim > 1 else ~torch.isfinite(y)
+    if bool(bad.any()):
+        first = int(bad.nonzero()[0])
+        raise MeasurementError(
+            f"y: {int(bad.sum())} of {len(y)} targets hold NaN or infinity, the first is target "
+            f"{first}; drop or mask them."
+        )
+    return y
+
+
+def _try_generator(bound: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    try:
+        x = bound(z)
+    except Exception as error:
+        raise GeneratorError(
+            f"generator: failed on latents of shape {tuple(z.shape)} ({error}); does its input "
+            "have the length of the latent law?"
+        ) from error
+    if not isinstance(x, Tensor) or x.ndim < 2 or len(x) != len(z):
+        came = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise GeneratorError(f"generator: expected signals ({len(z)}, ...), got {came}.")
+    return x
+
+
+def _try_operator(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    try:
+        y = forward(x)
+    except Exception as error:
+        raise MeasurementError(
+            f"operator: failed on signals of shape {tuple(x.shape)} ({error})."
+        ) from error
+    if not isinstance(y, Tensor) or y.ndim < 2 or len(y) != len(x):
+        came = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        raise MeasurementError(
+            f"operator: expected measurements ({len(x)}, ...) of {len(x)} signals, got {came}."
+        )
+    return y
+
+
+def _batch_hint(y: Tensor, expected: Tensor) -> str:
+    if y.shape == expected.shape[1:]:
+        return " For a single target, pass y[None]."
+    if y.ndim > 1 and y[0].numel() == expected[0].numel():
+        return " The numbers would fit: reshape y."
+    return ""
