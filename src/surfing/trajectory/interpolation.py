@@ -1,0 +1,73 @@
+"""Checkpoints between checkpoints: linear interpolation and averages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from surfing.generator import State
+from surfing.trajectory.tensors import combine
+
+__all__ = ["interpolate", "trailing_means"]
+
+
+def interpolate(a: State, b: State, weight: float) -> dict[str, Tensor]:
+    """(1 - weight) a + weight b for floating tensors; integers from the nearer one.
+
+    Args:
+        a: at weight 0.
+        b: at weight 1.
+        weight: in [0, 1].
+    """
+
+    def between(x: Tensor, y: Tensor) -> Tensor:
+        if x.is_floating_point() or x.is_complex():
+            return torch.lerp(x, y.to(x.dtype), weight)
+        return x if weight < 0.5 else y
+
+    return combine([a, b], between)
+
+
+def trailing_means(
+    backwards: Iterable[State], windows: Sequence[int]
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """Averages over the first w states of a sequence, for each w; sums in double precision.
+
+    Integers come from the first state. A window of 1 gives it back as it is.
+
+    Args:
+        backwards: states, the last checkpoint first; read no further than needed.
+        windows: strictly increasing.
+
+    Yields:
+        w and the mean.
+    """
+    total: dict[str, Tensor] = {}
+    latest: State = {}
+    for count, state in enumerate(backwards, 1):
+        if count == 1:
+            latest, total = state, combine([state], _widen)
+        else:
+            total = combine([total, state], _add)
+        if count in windows:
+            yield count, dict(latest) if count == 1 else combine([latest, total], _mean_over(count))
+        if count == windows[-1]:
+            return
+
+
+def _widen(x: Tensor) -> Tensor:
+    return x.double() if x.is_floating_point() else x
+
+
+def _add(total: Tensor, x: Tensor) -> Tensor:
+    return total + x if total.is_floating_point() or total.is_complex() else total
+
+
+def _mean_over(count: int):  # type: ignore[no-untyped-def]
+    def mean(x: Tensor, total: Tensor) -> Tensor:
+        inexact = x.is_floating_point() or x.is_complex()
+        return (total / count).to(x.dtype) if inexact else x
+
+    return mean

@@ -1,0 +1,388 @@
+"""Recorder: keep the moments of a training run that surfing will need."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from surfing.errors import CorruptTrajectoryError, GeneratorError, InputError
+from surfing.generator import State, unwrap
+from surfing.latents import Latent
+from surfing.trajectory.average import RunningAverage
+from surfing.trajectory.lock import DirectoryLock
+from surfing.trajectory.manifest import DTYPES, MAX_CHECKPOINTS, Entry, Manifest, encode
+from surfing.trajectory.probe import Probe, rms_distance
+from surfing.trajectory.schedules import ByDrift, Every, Schedule
+from surfing.trajectory.store import make_directory, open_for_writing, read_state, versions
+from surfing.trajectory.tensors import combine, signature, snapshot
+from surfing.trajectory.thinning import most_redundant
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Record a generator's training into a directory, within a budget of checkpoints.
+
+    The random weights at step 0 are recorded at once, and the last state when the recorder is
+    closed, also by an exception. Every checkpoint is on disk, complete and hashed, before
+    :meth:`step` returns; whatever kills the process, the directory opens and can be resumed.
+
+    Beyond `max_checkpoints`, the checkpoint whose removal leaves the smallest gap goes, so that
+    those that stay are near-evenly spaced in drift: the RMS change of G on fixed probe latents
+    (see :mod:`surfing.trajectory.probe`). Without a `latent` there are no probes, and the spacing
+    is in steps.
+
+    Args:
+        path: the directory; made if it is not there.
+        generator: the live module, also inside DDP, ``torch.compile`` or ``AveragedModel``. It is
+            only ever read. In distributed training, record on rank 0 only.
+        latent: the law of z, kept in the manifest.
+        every: record every so many steps; 100 where no `schedule` is given either.
+        schedule: when to record instead: `Every`, `LogSpaced`, `QuadraticSpaced`, `ByDrift`.
+        max_checkpoints: at most so many are kept, at least 2.
+        dtype: how floating tensors are stored: "float32", "float16" (2.35 times smaller; loaded
+            as float32 again) or "float64".
+        average: decay in (0, 1) of a running average of weights and buffers, a step at a time,
+            recorded beside the raw ones: ``Trajectory.open(path, average=True)``.
+        architecture: ``{"name": ..., "arguments": {...}}``, from which the zoo builds the module.
+        metadata: anything else worth keeping, JSON values.
+        probes: number of probe latents; 0 for none. `ByDrift` brings its own number.
+        seed: of the probe latents.
+        resume: go on with the trajectory that `path` holds, if it holds one.
+        resume_from: the step where the training loop itself resumes; implies `resume`. Later
+            checkpoints are dropped: the loop will pass those steps again, with other weights.
+        overwrite: delete the trajectory that `path` holds, if it holds one.
+
+    Raises:
+        InputError: a bad argument. Nothing was written.
+        OutputExistsError: `path` holds a trajectory; neither `resume` nor `overwrite` was given.
+        LockedTrajectoryError: another recorder is writing there.
+        TrajectoryError: the directory can't be written.
+
+    >>> import tempfile
+    >>> from surfing.latents import Normal
+    >>> generator = nn.Linear(2, 3)
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     with Recorder(directory, generator, latent=Normal(2), every=2) as recorder:
+    ...         for _ in range(5):
+    ...             recorded = recorder.step()
+    ...     recorder.steps
+    (0, 2, 4, 5)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        generator: nn.Module,
+        *,
+        latent: Latent | None = None,
+        every: int | None = None,
+        schedule: Schedule | None = None,
+        max_checkpoints: int = 1000,
+        dtype: str = "float32",
+        average: float | None = None,
+        architecture: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        probes: int = 64,
+        seed: int = 0,
+        resume: bool = False,
+        resume_from: int | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        _check(generator, max_checkpoints, dtype, average)
+        self._module = unwrap(generator)
+        self._schedule = _pick_schedule(every, schedule)
+        self._limit = max_checkpoints
+        self._probe = _make_probe(self._module, latent, self._schedule, probes=probes, seed=seed)
+        blank = Manifest(
+            dtype=dtype,
+            latent=None if latent is None else latent.to_dict(),
+            architecture=architecture,
+            metadata={**versions(), "schedule": repr(self._schedule), **(metadata or {})},
+            average=average,
+            probes=None if self._probe is None else {"count": len(self._probe.z), "seed": seed},
+        )
+        encode(blank)  # complains about what JSON can't hold before anything is written
+        state = snapshot(self._module.state_dict())
+        self._signals: Tensor | None = None
+        if self._probe is not None:
+            self._probe.signals(state)
+        if resume_from is not None:
+            _check_step("resume_from", resume_from)
+        if overwrite and (resume or resume_from is not None):
+            raise InputError("overwrite: give either resume or overwrite, not both.")
+
+        self.path = Path(path)
+        self._step = 0
+        self._closed = False
+        self._warned = False
+        make_directory(self.path)
+        self._lock = DirectoryLock(self.path)
+        try:
+            self._store = open_for_writing(
+                self.path, blank, resume=resume or resume_from is not None, overwrite=overwrite
+            )
+            self._begin(state, resume_from)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The steps of the checkpoints that are kept at present."""
+        return tuple(entry.step for entry in self._entries)
+
+    @property
+    def step_number(self) -> int:
+        """Generator steps counted so far."""
+        return self._step
+
+    def step(self, steps: int = 1) -> bool:
+        """Count generator steps, by default one; call it after the optimiser's step.
+
+        Returns:
+            Whether a checkpoint was recorded.
+
+        Raises:
+            TrajectoryError: it can't be written, e.g. because the disk is full. What was recorded
+                before is kept, and the recorder can go on.
+        """
+        _check_step("steps", steps)
+        return self.at(self._step + steps)
+
+    def at(self, step: int) -> bool:
+        """Say how many generator steps were taken in all, for loops that know it themselves.
+
+        Returns:
+            Whether a checkpoint was recorded.
+
+        Raises:
+            InputError: the number went back; see :meth:`resume_from`.
+        """
+        self._check_open()
+        _check_step("step", step)
+        if step < self._step:
+            raise InputError(
+                f"step: expected at least {self._step}, the last one, got {step}. Where training "
+                "resumes from an earlier step, call resume_from(step) first."
+            )
+        previous, self._step = self._step, step
+        if self._average is not None:
+            self._average.follow(self._module.state_dict(), step)
+        if step == previous or not self._schedule.due(previous, step, self._moved):
+            return False
+        return self.record()
+
+    def record(self) -> bool:
+        """Record the present state, whatever the schedule says.
+
+        Returns:
+            False where this step was recorded already.
+        """
+        self._check_open()
+        if self._entries and self._entries[-1].step >= self._step:
+            return False
+        state = snapshot(self._module.state_dict())
+        signals = None if self._probe is None else self._probe.signals(state)
+        drift = self._drift_to(signals) if self._entries else None
+        raw = self._store.put(state, self._step)
+        average = None
+        if self._average is not None:
+            average = self._store.put(self._average.state, self._step, average=True)
+        entry = Entry(self._step, raw, average, drift)
+        self._store.commit(self._thinned((*self._entries, entry)))
+        self._signals = signals
+        self._warn_unless_finite(state)
+        return True
+
+    def resume_from(self, step: int) -> None:
+        """Go on from an earlier step: checkpoints beyond it are dropped.
+
+        Call it when the training loop restored its own checkpoint, which may be older than the
+        last one recorded here, and the generator holds the weights of that step.
+        """
+        self._check_open()
+        _check_step("step", step)
+        kept = [entry for entry in self._entries if entry.step <= step]
+        if len(kept) < len(self._entries):
+            self._store.commit(kept)
+        self._step = step
+        self._signals = None
+        self._restore_average()
+        if not kept:
+            self.record()
+
+    def close(self) -> None:
+        """Record the last state and let go of the directory; harmless when called twice."""
+        if self._closed:
+            return
+        try:
+            self.record()
+        finally:
+            self._closed = True
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except Exception as second:
+            if error is None:
+                raise
+            # What ended the training matters more than that its last state could not be kept.
+            error.add_note(f"surfing: the last state could not be recorded: {second}")
+
+    def __repr__(self) -> str:
+        held = f"{len(self._entries)} of at most {self._limit} checkpoints"
+        return f"Recorder({str(self.path)!r}, {self._schedule!r}, step {self._step}, {held})"
+
+    @property
+    def _entries(self) -> tuple[Entry, ...]:
+        return self._store.manifest.entries
+
+    def _begin(self, state: State, resume_from: int | None) -> None:
+        decay = self._store.manifest.average
+        self._average = None if decay is None else RunningAverage(state, decay)
+        if self._entries:
+            self._check_fits(state)
+            self.resume_from(self._entries[-1].step if resume_from is None else resume_from)
+            return
+        self._step = resume_from or 0
+        self._restore_average()
+        self.record()
+
+    def _check_fits(self, state: State) -> None:
+        last = self._entries[-1].raw
+        if signature(read_state(self.path, last)) != signature(state):
+            raise GeneratorError(
+                f"generator: its parameters and buffers differ in name or shape from those in "
+                f"{self.path / last.name}. Resume with the generator that was recorded."
+            )
+
+    def _restore_average(self) -> None:
+        if self._average is None:
+            return
+        file = self._entries[-1].average if self._entries else None
+        if file is None:
+            self._average.restart(snapshot(self._module.state_dict()), self._step)
+        else:
+            # From the step it was recorded at: the next `follow` makes up for the steps between.
+            self._average.restart(read_state(self.path, file), self._entries[-1].step)
+
+    def _moved(self) -> float:
+        if self._probe is None:
+            raise InputError(
+                "schedule: it asks for the drift, which takes probe latents. Give the Recorder "
+                "`latent` and at least one of `probes`."
+            )
+        drift = self._drift_to(self._probe.signals(self._module.state_dict()))
+        return float("nan") if drift is None else drift
+
+    def _drift_to(self, signals: Tensor | None) -> float | None:
+        """Distance from the last checkpoint; None where it can't be known."""
+        if signals is None:
+            return None
+        if self._signals is None:
+            self._signals = self._signals_of(self._entries[-1])
+        return None if self._signals is None else _finite(rms_distance(self._signals, signals))
+
+    def _signals_of(self, entry: Entry) -> Tensor | None:
+        if self._probe is None:
+            return None
+        try:
+            state = read_state(self.path, entry.raw)
+        except CorruptTrajectoryError as error:
+            # A file that went bad meanwhile must not end the training; `verify` will name it.
+            warnings.warn(f"drift unknown: {error}", stacklevel=2)
+            return None
+        device = next(iter(self._module.state_dict().values())).device
+        return self._probe.signals(combine([state], lambda tensor: tensor.to(device)))
+
+    def _thinned(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        kept = list(entries)
+        while len(kept) > self._limit:
+            index = most_redundant(kept)
+            before, after = self._signals_of(kept[index - 1]), self._signals_of(kept[index + 1])
+            drift = None
+            if before is not None and after is not None:
+                drift = _finite(rms_distance(before, after))
+            kept[index + 1] = replace(kept[index + 1], drift=drift)
+            del kept[index]
+        return tuple(kept)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError(f"{self.path}: this recorder was closed; open another with resume.")
+
+    def _warn_unless_finite(self, state: State) -> None:
+        if not self._warned and not all(bool(t.isfinite().all()) for t in state.values()):
+            self._warned = True
+            warnings.warn(
+                f"{self.path}: the generator's weights are not all finite at step {self._step}; "
+                "the training has diverged. Checkpoints from here on are of no use.",
+                stacklevel=3,
+            )
+
+
+def _check(generator: object, max_checkpoints: object, dtype: object, average: object) -> None:
+    if not isinstance(generator, nn.Module):
+        raise GeneratorError(
+            f"generator: expected a torch.nn.Module, got {type(generator).__name__}."
+        )
+    count_fits = isinstance(max_checkpoints, int) and 2 <= max_checkpoints <= MAX_CHECKPOINTS
+    if isinstance(max_checkpoints, bool) or not count_fits:
+        raise InputError(
+            f"max_checkpoints: expected an integer in [2, {MAX_CHECKPOINTS}], got "
+            f"{max_checkpoints!r}."
+        )
+    if dtype not in DTYPES:
+        raise InputError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}.")
+    if average is not None and not (isinstance(average, float) and 0 < average < 1):
+        raise InputError(f"average: expected a decay in (0, 1) such as 0.99, got {average!r}.")
+
+
+def _check_step(name: str, step: object) -> None:
+    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        raise InputError(f"{name}: expected an integer of at least 0, got {step!r}.")
+
+
+def _pick_schedule(every: int | None, schedule: Schedule | None) -> Schedule:
+    if every is not None and schedule is not None:
+        raise InputError("every: give either every or schedule, not both.")
+    if schedule is None:
+        return Every(100 if every is None else every)
+    if not callable(getattr(schedule, "due", None)):
+        raise InputError(f"schedule: expected e.g. Every(100), got {schedule!r}.")
+    return schedule
+
+
+def _make_probe(
+    module: nn.Module, latent: Latent | None, schedule: Schedule, *, probes: int, seed: int
+) -> Probe | None:
+    by_drift = isinstance(schedule, ByDrift)
+    if by_drift and latent is None:
+        raise InputError("latent: ByDrift measures G on latents; give their law, e.g. Normal(20).")
+    if latent is not None and not isinstance(latent, Latent):
+        raise InputError(f"latent: expected a law such as Normal(20), got {latent!r}.")
+    count = schedule.probes if isinstance(schedule, ByDrift) else probes
+    if latent is None or (count == 0 and not isinstance(count, bool)):
+        return None
+    return Probe(module, latent, probes=count, seed=seed)
+
+
+def _finite(value: float) -> float | None:
+    return value if value < float("inf") else None

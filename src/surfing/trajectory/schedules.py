@@ -1,0 +1,141 @@
+"""Which moments of training to record: values of their own, given to a Recorder."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from surfing.errors import InputError
+
+__all__ = ["ByDrift", "Every", "LogSpaced", "QuadraticSpaced", "Schedule"]
+
+
+class Schedule(Protocol):
+    """Says when. Any object with this method will do."""
+
+    def due(self, previous: int, step: int, drift: Callable[[], float]) -> bool:
+        """Is there a moment to record in (previous, step]?
+
+        Args:
+            previous: the step that was asked about before.
+            step: generator steps taken by now.
+            drift: measures how far G moved since the last checkpoint; costs a forward of the
+                probes, and only when called.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Every:
+    """Every n-th step.
+
+    >>> Every(100).due(199, 200, drift=lambda: 0.0)
+    True
+    """
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        _check_count("Every: steps", self.steps, 1)
+
+    def due(self, previous: int, step: int, drift: Callable[[], float]) -> bool:
+        """See :meth:`Schedule.due`."""
+        return step // self.steps > previous // self.steps
+
+
+class _Spaced:
+    """Fixed steps up to a last one, and beyond it the last spacing again and again."""
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def due(self, previous: int, step: int, drift: Callable[[], float]) -> bool:
+        """See :meth:`Schedule.due`."""
+        return self._passed(step) > self._passed(previous)
+
+    def _passed(self, step: int) -> int:
+        beyond = max(0, step - self.steps[-1]) // (self.steps[-1] - self.steps[-2])
+        return bisect.bisect_right(self.steps, step) + beyond
+
+
+@dataclass(frozen=True)
+class LogSpaced(_Spaced):
+    """`count` steps from 1 to `last`, each the same factor after the one before.
+
+    Early steps that round to the same number are recorded once. Training that goes on after
+    `last` is recorded at the last spacing.
+    """
+
+    count: int = 100
+    last: int = 20_000
+
+    def __post_init__(self) -> None:
+        _check_count("LogSpaced: count", self.count, 2)
+        _check_count("LogSpaced: last", self.last, 2)
+
+    @cached_property
+    def steps(self) -> tuple[int, ...]:
+        """The steps, strictly increasing."""
+        powers = (math.log(self.last) * i / (self.count - 1) for i in range(self.count))
+        return tuple(sorted({round(math.exp(power)) for power in powers} | {self.last}))
+
+
+@dataclass(frozen=True)
+class QuadraticSpaced(_Spaced):
+    """Steps last (i / count)^2 for i = 1..count: dense early, where training moves fast.
+
+    Early steps that round to the same number are recorded once. Training that goes on after
+    `last` is recorded at the last spacing.
+    """
+
+    count: int = 100
+    last: int = 20_000
+
+    def __post_init__(self) -> None:
+        _check_count("QuadraticSpaced: count", self.count, 2)
+        _check_count("QuadraticSpaced: last", self.last, 2)
+
+    @cached_property
+    def steps(self) -> tuple[int, ...]:
+        """The steps, strictly increasing."""
+        steps = {round(self.last * (i / self.count) ** 2) for i in range(1, self.count + 1)}
+        return tuple(sorted(steps - {0}))
+
+
+@dataclass(frozen=True)
+class ByDrift:
+    """When G has moved far enough: RMS change on the probe latents since the last checkpoint.
+
+    Attributes:
+        threshold: in the units of the signal, above 0; e.g. 0.05 for images in [0, 1].
+        probes: how many latents G is evaluated on.
+        check_every: steps between two looks, each a forward pass of the probes.
+    """
+
+    threshold: float
+    probes: int = 64
+    check_every: int = 10
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
+        if not number or not 0 < self.threshold < math.inf:
+            raise InputError(
+                f"ByDrift: threshold: expected a positive number, got {self.threshold!r}."
+            )
+        _check_count("ByDrift: probes", self.probes, 1)
+        _check_count("ByDrift: check_every", self.check_every, 1)
+
+    def due(self, previous: int, step: int, drift: Callable[[], float]) -> bool:
+        """See :meth:`Schedule.due`."""
+        # `not <` rather than `>=`: a generator that became NaN has moved.
+        return Every(self.check_every).due(previous, step, drift) and not drift() < self.threshold
+
+
+def _check_count(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}.")

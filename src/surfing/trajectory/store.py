@@ -1,0 +1,285 @@
+"""The directory format: ``manifest.json`` and one safetensors file a checkpoint.
+
+Every file appears under its name complete or not at all: it is written to a temporary name in the
+same directory, synced, renamed, and the directory synced. A checkpoint's file comes first, then
+the manifest that names it; files are deleted only once no manifest names them. So whatever moment
+a writer is killed at, the manifest on disk names complete files only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from surfing.errors import (
+    CorruptTrajectoryError,
+    InputError,
+    NotATrajectoryError,
+    OutputExistsError,
+    TrajectoryError,
+)
+from surfing.generator import State
+from surfing.trajectory.manifest import MAX_BYTES, Entry, Manifest, StoredFile, decode, encode
+from surfing.trajectory.tensors import state_from_bytes, state_to_bytes
+
+__all__ = [
+    "MANIFEST_NAME",
+    "Store",
+    "make_directory",
+    "open_for_writing",
+    "read_manifest",
+    "read_state",
+    "versions",
+]
+
+MANIFEST_NAME = "manifest.json"
+_TEMPORARY = ".surfing-tmp-"
+_OURS = re.compile(r"step-\d{9,16}(\.average)?\.safetensors", re.ASCII)
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def read_manifest(directory: Path, *, check_files: bool = True) -> Manifest:
+    """Read the manifest, and see that the files it names are there with the size it says.
+
+    Raises:
+        NotATrajectoryError: there is no manifest.
+        CorruptTrajectoryError: the manifest, or a file that it names, is not what it should be.
+    """
+    path = directory / MANIFEST_NAME
+    try:
+        text = _read_regular(path, MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotATrajectoryError(
+            f"{directory}: expected a trajectory, found no {MANIFEST_NAME} there. Give the "
+            "directory that a Recorder wrote; for a folder of checkpoint files that something "
+            "else saved, use import_checkpoints first."
+        ) from error
+    except OSError as error:
+        raise CorruptTrajectoryError(f"{path}: can't be read: {_reason(error)}.") from error
+    manifest = decode(text, str(path))
+    if check_files:
+        for file in manifest.files:
+            _check_size(directory, file)
+    return manifest
+
+
+def read_state(directory: Path, file: StoredFile) -> State:
+    """Read one checkpoint: its size and hash are checked before anything is parsed.
+
+    Raises:
+        CorruptTrajectoryError: it is missing, damaged, or not what the manifest says.
+    """
+    path = directory / file.name
+    try:
+        _check_size(directory, file)
+        data = _read_regular(path, file.bytes + 1)
+    except OSError as error:
+        raise _damaged(path, f"can't be read: {_reason(error)}") from error
+    if len(data) != file.bytes or hashlib.sha256(data).hexdigest() != file.sha256:
+        raise _damaged(path, "was altered or damaged: its contents don't match its hash")
+    try:
+        return state_from_bytes(data)
+    except ValueError as error:
+        raise _damaged(path, f"is no readable safetensors file: {error}") from error
+
+
+def make_directory(directory: Path) -> None:
+    """Make the directory and those above it, if they are not there.
+
+    Raises:
+        InputError: the path is a file.
+        TrajectoryError: it can't be made.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"path: expected a directory, {directory} is a file.") from error
+    except OSError as error:
+        raise TrajectoryError(f"{directory}: can't be made: {_reason(error)}.") from error
+
+
+def open_for_writing(directory: Path, blank: Manifest, *, resume: bool, overwrite: bool) -> Store:
+    """The store of a directory whose lock the caller holds; what a killed writer left is deleted.
+
+    Args:
+        directory: where.
+        blank: the manifest of a new trajectory, without entries.
+        resume: go on with the trajectory that is there, if there is one.
+        overwrite: delete it instead.
+
+    Raises:
+        OutputExistsError: there is one, and neither was asked for.
+        InputError: there is one of another latent law, architecture, dtype or average.
+    """
+    try:
+        found = read_manifest(directory, check_files=not overwrite)
+    except NotATrajectoryError:
+        found = None
+    if found is not None and found.entries and not (resume or overwrite):
+        raise OutputExistsError(
+            f"{directory} holds a trajectory of {len(found.entries)} checkpoints already. Give "
+            "resume=True to go on with it, overwrite=True to delete it, or another directory."
+        )
+    if found is None or overwrite or not found.entries:
+        store = Store(directory, found or Manifest())
+        store.update(blank)
+    else:
+        _check_same(directory, found, blank)
+        store = Store(directory, found)
+        store.update(replace(found, metadata={**found.metadata, **blank.metadata}))
+    store.clean()
+    return store
+
+
+def versions() -> dict[str, Any]:
+    """What goes into every manifest's metadata: with what it was recorded."""
+    from surfing import __version__
+
+    return {"versions": {"surfing": __version__, "torch": str(torch.__version__)}}
+
+
+class Store:
+    """The writing side of one directory; the caller holds its lock.
+
+    Attributes:
+        directory: where.
+        manifest: what is on disk, always: it is replaced here only after it was there.
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self.directory = directory
+        self.manifest = manifest
+
+    def put(self, state: State, step: int, *, average: bool = False) -> StoredFile:
+        """Write one checkpoint's file; no manifest names it yet.
+
+        Raises:
+            TrajectoryError: the file can't be written.
+        """
+        name = f"step-{step:09d}{'.average' if average else ''}.safetensors"
+        data = state_to_bytes(state, self.manifest.dtype)
+        self._write(name, data)
+        return StoredFile(name, len(data), hashlib.sha256(data).hexdigest())
+
+    def commit(self, entries: Iterable[Entry]) -> None:
+        """Replace the entries, then delete the files that are no longer named.
+
+        Raises:
+            TrajectoryError: the manifest can't be written; the old one stands.
+        """
+        self.update(replace(self.manifest, entries=tuple(entries)))
+
+    def update(self, manifest: Manifest) -> None:
+        """Replace the whole manifest, then delete the files that are no longer named."""
+        self._write(MANIFEST_NAME, encode(manifest))
+        dropped = {f.name for f in self.manifest.files} - {f.name for f in manifest.files}
+        self.manifest = manifest
+        for name in dropped:
+            self._delete(name)
+
+    def clean(self) -> None:
+        """Delete what a killed writer left: temporary files, and files that no manifest names."""
+        named = {file.name for file in self.manifest.files}
+        for name in os.listdir(self.directory):
+            if name.startswith(_TEMPORARY) or (_OURS.fullmatch(name) and name not in named):
+                self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self.directory / name)
+
+    def _write(self, name: str, data: bytes) -> None:
+        temporary = f"{_TEMPORARY}{os.getpid()}-{name}"
+        try:
+            _write_synced(self.directory / temporary, data)
+            os.replace(self.directory / temporary, self.directory / name)
+            _sync_directory(self.directory)
+        except OSError as error:
+            raise TrajectoryError(
+                f"{self.directory / name}: can't be written: {_reason(error)}. What was recorded "
+                f"before is kept: {_held(self.manifest)}."
+            ) from error
+        finally:
+            self._delete(temporary)
+
+
+def _check_same(directory: Path, found: Manifest, blank: Manifest) -> None:
+    for name in ("latent", "architecture", "dtype", "average"):
+        old, new = getattr(found, name), getattr(blank, name)
+        if json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True):
+            raise InputError(
+                f"{name}: {directory} was recorded with {old!r}, got {new!r}. Resume with the "
+                "arguments of the first run, or record into another directory."
+            )
+
+
+def _held(manifest: Manifest) -> str:
+    steps = [entry.step for entry in manifest.entries]
+    return f"{len(steps)} checkpoints up to step {steps[-1]}" if steps else "no checkpoint yet"
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_FOLLOW
+    with open(os.open(path, flags, 0o644), "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_directory(directory: Path) -> None:
+    if os.name != "posix":  # pragma: no cover - a directory can't be opened elsewhere
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems can't sync a directory; the rename is as safe as they make it.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _read_regular(path: Path, limit: int) -> bytes:
+    """At most ``limit`` bytes of a regular file: not of a link, a pipe or a device."""
+    descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "expected a regular file")
+        return stream.read(limit)
+
+
+def _check_size(directory: Path, file: StoredFile) -> None:
+    path = directory / file.name
+    try:
+        found = os.lstat(path)
+    except OSError as error:
+        raise _damaged(path, f"can't be read: {_reason(error)}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise _damaged(path, "is a link or a special file, not a regular one")
+    if found.st_size != file.bytes:
+        raise _damaged(path, f"has {found.st_size} bytes, the manifest says {file.bytes}")
+
+
+def _damaged(path: Path, what: str) -> CorruptTrajectoryError:
+    return CorruptTrajectoryError(
+        f"{path} {what}. Restore it from a copy, or drop the damaged checkpoints with "
+        "surfing.trajectory.repair."
+    )
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return "it is a link, expected a regular file"
+    return error.strerror or str(error)
