@@ -65,11 +65,12 @@ class Polytope:
 
     def slack(self, z: Float[ndarray, "... k"]) -> Float[ndarray, "... c"]:
         """Signed distance to every facet, positive inside."""
-        return self.offsets - z @ self.normals.T
+        slack: ndarray = self.offsets - z @ self.normals.T
+        return slack
 
     def contains(
         self, z: Float[ndarray, "... k"], *, tolerance: float = TOLERANCE
-    ) -> Bool[ndarray, "..."]:
+    ) -> Bool[ndarray, ...]:
         """Whether no facet is passed by more than `tolerance`."""
         return np.asarray((self.slack(z) >= -tolerance).all(-1))
 
@@ -234,7 +235,8 @@ class Cell:
         k = self.polytope.dim
         high, low = self.polytope.offsets[:k], -self.polytope.offsets[k : 2 * k]
         box = np.where(directions > 0, directions * high, directions * low).sum(1)
-        return np.minimum(box, self.vertices.bound(directions))
+        bound: ndarray = np.minimum(box, self.vertices.bound(directions))
+        return bound
 
     def shrink(self, normal: Float[ndarray, " k"], offset: float) -> Cell:
         """The part where normal z <= offset; its `inside` still has to be found."""
@@ -251,10 +253,9 @@ class Cell:
         known = self.vertices.points[self.vertices.feasible]
         if len(known) > self.polytope.dim:
             candidates.append(known.mean(0))
-        margins = [float(self.polytope.slack(c).min()) for c in candidates]
-        best = int(np.argmax(margins))
-        if margins[best] > 1e3 * TOLERANCE:
-            return Cell(self.polytope, candidates[best], self.vertices, self.limit, self.count)
+        for candidate in candidates:
+            if self.polytope.slack(candidate).min() > 1e3 * TOLERANCE:
+                return Cell(self.polytope, candidate, self.vertices, self.limit, self.count)
         centre, radius = self.polytope.centre(self.count)
         if radius <= TOLERANCE:
             return None

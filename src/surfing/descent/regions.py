@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from numpy import ndarray
 
-__all__ = ["Piece", "Search", "enumerate_pieces", "piece_at"]
+__all__ = ["Piece", "Search", "enumerate_pieces", "piece_at", "tau_needed"]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One linear region and the affine map on it: G(z) = images[0] + sum_j z_j (images[j] - images[0])."""
+    """One linear region and the affine map on it: G(z) = offset + jacobian z."""
 
     pattern: tuple[Bool[Tensor, " neurons"], ...]
     """Sides, kink by kink."""
@@ -42,9 +42,10 @@ class Piece:
     """What the piece's affine map makes of 0, e_1, ..., e_k."""
 
     @property
-    def offset(self) -> Float[Tensor, "..."]:
+    def offset(self) -> Float[Tensor, "*signal"]:
         """G's value at 0, were the piece everywhere."""
-        return self.images[0]
+        offset: Tensor = self.images[0]
+        return offset
 
     @property
     def jacobian(self) -> Float[Tensor, "n k"]:
@@ -90,7 +91,9 @@ def piece_at(network: PiecewiseAffine, z: Float[Tensor, " k"]) -> Piece:
         bounds.append(-sign * bias)
         images = network.cross(images, active)
     none = np.zeros((0, len(point)))
-    polytope = Polytope.from_rows(np.concatenate([none, *rows]), np.concatenate([none[:, 0], *bounds]))
+    polytope = Polytope.from_rows(
+        np.concatenate([none, *rows]), np.concatenate([none[:, 0], *bounds])
+    )
     return Piece(tuple(sides), polytope, point.numpy(), network.signal(images))
 
 
@@ -242,7 +245,7 @@ def _split(
     free: ndarray,
     active: Bool[ndarray, " q"],
 ) -> list[tuple[Cell, ndarray, Bool[ndarray, " q"]]]:
-    """The one or two parts of a cell on either side of neuron i; that around `inside` comes last."""
+    """The parts of a cell on either side of neuron i; the one around `inside` comes last."""
     on = bool(normal @ cell.inside + bias > 0)
     sign = 1.0 if on else -1.0
     near, far = active.copy(), active.copy()
@@ -253,3 +256,19 @@ def _split(
     same = cell.shrink(-sign * normal, sign * bias).centred()
     parts = [(other, free, far)]
     return parts if same is None else [*parts, (same, free, near)]
+
+
+def tau_needed(
+    network: PiecewiseAffine, z: Float[Tensor, " k"], target: Float[Tensor, " k"]
+) -> float:
+    """The least tau for which S(z, theta, tau) holds the piece of `target`.
+
+    max |a_i(z)| over the neurons i that are on one side at z and on the other at `target`.
+    """
+    both = torch.stack([_one_latent(z), _one_latent(target)])
+    needed = 0.0
+    for kink in network.preactivations(both):
+        differs = (kink[0] > 0) != (kink[1] > 0)
+        if bool(differs.any()):
+            needed = max(needed, float(kink[0, differs].abs().max()))
+    return needed

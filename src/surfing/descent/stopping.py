@@ -74,6 +74,9 @@ class Stopping:
         near = state.moved <= self.xtol * (1 + state.z.norm(dim=-1).double())
         status[near | (state.promise <= self.ftol)] = int(Status.CONVERGED)
         status[state.failed] = int(Status.STALLED)
+        limited = getattr(state, "limited", None)  # of RegionDescent alone
+        if limited is not None:
+            status[limited] = int(Status.PIECE_LIMIT)
         if floor is not None:
             reached = Status.SOLVED if self.noise is None else Status.NOISE_LEVEL
             status[state.value <= floor] = int(reached)

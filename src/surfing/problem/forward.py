@@ -61,20 +61,32 @@ class Architecture:
             cast = {n: t.to(dtype) if t.is_floating_point() else t for n, t in state.items()}
             bound = BoundGenerator(self.generator.module, cast)
         if self._program is not None:
-            return ForwardMap(self._program.bind(bound.state), self, structured=True)
-        return ForwardMap(bound, self, structured=False)
+            return ForwardMap(self._program.bind(bound.state), self, bound, structured=True)
+        return ForwardMap(bound, self, bound, structured=False)
 
 
 class ForwardMap:
     """z -> A G_theta(z), flattened to (rows, m). Made by :meth:`Architecture.at`."""
 
     def __init__(
-        self, signal: Callable[[Tensor], Tensor], architecture: Architecture, *, structured: bool
+        self,
+        signal: Callable[[Tensor], Tensor],
+        architecture: Architecture,
+        bound: BoundGenerator,
+        *,
+        structured: bool,
     ) -> None:
         self.signal = signal
+        self.bound = bound
+        """The module and theta, for descents that look inside G."""
         self._architecture = architecture
         self._operator = architecture.operator
         self._structured = structured
+
+    @property
+    def operator(self) -> Operator:
+        """A."""
+        return self._operator
 
     def __call__(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows m"]:
         """Measurements of latents; differentiable in z."""
