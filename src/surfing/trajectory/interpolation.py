@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from surfing.errors import InputError
 from surfing.generator import State
 from surfing.trajectory.tensors import combine
 
-__all__ = ["interpolate", "trailing_means"]
+__all__ = ["check_windows", "interpolate", "shrinking_averages", "trailing_means"]
 
 
 def interpolate(a: State, b: State, weight: float) -> dict[str, Tensor]:
@@ -28,6 +30,41 @@ def interpolate(a: State, b: State, weight: float) -> dict[str, Tensor]:
         return x if weight < 0.5 else y
 
     return combine([a, b], between)
+
+
+def check_windows(windows: Sequence[int], count: int) -> list[int]:
+    """The windows, cut to the number of checkpoints, the shortest first.
+
+    Raises:
+        InputError: they are not strictly decreasing integers of at least 1.
+    """
+    whole = all(isinstance(w, int) and not isinstance(w, bool) for w in windows)
+    falling = whole and all(b < a for a, b in itertools.pairwise(windows))
+    if not windows or not falling or windows[-1] < 1:
+        raise InputError(
+            f"windows: expected strictly decreasing integers of at least 1, got {windows!r}."
+        )
+    return sorted({min(w, count) for w in windows})
+
+
+def shrinking_averages(
+    backwards: Iterable[State], steps: Sequence[int], windows: Sequence[int]
+) -> list[tuple[int, dict[str, Tensor]]]:
+    """Averages of the last w checkpoints, the widest window first.
+
+    Args:
+        backwards: states, the last checkpoint first.
+        steps: of all checkpoints, in order.
+        windows: strictly increasing, at most the number of checkpoints.
+
+    Returns:
+        The mean step of each window, rounded down and kept strictly increasing, and the mean.
+    """
+    stages: list[tuple[int, dict[str, Tensor]]] = []
+    for window, state in trailing_means(backwards, windows):
+        step = sum(steps[-window:]) // window
+        stages.append((min(step, stages[-1][0] - 1) if stages else step, state))
+    return stages[::-1]
 
 
 def trailing_means(
@@ -65,7 +102,7 @@ def _add(total: Tensor, x: Tensor) -> Tensor:
     return total + x if total.is_floating_point() or total.is_complex() else total
 
 
-def _mean_over(count: int):  # type: ignore[no-untyped-def]
+def _mean_over(count: int) -> Callable[[Tensor, Tensor], Tensor]:
     def mean(x: Tensor, total: Tensor) -> Tensor:
         inexact = x.is_floating_point() or x.is_complex()
         return (total / count).to(x.dtype) if inexact else x

@@ -17,7 +17,16 @@ from typing import Any
 
 from surfing.errors import CorruptTrajectoryError, InputError
 
-__all__ = ["DTYPES", "MAX_CHECKPOINTS", "Entry", "Manifest", "StoredFile", "decode", "encode"]
+__all__ = [
+    "DTYPES",
+    "MAX_CHECKPOINTS",
+    "Entry",
+    "Manifest",
+    "StoredFile",
+    "check_representable",
+    "decode",
+    "encode",
+]
 
 FORMAT = "surfing-trajectory"
 VERSION = 1
@@ -125,6 +134,21 @@ def encode(manifest: Manifest) -> bytes:
     return text
 
 
+def check_representable(manifest: Manifest) -> None:
+    """See that a manifest reads back as it is written, before anything is.
+
+    Raises:
+        InputError: it does not, e.g. because a key is not a string.
+    """
+    try:
+        decode(encode(manifest), "manifest")
+    except CorruptTrajectoryError as error:
+        raise InputError(
+            "latent, architecture, metadata: expected dictionaries of plain JSON values with "
+            f"string keys, which read back as they were written: {error}"
+        ) from error
+
+
 def decode(text: bytes, where: str) -> Manifest:
     """Read what :func:`encode` wrote, and nothing else.
 
@@ -205,7 +229,7 @@ def _read(content: Mapping[str, Any], where: str) -> Manifest:
             architecture=_mapping_or_none(content["architecture"]),
             metadata=_mapping_or_none(content["metadata"]) or {},
             average=_number_or_none(content["average"]),
-            probes=_mapping_or_none(content["probes"]),
+            probes=_read_probes(content["probes"]),
             entries=_read_entries(content["checkpoints"]),
         )
     except KeyError as error:
@@ -250,6 +274,11 @@ def _read_file(item: object) -> StoredFile:
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise ValueError(f"expected a SHA-256 in hexadecimal, got {digest!r:.80}")
     return StoredFile(name, _integer(item["bytes"], MAX_FILE_BYTES), digest)
+
+
+def _read_probes(item: object) -> dict[str, int] | None:
+    probes = _mapping_or_none(item)
+    return probes and {name: _integer(probes[name], MAX_STEP) for name in ("count", "seed")}
 
 
 def _integer(value: object, limit: int) -> int:

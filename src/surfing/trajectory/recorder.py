@@ -17,9 +17,15 @@ from surfing.generator import State, unwrap
 from surfing.latents import Latent
 from surfing.trajectory.average import RunningAverage
 from surfing.trajectory.lock import DirectoryLock
-from surfing.trajectory.manifest import DTYPES, MAX_CHECKPOINTS, Entry, Manifest, encode
-from surfing.trajectory.probe import Probe, rms_distance
-from surfing.trajectory.schedules import ByDrift, Every, Schedule
+from surfing.trajectory.manifest import (
+    DTYPES,
+    MAX_CHECKPOINTS,
+    Entry,
+    Manifest,
+    check_representable,
+)
+from surfing.trajectory.probe import make_probe, rms_distance
+from surfing.trajectory.schedules import Schedule, pick_schedule
 from surfing.trajectory.store import make_directory, open_for_writing, read_state, versions
 from surfing.trajectory.tensors import combine, signature, snapshot
 from surfing.trajectory.thinning import most_redundant
@@ -97,27 +103,28 @@ class Recorder:
         overwrite: bool = False,
     ) -> None:
         _check(generator, max_checkpoints, dtype, average)
-        self._module = unwrap(generator)
-        self._schedule = _pick_schedule(every, schedule)
-        self._limit = max_checkpoints
-        self._probe = _make_probe(self._module, latent, self._schedule, probes=probes, seed=seed)
-        blank = Manifest(
-            dtype=dtype,
-            latent=None if latent is None else latent.to_dict(),
-            architecture=architecture,
-            metadata={**versions(), "schedule": repr(self._schedule), **(metadata or {})},
-            average=average,
-            probes=None if self._probe is None else {"count": len(self._probe.z), "seed": seed},
-        )
-        encode(blank)  # complains about what JSON can't hold before anything is written
-        state = snapshot(self._module.state_dict())
-        self._signals: Tensor | None = None
-        if self._probe is not None:
-            self._probe.signals(state)
+        _check_step("seed", seed)
         if resume_from is not None:
             _check_step("resume_from", resume_from)
         if overwrite and (resume or resume_from is not None):
             raise InputError("overwrite: give either resume or overwrite, not both.")
+        self._module = unwrap(generator)
+        self._schedule = pick_schedule(every, schedule)
+        self._limit = max_checkpoints
+        self._probe = make_probe(self._module, latent, self._schedule, probes=probes, seed=seed)
+        blank = Manifest(
+            dtype=dtype,
+            latent=None if latent is None else latent.to_dict(),
+            architecture=architecture,
+            metadata={"schedule": repr(self._schedule), **versions(), **dict(metadata or {})},
+            average=average,
+            probes=None if self._probe is None else {"count": len(self._probe.z), "seed": seed},
+        )
+        check_representable(blank)
+        state = snapshot(self._module.state_dict())
+        self._signals: Tensor | None = None
+        if self._probe is not None:
+            self._probe.signals(state)
 
         self.path = Path(path)
         self._step = 0
@@ -358,30 +365,6 @@ def _check(generator: object, max_checkpoints: object, dtype: object, average: o
 def _check_step(name: str, step: object) -> None:
     if isinstance(step, bool) or not isinstance(step, int) or step < 0:
         raise InputError(f"{name}: expected an integer of at least 0, got {step!r}.")
-
-
-def _pick_schedule(every: int | None, schedule: Schedule | None) -> Schedule:
-    if every is not None and schedule is not None:
-        raise InputError("every: give either every or schedule, not both.")
-    if schedule is None:
-        return Every(100 if every is None else every)
-    if not callable(getattr(schedule, "due", None)):
-        raise InputError(f"schedule: expected e.g. Every(100), got {schedule!r}.")
-    return schedule
-
-
-def _make_probe(
-    module: nn.Module, latent: Latent | None, schedule: Schedule, *, probes: int, seed: int
-) -> Probe | None:
-    by_drift = isinstance(schedule, ByDrift)
-    if by_drift and latent is None:
-        raise InputError("latent: ByDrift measures G on latents; give their law, e.g. Normal(20).")
-    if latent is not None and not isinstance(latent, Latent):
-        raise InputError(f"latent: expected a law such as Normal(20), got {latent!r}.")
-    count = schedule.probes if isinstance(schedule, ByDrift) else probes
-    if latent is None or (count == 0 and not isinstance(count, bool)):
-        return None
-    return Probe(module, latent, probes=count, seed=seed)
 
 
 def _finite(value: float) -> float | None:

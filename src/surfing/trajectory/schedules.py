@@ -11,7 +11,7 @@ from typing import Protocol
 
 from surfing.errors import InputError
 
-__all__ = ["ByDrift", "Every", "LogSpaced", "QuadraticSpaced", "Schedule"]
+__all__ = ["ByDrift", "Every", "LogSpaced", "QuadraticSpaced", "Schedule", "pick_schedule"]
 
 
 class Schedule(Protocol):
@@ -134,6 +134,17 @@ class ByDrift:
         """See :meth:`Schedule.due`."""
         # `not <` rather than `>=`: a generator that became NaN has moved.
         return Every(self.check_every).due(previous, step, drift) and not drift() < self.threshold
+
+
+def pick_schedule(every: int | None, schedule: Schedule | None) -> Schedule:
+    """What a recorder's arguments `every` and `schedule` mean together."""
+    if every is not None and schedule is not None:
+        raise InputError("every: give either every or schedule, not both.")
+    if schedule is None:
+        return Every(100 if every is None else every)
+    if isinstance(schedule, type) or not callable(getattr(schedule, "due", None)):
+        raise InputError(f"schedule: expected e.g. Every(100), got {schedule!r}.")
+    return schedule
 
 
 def _check_count(name: str, value: object, least: int) -> None:

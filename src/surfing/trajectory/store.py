@@ -137,7 +137,8 @@ def open_for_writing(directory: Path, blank: Manifest, *, resume: bool, overwrit
     else:
         _check_same(directory, found, blank)
         store = Store(directory, found)
-        store.update(replace(found, metadata={**found.metadata, **blank.metadata}))
+        probes, metadata = found.probes or blank.probes, {**found.metadata, **blank.metadata}
+        store.update(replace(found, probes=probes, metadata=metadata))
     store.clean()
     return store
 
@@ -195,6 +196,12 @@ class Store:
             if name.startswith(_TEMPORARY) or (_OURS.fullmatch(name) and name not in named):
                 self._delete(name)
 
+    def abandon(self) -> None:
+        """Leave no trace of a trajectory that was never committed."""
+        self.clean()
+        if not self.manifest.entries:
+            self._delete(MANIFEST_NAME)
+
     def _delete(self, name: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(self.directory / name)
@@ -215,8 +222,10 @@ class Store:
 
 
 def _check_same(directory: Path, found: Manifest, blank: Manifest) -> None:
-    for name in ("latent", "architecture", "dtype", "average"):
+    for name in ("latent", "architecture", "dtype", "average", "probes"):
         old, new = getattr(found, name), getattr(blank, name)
+        if name == "probes" and (old is None or new is None):
+            continue  # nothing was measured yet, or nothing is any more
         if json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True):
             raise InputError(
                 f"{name}: {directory} was recorded with {old!r}, got {new!r}. Resume with the "

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import torch
 from torch import Tensor, nn
 
-from surfing.errors import EmptyTrajectoryError, InputError
+from surfing.errors import CorruptTrajectoryError, EmptyTrajectoryError, InputError
 from surfing.generator import Generator, State
 from surfing.latents import Latent, latent_from_dict
 from surfing.trajectory.checkpoint import Checkpoint, Directory, InFile, InMemory
-from surfing.trajectory.interpolation import interpolate, trailing_means
+from surfing.trajectory.interpolation import check_windows, interpolate, shrinking_averages
 from surfing.trajectory.manifest import MAX_STEP
 from surfing.trajectory.probe import Probe, rms_distance
 from surfing.trajectory.store import read_manifest
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 __all__ = ["Trajectory"]
+
+MAX_LATENT_DIM = 1 << 24
 
 
 class Trajectory(Sequence[Checkpoint]):
@@ -108,7 +110,7 @@ class Trajectory(Sequence[Checkpoint]):
             for entry in manifest.entries
         ]
         if latent is None and manifest.latent is not None:
-            latent = latent_from_dict(manifest.latent)
+            latent = _latent(manifest.latent, directory)
         return cls(
             checkpoints,
             latent=latent,
@@ -254,20 +256,10 @@ class Trajectory(Sequence[Checkpoint]):
         Returns:
             A trajectory in memory; a stage's step is the mean step of its window, rounded down.
         """
-        wide = [operator.index(w) for w in windows]
-        if not wide or wide[-1] < 1 or any(b >= a for a, b in itertools.pairwise(wide)):
-            raise InputError(
-                f"windows: expected strictly decreasing integers of at least 1, got {windows!r}."
-            )
-        cut = sorted({min(w, len(self)) for w in wide})  # the shortest first
-        stages: list[Checkpoint] = []
+        cut = check_windows(windows, len(self))
         backwards = (checkpoint.state for checkpoint in reversed(self._checkpoints))
-        for window, state in trailing_means(backwards, cut):
-            step = sum(self.steps[-window:]) // window
-            if stages:
-                step = min(step, stages[-1].step - 1)
-            stages.append(Checkpoint(step, InMemory(state)))
-        return self._with(stages[::-1], None)
+        stages = shrinking_averages(backwards, self.steps, cut)
+        return self._with([Checkpoint(step, InMemory(state)) for step, state in stages], None)
 
     def distance(
         self,
@@ -372,6 +364,18 @@ class Trajectory(Sequence[Checkpoint]):
                 "Open it with latent=Normal(k)."
             )
         return Probe(generator, self._latent, probes=probes, seed=seed)
+
+
+def _latent(description: Mapping[str, Any], directory: Path) -> Latent:
+    try:
+        latent = latent_from_dict(description)
+    except (InputError, OverflowError) as error:
+        raise InputError(
+            f"{directory}: {error} Open it with latent=..., an object like surfing.Normal."
+        ) from error
+    if latent.dim > MAX_LATENT_DIM:
+        raise CorruptTrajectoryError(f"{directory}: a latent of {latent.dim} entries can't be.")
+    return latent
 
 
 def _index(index: int, count: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,8 +14,14 @@ from surfing.errors import EmptyTrajectoryError, InputError
 from surfing.generator import State
 from surfing.latents import Latent
 from surfing.trajectory.lock import DirectoryLock
-from surfing.trajectory.manifest import DTYPES, MAX_CHECKPOINTS, Entry, Manifest
-from surfing.trajectory.store import make_directory, open_for_writing, versions
+from surfing.trajectory.manifest import (
+    DTYPES,
+    MAX_CHECKPOINTS,
+    Entry,
+    Manifest,
+    check_representable,
+)
+from surfing.trajectory.store import Store, make_directory, open_for_writing, versions
 
 __all__ = ["write_trajectory"]
 
@@ -40,6 +47,8 @@ def write_trajectory(
         metadata: anything else.
         overwrite: delete the trajectory that is there, if there is one.
 
+    Where it fails, nothing of it is left behind.
+
     Raises:
         OutputExistsError: there is one, and `overwrite` was not given.
         TrajectoryError: it can't be written.
@@ -54,20 +63,33 @@ def write_trajectory(
         dtype=dtype or _widest(first[1]),
         latent=None if latent is None else latent.to_dict(),
         architecture=architecture,
-        metadata={**(metadata or {}), **versions()},
+        metadata={**dict(metadata or {}), **versions()},
     )
+    check_representable(blank)
+    made = not path.exists()
     make_directory(path)
     lock = DirectoryLock(path)
     try:
         store = open_for_writing(path, blank, resume=False, overwrite=overwrite)
-        entries: list[Entry] = []
-        for step, state, drift in itertools.chain([first], rows):
-            if len(entries) == MAX_CHECKPOINTS:
-                raise InputError(f"expected at most {MAX_CHECKPOINTS} checkpoints; select some.")
-            entries.append(Entry(step, store.put(state, step), None, drift if entries else None))
-        store.commit(entries)
+        try:
+            _fill(store, itertools.chain([first], rows))
+        except BaseException:
+            store.abandon()
+            raise
     finally:
         lock.release()
+        if made:
+            with contextlib.suppress(OSError):
+                path.rmdir()  # only where nothing was left in it
+
+
+def _fill(store: Store, checkpoints: Iterable[tuple[int, State, float | None]]) -> None:
+    entries: list[Entry] = []
+    for step, state, drift in checkpoints:
+        if len(entries) == MAX_CHECKPOINTS:
+            raise InputError(f"expected at most {MAX_CHECKPOINTS} checkpoints; select some.")
+        entries.append(Entry(step, store.put(state, step), None, drift if entries else None))
+    store.commit(entries)
 
 
 def _widest(state: State) -> str:

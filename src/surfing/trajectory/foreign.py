@@ -1,0 +1,161 @@
+"""Read a state dict that something else saved, trusting nothing: no code of the file is run."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surfing.errors import InputError
+from surfing.trajectory.tensors import snapshot, state_from_bytes
+
+__all__ = ["DEFAULT_PREFIX", "Selection", "read_foreign"]
+
+DEFAULT_PREFIX = "generator."
+_PLACES = (
+    "generator_state_dict",
+    "generator",
+    "g_ema",
+    "netG",
+    "G",
+    "g",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "params",
+    "weights",
+)
+_WRAPPERS = ("module.", "_orig_mod.")
+_OPPONENTS = ("discriminator.", "critic.", "netD.", "D.")
+_MAX_NESTING = 8
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of a file is the generator.
+
+    Attributes:
+        prefix: of its keys.
+        key: dotted place of the state dict; None to search the usual ones.
+    """
+
+    prefix: str = DEFAULT_PREFIX
+    key: str | None = None
+
+
+def read_foreign(path: Path, selection: Selection) -> dict[str, Tensor]:
+    """The generator's parameters and buffers in one file.
+
+    Raises:
+        InputError: the file is damaged, holds more than tensors, or no generator.
+    """
+    content = _load_safetensors(path) if path.suffix.lower() == ".safetensors" else _load(path)
+    state = _state_dict(content, selection, path)
+    chosen = _without_wrappers(_with_prefix(_without_wrappers(state), selection.prefix, path))
+    _check_size(chosen, path)
+    return snapshot(chosen, str(path))
+
+
+def _load(path: Path) -> object:
+    _refuse_compressed(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"{path}: refused: expected a file that holds tensors only, and torch's restricted "
+            f"loader says: {reason:.200} If the file is whole and yours, load it where it was "
+            "made and save module.state_dict() instead."
+        ) from error
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return state_from_bytes(path.read_bytes())
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: expected a safetensors file: {error}.") from error
+
+
+def _refuse_compressed(path: Path) -> None:
+    """torch.save never compresses; a file that does can be a thousand times larger inside."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            stored = all(i.compress_type == zipfile.ZIP_STORED for i in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{path}: expected a file that torch.save wrote: {error}.") from error
+    if not stored:
+        raise InputError(f"{path}: refused: a compressed archive is nothing that torch.save wrote.")
+
+
+def _check_size(state: Mapping[str, Tensor], path: Path) -> None:
+    """A tensor may claim to be far larger than what is stored for it (stride 0)."""
+    claimed = sum(t.numel() * t.element_size() for t in state.values())
+    if claimed > 8 * path.stat().st_size + (1 << 20):
+        raise InputError(
+            f"{path}: refused: its tensors claim {claimed} bytes, far more than the file holds."
+        )
+
+
+def _state_dict(content: object, selection: Selection, path: Path) -> dict[str, Tensor]:
+    if selection.key is not None:
+        for part in selection.key.split("."):
+            if not isinstance(content, Mapping) or part not in content:
+                raise InputError(
+                    f"key: expected {selection.key!r} in {path}, found {_names(content)}."
+                )
+            content = content[part]
+    for _ in range(_MAX_NESTING):
+        if not isinstance(content, Mapping):
+            break
+        tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)}
+        if tensors and len(tensors) == len(content):
+            return tensors
+        place = next((p for p in _PLACES if isinstance(content.get(p), Mapping)), None)
+        if place is None:
+            break
+        content = content[place]
+    raise InputError(
+        f"{path}: expected a state dict, by itself or under one of {', '.join(_PLACES)}; found "
+        f"{_names(content)}. Say where it is with `key`."
+    )
+
+
+def _without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Strip what DDP, ``torch.compile`` and ``AveragedModel`` put before every key."""
+    out = {name: t for name, t in state.items() if name != "n_averaged"}
+    for _ in _WRAPPERS:
+        for wrapper in _WRAPPERS:
+            if out and all(name.startswith(wrapper) for name in out):
+                out = {name[len(wrapper) :]: tensor for name, tensor in out.items()}
+    return out
+
+
+def _with_prefix(state: dict[str, Tensor], prefix: str, path: Path) -> dict[str, Tensor]:
+    chosen = {n[len(prefix) :]: t for n, t in state.items() if n.startswith(prefix)}
+    chosen.pop("", None)
+    if chosen:
+        return chosen
+    opponents = any(name.startswith(_OPPONENTS) for name in state)
+    if prefix == DEFAULT_PREFIX and not opponents:
+        return state
+    tops = sorted({name.split(".")[0] + "." for name in state if "." in name})
+    shown = ", ".join(repr(top) for top in tops[:12]) or _names(state)
+    raise InputError(
+        f"prefix: no key in {path} starts with {prefix!r}; they start with {shown}. Give the "
+        "generator's."
+    )
+
+
+def _names(content: Any) -> str:
+    if not isinstance(content, Mapping):
+        return f"a {type(content).__name__}"
+    names = ", ".join(repr(name) for name in list(content)[:8])
+    return f"{names} and more" if len(content) > 8 else names or "nothing"
