@@ -1,1 +1,24 @@
-"""."""
+"""What people look at: intervals, tables and figures."""
+
+from surfing.report.figures import (
+    drift_profile,
+    landscape_path,
+    recovery_grid,
+    success_against_cost,
+)
+from surfing.report.intervals import wilson
+from surfing.report.landscape import Slice, slice_through
+from surfing.report.tables import Column, Table, rate
+
+__all__ = [
+    "Column",
+    "Slice",
+    "Table",
+    "drift_profile",
+    "landscape_path",
+    "rate",
+    "recovery_grid",
+    "slice_through",
+    "success_against_cost",
+    "wilson",
+]

@@ -1,0 +1,226 @@
+"""Pictures of a recovery. Each takes `ax` or `figure` where you have one, and returns it.
+
+No global style is changed and no window opened: figures are made without pyplot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from torch import Tensor
+
+from surfing.errors import InputError
+from surfing.report.intervals import wilson
+from surfing.report.landscape import Slice
+from surfing.report.tables import count
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+__all__ = ["drift_profile", "landscape_path", "recovery_grid", "success_against_cost"]
+
+COLOURS = ("#c44536", "#197278", "#e2a03f", "#5b5f97", "#7a9e7e")
+"""Direct descent first, surfing second; told apart without colour by their markers too."""
+_MARKERS = "osD^v"
+_INK = "#333333"
+
+
+def recovery_grid(
+    targets: Float[Tensor, "n channels h w"],
+    methods: Mapping[str, Float[Tensor, "n channels h w"]],
+    *,
+    figure: Figure | SubFigure | None = None,
+    title: str | None = None,
+    error_scale: float | None = None,
+) -> Figure | SubFigure:
+    """Targets, what each method made of them, and where it is wrong.
+
+    One column a target. Below the targets each method has a row of images and a row of absolute
+    errors (white: none).
+
+    Args:
+        targets: signals; one channel, or three in the same range.
+        methods: signals by the method's name, in the order of the targets.
+        figure: draw into this one.
+        title: above it.
+        error_scale: the error that is shown darkest; by default half the targets' range.
+
+    Raises:
+        InputError: shapes that don't agree.
+    """
+    for name, images in methods.items():
+        if images.shape != targets.shape:
+            raise InputError(
+                f"methods[{name!r}]: expected {tuple(targets.shape)}, got {tuple(images.shape)}."
+            )
+    low, high = float(targets.min()), float(targets.max())
+    scale = (high - low) / 2 if error_scale is None else error_scale
+    rows: list[tuple[str, np.ndarray]] = [("target", _grey(targets, low, high))]
+    for name, images in methods.items():
+        error = (images.double() - targets.double()).abs().mean(1)
+        rows.append((name, _grey(images, low, high)))
+        rows.append(("error", _tinted(error / max(scale, 1e-12))))
+    columns = len(targets)
+    if figure is None:
+        figure = Figure(figsize=(0.62 * columns + 1.3, 0.64 * len(rows) + (0.4 if title else 0.1)))
+    axes = figure.subplots(
+        len(rows), columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06}
+    )
+    for line, (name, pictures) in zip(axes, rows):
+        for ax, picture in zip(line, pictures):
+            ax.imshow(picture, interpolation="nearest")
+            _bare(ax)
+        line[0].set_ylabel(
+            name, rotation=0, ha="right", va="center", fontsize=9, color=_INK, labelpad=6
+        )
+    if title:
+        figure.suptitle(title, fontsize=10, color=_INK, x=0.02, ha="left")
+    return figure
+
+
+def success_against_cost(
+    curves: Mapping[str, Sequence[tuple[float, int, int]]], *, ax: Axes | None = None
+) -> Axes:
+    """Success rates with 95% Wilson bands against cost.
+
+    Args:
+        curves: by method, points (forward-equivalents a target, successes, trials).
+        ax: draw into this one.
+    """
+    ax = _axes(ax, (4.6, 3.2))
+    for i, (name, points) in enumerate(curves.items()):
+        colour, marker = COLOURS[i % len(COLOURS)], _MARKERS[i % len(_MARKERS)]
+        ordered = sorted(points)
+        cost = [point[0] for point in ordered]
+        bands = [wilson(successes, trials) for _, successes, trials in ordered]
+        share = [successes / trials for _, successes, trials in ordered]
+        low, high = [band[0] for band in bands], [band[1] for band in bands]
+        ax.fill_between(cost, low, high, color=colour, alpha=0.15, linewidth=0)
+        ax.plot(cost, share, color=colour, marker=marker, markersize=4, lw=1.4, label=name)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_xlabel("cost, forward-equivalents a target")
+    ax.set_ylabel("success rate")
+    _plain(ax)
+    if len(curves) > 1:
+        ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def drift_profile(
+    steps: Sequence[int], drift: Sequence[float | None], *, ax: Axes | None = None
+) -> Axes:
+    """How far G moves from each checkpoint to the next.
+
+    Args:
+        steps: of the checkpoints, n of them.
+        drift: RMS changes, n - 1 of them; None where unknown.
+        ax: draw into this one.
+
+    Raises:
+        InputError: lengths that don't agree.
+    """
+    if len(drift) != len(steps) - 1:
+        raise InputError(
+            f"drift: expected {len(steps) - 1}, one less than steps, got {len(drift)}."
+        )
+    ax = _axes(ax, (4.6, 3.0))
+    known = [(step, d) for step, d in zip(steps[1:], drift) if d is not None]
+    ax.plot(
+        [step for step, _ in known],
+        [d for _, d in known],
+        color=COLOURS[1],
+        marker="o",
+        markersize=3,
+        lw=1.2,
+    )
+    ax.set_xscale("symlog", linthresh=10)
+    ax.set_xlim(left=0)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("training step")
+    ax.set_ylabel("RMS change of G")
+    _plain(ax)
+    return ax
+
+
+def landscape_path(
+    surface: Slice, *, ax: Axes | None = None, truth: Float[Tensor, " k"] | None = None
+) -> Axes:
+    """A path on the surface of its last stage: dark is low.
+
+    Args:
+        surface: of :func:`surfing.report.slice_through`.
+        ax: draw into this one.
+        truth: the latent that was looked for.
+    """
+    ax = _axes(ax, (4.2, 3.8))
+    height = torch.log10(surface.risk.double().clamp(min=1e-12)).cpu().numpy()
+    across, up = surface.across.cpu().numpy(), surface.up.cpu().numpy()
+    # The valley's floor is a narrow spike on a log scale: shades follow ranks, not values.
+    levels = np.unique(np.quantile(height, np.linspace(0, 1, 22)))
+    if len(levels) > 2:
+        ax.contourf(across, up, height, levels=levels, cmap="bone", norm=_by_rank(levels))
+        ax.contour(across, up, height, levels=levels, colors="white", linewidths=0.25, alpha=0.6)
+    path = surface.path.cpu().numpy()
+    ax.plot(path[:, 0], path[:, 1], color=COLOURS[2], lw=1.6, marker="o", markersize=3.5)
+    ax.plot(*path[0], color=COLOURS[2], marker="o", markersize=8, mfc="none", mew=1.6)
+    ax.plot(*path[-1], color=COLOURS[0], marker="o", markersize=7)
+    if truth is not None:
+        spot = surface.project(truth[None])[0].cpu().numpy()
+        ax.plot(*spot, color="white", marker="x", markersize=9, mew=2)
+    ax.set_aspect("equal")
+    ax.set_xlabel("first direction of the path")
+    ax.set_ylabel("second direction")
+    _plain(ax)
+    return ax
+
+
+def _by_rank(levels: np.ndarray) -> object:
+    from matplotlib.colors import BoundaryNorm
+
+    return BoundaryNorm(levels, colormaps["bone"].N, extend="neither")
+
+
+def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    return Figure(figsize=size, layout="constrained").subplots() if ax is None else ax
+
+
+def _grey(images: Tensor, low: float, high: float) -> np.ndarray:
+    """(n, c, h, w) -> (n, h, w, 3) in [0, 1], dark on white where there is one channel."""
+    scaled = ((images.detach().cpu().double() - low) / max(high - low, 1e-12)).clamp(0, 1)
+    single = scaled.shape[1] == 1
+    shown = 1 - scaled.expand(-1, 3, -1, -1) if single else scaled[:, :3]
+    return shown.permute(0, 2, 3, 1).numpy()
+
+
+def _tinted(error: Tensor) -> np.ndarray:
+    """(n, h, w) in [0, 1] -> from white over red to dark red; exactly white at 0."""
+    amount = error.detach().cpu().clamp(0, 1).numpy()[..., None]
+    reds: np.ndarray = colormaps["Reds"](amount[..., 0])[..., :3]
+    weight = np.clip(amount * 8, 0, 1)
+    return (1 - weight) + weight * reds
+
+
+def _bare(ax: Axes) -> None:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_color("#cccccc")
+        spine.set_linewidth(0.5)
+
+
+def _plain(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=8, colors=_INK)
+    ax.xaxis.label.set_fontsize(9)
+    ax.yaxis.label.set_fontsize(9)
