@@ -30,7 +30,7 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """The generator at one moment of its training.
 
@@ -41,7 +41,7 @@ class Checkpoint:
     """
 
     step: int
-    source: Source = field(repr=False, compare=False)
+    source: Source = field(repr=False)
     drift: float | None = None
 
     @property

@@ -190,10 +190,17 @@ def _refuse_constant(name: str) -> None:
 
 
 def _sealed(content: Mapping[str, Any]) -> bytes:
+    """One field a line, one checkpoint a line, and the hash of the whole as the last field."""
     body = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     digest = hashlib.sha256(body.encode()).hexdigest()
-    lines = json.dumps({**content, "sha256": digest}, indent=1, allow_nan=False)
-    return lines.encode() + b"\n"
+    fields = [f"{json.dumps(k)}: {_lines(v)}" for k, v in {**content, "sha256": digest}.items()]
+    return ("{\n" + ",\n".join(fields) + "\n}\n").encode()
+
+
+def _lines(value: object) -> str:
+    if not isinstance(value, list) or not value:
+        return json.dumps(value, allow_nan=False)
+    return "[\n " + ",\n ".join(json.dumps(item, allow_nan=False) for item in value) + "\n]"
 
 
 def _check_depth(value: object) -> None:

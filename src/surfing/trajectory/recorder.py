@@ -199,12 +199,12 @@ class Recorder:
         state = snapshot(self._module.state_dict())
         signals = None if self._probe is None else self._probe.signals(state)
         drift = self._drift_to(signals) if self._entries else None
-        raw = self._store.put(state, self._step)
-        average = None
-        if self._average is not None:
-            average = self._store.put(self._average.state, self._step, average=True)
-        entry = Entry(self._step, raw, average, drift)
-        self._store.commit(self._thinned((*self._entries, entry)))
+        try:
+            self._write(state, drift)
+        except BaseException:
+            self._signals = None
+            self._store.settle()
+            raise
         self._signals = signals
         self._warn_unless_finite(state)
         return True
@@ -260,6 +260,14 @@ class Recorder:
     @property
     def _entries(self) -> tuple[Entry, ...]:
         return self._store.manifest.entries
+
+    def _write(self, state: State, drift: float | None) -> None:
+        raw = self._store.put(state, self._step)
+        average = None
+        if self._average is not None:
+            average = self._store.put(self._average.state, self._step, average=True)
+        entry = Entry(self._step, raw, average, drift)
+        self._store.commit(self._thinned((*self._entries, entry)))
 
     def _begin(self, state: State, resume_from: int | None) -> None:
         decay = self._store.manifest.average

