@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import time
@@ -163,10 +164,8 @@ def test_a_sealed_manifest_with_any_field_replaced_is_read_or_refused(
         text = _sealed({**CONTENT, name: value})
     except ValueError:  # infinities can't be written in the first place
         return
-    try:
+    with contextlib.suppress(CorruptTrajectoryError):
         decode(text, "m")
-    except CorruptTrajectoryError as error:
-        assert "m" in str(error)
 
 
 @settings(max_examples=300, deadline=None)
@@ -175,9 +174,11 @@ def test_a_sealed_manifest_with_any_entry_replaced_is_read_or_refused(
     name: str, value: object
 ) -> None:
     try:
-        decode(with_first(**{name: value}), "m")
-    except (CorruptTrajectoryError, ValueError) as error:
-        assert isinstance(error, CorruptTrajectoryError) or "JSON" in str(error)
+        text = with_first(**{name: value})
+    except ValueError:
+        return
+    with contextlib.suppress(CorruptTrajectoryError):
+        decode(text, "m")
 
 
 @settings(max_examples=100, deadline=None)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import itertools
 import os
 import resource
 import shutil
@@ -131,13 +132,14 @@ def test_an_exception_keeps_what_exists_and_passes(
 def test_the_first_error_is_told_when_the_last_state_cannot_be_written(
     tmp_path: Path, generator: nn.Module
 ) -> None:
-    with (
-        pytest.raises(RuntimeError, match="first") as caught,
-        Recorder(tmp_path / "run", generator) as recorder,
-    ):
-        recorder.step()
-        shutil.rmtree(tmp_path / "run")
-        raise RuntimeError("first")
+    def lose_the_disk() -> None:
+        with Recorder(tmp_path / "run", generator) as recorder:
+            recorder.step()
+            shutil.rmtree(tmp_path / "run")
+            raise RuntimeError("first")
+
+    with pytest.raises(RuntimeError, match="first") as caught:
+        lose_the_disk()
     assert "could not be recorded" in caught.value.__notes__[0]
 
 
@@ -196,7 +198,7 @@ def test_by_drift_records_when_the_function_moved_far_enough(tmp_path: Path) -> 
 
 
 def gaps(values: list[float]) -> list[float]:
-    return [abs(b - a) for a, b in zip(values, values[1:], strict=False)]
+    return [abs(b - a) for a, b in itertools.pairwise(values)]
 
 
 @pytest.fixture
@@ -225,10 +227,12 @@ def test_thinning_keeps_the_ends_and_spaces_the_rest_evenly_in_drift(
     kept = gaps(positions)
     assert trajectory.recorded_drift == pytest.approx(kept, rel=1e-4)
     naive = gaps([(i / (limit - 1)) ** power for i in range(limit)])
-    # The newest checkpoint has only just come, so its gap may be of any size.
-    assert max(kept) / min(kept[:-1]) < 4.5
-    assert power == 1.0 or max(kept) / min(kept[:-1]) < max(naive) / min(naive)
-    assert max(kept) < 3 / (limit - 1)
+    # The newest checkpoint has only just come, so its gap may be of any size; the first gap is at
+    # least the first step's, which is large for a small power.
+    inner = kept[1:-1]
+    assert max(inner) / min(inner) < 4
+    assert power == 1.0 or max(inner) / min(inner) < max(naive) / min(naive)
+    assert max(inner) < 2.5 / (limit - 1)
     assert len(names(tmp_path / "run")) == limit + 1
 
 
@@ -384,12 +388,10 @@ def test_a_generator_with_noise_of_its_own_does_not_drift_by_it(tmp_path: Path) 
 
 def test_divergence_is_said_and_recorded(tmp_path: Path) -> None:
     line = Line()
-    with (
-        pytest.warns(UserWarning, match="diverged"),
-        Recorder(tmp_path / "run", line, latent=Normal(2), every=1) as recorder,
-    ):
+    with Recorder(tmp_path / "run", line, latent=Normal(2), every=1) as recorder:
         line.move(float("nan"))
-        recorder.step()
+        with pytest.warns(UserWarning, match="diverged"):
+            recorder.step()
     trajectory = Trajectory.open(tmp_path / "run")
     assert trajectory.recorded_drift == (None,)
     assert trajectory.verify().not_finite == (1,)
@@ -598,10 +600,11 @@ def test_a_checkpoint_that_went_bad_does_not_end_the_training(tmp_path: Path) ->
             recorder.step()
         bad = run / "step-000000002.safetensors"
         bad.write_bytes(bytes(bad.stat().st_size))
+        line.move(4.0)
         with pytest.warns(UserWarning, match="step-000000002"):
-            for i in range(4, 7):
-                line.move(float(i))
-                recorder.step()
+            recorder.step()
+        line.move(5.0)
+        recorder.step()
     assert len(recorder.steps) == 4
 
 
