@@ -206,9 +206,10 @@ def _grey(images: Tensor, low: float, high: float) -> np.ndarray:
 def _tinted(error: Tensor) -> np.ndarray:
     """(n, h, w) in [0, 1] -> from white over red to dark red; exactly white at 0."""
     amount = error.detach().cpu().clamp(0, 1).numpy()[..., None]
-    reds: np.ndarray = colormaps["Reds"](amount[..., 0])[..., :3]
+    reds = np.asarray(colormaps["Reds"](amount[..., 0]))[..., :3]
     weight = np.clip(amount * 8, 0, 1)
-    return (1 - weight) + weight * reds
+    white_to_red: np.ndarray = (1 - weight) + weight * reds
+    return white_to_red
 
 
 def _bare(ax: Axes) -> None:

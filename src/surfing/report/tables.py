@@ -9,6 +9,7 @@ from typing import Any
 
 from rich import box
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from surfing.errors import InputError
 from surfing.report.intervals import wilson
@@ -24,7 +25,7 @@ def number(value: float | None) -> str:
     """
     if value is None or math.isnan(value):
         return "–"
-    if value == 0 or 0.01 <= abs(value) < 1e4:
+    if value == 0 or 0.001 <= abs(value) < 1e4:
         return f"{value:.3g}"
     return f"{value:.2e}"
 
@@ -140,10 +141,9 @@ class Table:
 
     def rich(self) -> RichTable:
         """For a terminal."""
-        caption = "\n".join(self.notes) or None
         shown = RichTable(
-            title=self.title or None,
-            caption=caption,
+            title=Text(self.title) if self.title else None,
+            caption=Text("\n".join(self.notes)) if self.notes else None,
             box=box.SIMPLE_HEAD,
             title_justify="left",
             caption_justify="left",
@@ -151,7 +151,7 @@ class Table:
         for column in self.columns:
             shown.add_column(column.header, justify="right" if column.right else "left")
         for cells in self.cells():
-            shown.add_row(*cells)
+            shown.add_row(*map(Text, cells))  # plain: brackets in a cell are no markup
         return shown
 
     def markdown(self) -> str:

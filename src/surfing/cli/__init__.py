@@ -1,0 +1,5 @@
+"""The command line: ``surfing COMMAND``."""
+
+from surfing.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,165 @@
+"""The entry point: parse, run, and turn whatever happens into an exit code and one line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Toml
+
+from surfing import __version__
+from surfing.cli.common import Common
+from surfing.cli.demo import demo
+from surfing.cli.importing import import_
+from surfing.cli.inspect import inspect
+from surfing.cli.recover import recover
+from surfing.cli.selftest import selftest
+from surfing.cli.train import train
+from surfing.errors import InputError, SurfingError
+
+__all__ = ["main"]
+
+BAD_INPUT, UNEXPECTED, INTERRUPTED = 2, 1, 130
+
+_HELP = """Recover the latent codes of generative networks by surfing their training.
+
+Start with `surfing demo`. A RUN is a folder that a surfing.Recorder, `surfing train` or
+`surfing import` wrote, or the word packaged for the small one that comes with the package.
+
+Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 130 interrupted, 1 else.
+"""
+
+_KEPT = {
+    "recover": "the shards that were finished are kept; the same command goes on from there.",
+    "train": "the trajectory so far is kept; the same command goes on from its last checkpoint.",
+    "import": "nothing was written.",
+    "inspect": "nothing was changed.",
+}
+
+
+def _app() -> App:
+    app = App(
+        name="surfing",
+        help=_HELP,
+        help_format="markdown",
+        version=__version__,
+        default_parameter=Parameter(negative=()),
+    )
+    app.command(demo)
+    app.command(import_, name="import")
+    app.command(inspect)
+    app.command(recover)
+    app.command(selftest)
+    app.command(train)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: without the program's name; those of the process where left out.
+
+    Returns:
+        The exit code: 0, 2 for bad input, 130 for an interrupt, 1 for the unexpected.
+    """
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    command = tokens[0] if tokens else ""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return _run(tokens)
+    except (CycloptsError, SurfingError) as error:
+        return _fail(str(error), BAD_INPUT)
+    except KeyboardInterrupt:
+        return _fail(_KEPT.get(command, "nothing was kept."), INTERRUPTED, kind="interrupted")
+    except BrokenPipeError:
+        # The reader left, as `| head` does. Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNEXPECTED
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        return _fail(str(error), UNEXPECTED if full else BAD_INPUT)
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(
+            f"unexpected {type(error).__name__}: {error} This is a defect of surfing; please "
+            "report it with the lines above.",
+            UNEXPECTED,
+        )
+
+
+def _run(tokens: list[str]) -> int:
+    app = _app()
+    settings = _config(tokens)
+    if settings is not None:
+        app.config = [Toml(settings, must_exist=True, use_commands_as_keys=False)]
+    command, bound, _ = app.parse_args(
+        tokens, exit_on_error=False, print_error=False, help_on_error=False
+    )
+    common = bound.arguments.get("common") or Common()
+    if not common.json:
+        command(*bound.args, **bound.kwargs)
+        return 0
+    with contextlib.redirect_stdout(sys.stderr):  # libraries that chatter must not spoil it
+        document = command(*bound.args, **bound.kwargs)
+    json.dump(_plain(document), sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")
+    return 0
+
+
+def _config(tokens: list[str]) -> Path | None:
+    """The file that --config names: it must be known before the rest can be parsed."""
+    named = None
+    for token, following in zip(tokens, [*tokens[1:], None]):
+        if token == "--config" and following is not None:
+            named = Path(following)
+        elif token.startswith("--config="):
+            named = Path(token.removeprefix("--config="))
+    if named is None:
+        return None
+    import tomllib
+
+    try:
+        tomllib.loads(named.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"--config: {named} could not be read ({error}).") from error
+    return named
+
+
+def _plain(value: Any) -> Any:
+    """JSON has neither paths nor NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _fail(message: str, code: int, *, kind: str = "error") -> int:
+    line = " ".join(message.split())
+    print(f"{kind}: {line}", file=sys.stderr)
+    return code
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)

@@ -1,0 +1,124 @@
+"""``surfing demo``: the packaged trajectory, end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from surfing.cli.common import Common, Report, Screen
+from surfing.cli.inputs import PACKAGED, load_generator, open_run, pick_device
+from surfing.cli.inspect import summary_line
+from surfing.errors import InputError, OutputExistsError
+from surfing.experiments import demo as experiment
+from surfing.experiments.demo import Outcome
+from surfing.report import Column, Table, rate, recovery_grid
+from surfing.report.tables import count, number, seconds
+
+__all__ = ["demo"]
+
+_PICTURED = 12
+
+
+def demo(
+    *,
+    targets: int = 100,
+    out: Path | None = None,
+    overwrite: bool = False,
+    run: str = PACKAGED,
+    generator: str | None = None,
+    common: Common | None = None,
+) -> Report:
+    """See surfing find what direct descent misses: a table and a picture, in a few minutes.
+
+    Draws latents, measures the signals that the trained generator makes of them (all pixels, then
+    50 and 20 random measurements), and looks for the latents: by direct descent on the trained
+    generator, and by surfing its training, with the same optimiser from the same start points.
+
+    Args:
+        targets: latents to draw.
+        out: folder for demo.png; surfing-demo, surfing-demo-2, ... where left out.
+        overwrite: write into OUT although it exists.
+        run: another trajectory than the packaged one.
+        generator: package.module:callable, where that names no architecture of the zoo.
+    """
+    common = common or Common()
+    screen = Screen(common)
+    if targets < 1:
+        raise InputError(f"--targets: expected a positive number, got {targets}.")
+    folder = _fresh() if out is None else _checked(out, overwrite)
+    trajectory = open_run(run, pick_device(common.device))
+    module = load_generator(generator, trajectory)
+    screen.say(summary_line(trajectory), f"Looking for {targets} latents ...")
+    with screen.progress("direct descent against surfing") as tick:
+        truth, outcomes = experiment.run(
+            trajectory, module, targets=targets, seed=common.seed, progress=tick
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = folder / "demo.png"
+    _picture(truth.x, outcomes).savefig(picture, dpi=110)
+    screen.say(_table(outcomes).rich(), f"Picture: {picture}")
+    return {
+        "run": run,
+        "targets": targets,
+        "picture": picture,
+        "outcomes": [outcome.to_dict() for outcome in outcomes],
+    }
+
+
+def _table(outcomes: list[Outcome]) -> Table:
+    columns = [
+        Column("setting", "measured", right=False),
+        Column("descent", "optimiser", right=False),
+        Column("method", "method", right=False),
+        Column("found", "found [95% interval]", rate),
+        Column("residual", "residual", number),
+        Column("cost", "cost", count),
+        Column("seconds", "time", seconds),
+    ]
+    notes = (
+        "found: ||z - z*|| < .01. residual: median ||AG(z) - y||. cost: forward-equivalents a "
+        "target, all starts and stages counted.",
+    )
+    rows, setting = [], ""
+    for outcome in outcomes:
+        row = outcome.to_dict() | {"method": _method(outcome)}
+        row["setting"] = outcome.setting if outcome.setting != setting else ""
+        setting = outcome.setting
+        rows.append(row)
+    return Table("", columns, tuple(rows), notes)
+
+
+def _method(outcome: Outcome) -> str:
+    if outcome.starts == 1:
+        return outcome.method
+    return f"{outcome.method}, best of {outcome.starts} starts"
+
+
+def _picture(targets: Tensor, outcomes: list[Outcome]) -> Figure:
+    """The first targets, not chosen ones; a block for each setting, Levenberg-Marquardt."""
+    shown = [o for o in outcomes if o.starts == 1 and o.descent == "LevenbergMarquardt"]
+    settings = list(dict.fromkeys(o.setting for o in shown))
+    wide = min(_PICTURED, len(targets))
+    figure = Figure(figsize=(0.62 * wide + 1.6, 3.6 * len(settings)))
+    blocks = figure.subfigures(len(settings), 1, squeeze=False)[:, 0]
+    for block, setting in zip(blocks, settings):
+        pair = {o.method: o.x[:wide] for o in shown if o.setting == setting}
+        named = {"direct": pair["direct"], "surfed": pair["surfing"]}
+        recovery_grid(targets[:wide], named, figure=block, title=setting)
+    return figure
+
+
+def _fresh() -> Path:
+    """The first name that is free."""
+    number = 1
+    while (folder := Path("surfing-demo" if number == 1 else f"surfing-demo-{number}")).exists():
+        number += 1
+    return folder
+
+
+def _checked(out: Path, overwrite: bool) -> Path:
+    if out.exists() and not (out.is_dir() and (overwrite or not any(out.iterdir()))):
+        raise OutputExistsError(f"--out: {out} exists; name another folder, or give --overwrite.")
+    return out

@@ -1,0 +1,60 @@
+"""``surfing import``: somebody else's checkpoints as a trajectory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from surfing.cli.common import Common, Report, Screen
+from surfing.cli.inputs import read_latent
+from surfing.cli.inspect import summary_line
+from surfing.trajectory import import_checkpoints
+
+__all__ = ["import_"]
+
+
+def import_(
+    source: Path,
+    /,
+    *,
+    out: Path,
+    prefix: str = "generator.",
+    latent: str | None = None,
+    key: str | None = None,
+    pattern: str | None = None,
+    dtype: str | None = None,
+    common: Common | None = None,
+) -> Report:
+    """Turn a folder of .pt, .pth, .ckpt or .safetensors files into a trajectory.
+
+    The files are only read, no code in them is run, and they are ordered by the training step in
+    their names, as a number.
+
+    Args:
+        source: the folder.
+        out: folder for the trajectory.
+        prefix: of the generator's keys; it is stripped, and other keys are left out.
+        latent: the law of z: normal:K, uniform:K or uniform:K:LOW:HIGH.
+        key: where the state dict lies inside each file, dotted; by default the usual places.
+        pattern: regular expression for the file names; its first group is the step.
+        dtype: float16, float32 or float64; by default as wide as needed.
+    """
+    common = common or Common()
+    trajectory = import_checkpoints(
+        source,
+        out,
+        prefix=prefix,
+        key=key,
+        pattern=pattern,
+        latent=None if latent is None else read_latent(latent),
+        dtype=dtype,
+    )
+    screen = Screen(common)
+    screen.say(summary_line(trajectory))
+    if trajectory.latent is None:
+        screen.say("Its latents' law is not known: give --latent here, or each time it is used.")
+    return {
+        "out": out,
+        "checkpoints": len(trajectory),
+        "steps": list(trajectory.steps),
+        "latent": None if trajectory.latent is None else trajectory.latent.to_dict(),
+    }

@@ -1,0 +1,252 @@
+"""What the command line names, read and checked: runs, generators, laws, measurements, devices."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from surfing.errors import InputError, MeasurementError, SurfingError
+from surfing.generator import State
+from surfing.latents import Latent, Normal, Uniform
+from surfing.trajectory import Checkpoint, Trajectory
+from surfing.zoo.architectures import generator_from_manifest
+
+__all__ = [
+    "PACKAGED",
+    "digest",
+    "load_generator",
+    "open_run",
+    "pick_device",
+    "read_latent",
+    "read_measurements",
+    "source_digest",
+    "state_digest",
+]
+
+PACKAGED = "packaged"
+"""The RUN that needs no folder: the trajectory that comes with the package."""
+
+
+def open_run(run: str, device: torch.device, *, latent: str | None = None) -> Trajectory:
+    """A trajectory by folder, or the packaged one, its tensors on a device.
+
+    Raises:
+        SurfingError: there is none, or it is damaged.
+    """
+    law = None if latent is None else read_latent(latent)
+    if run == PACKAGED and not Path(run).exists():
+        from surfing.zoo.packaged import packaged
+
+        trajectory = packaged()
+    else:
+        trajectory = Trajectory.open(run, latent=law)
+    if device.type == "cpu":
+        return trajectory
+    moved = [Checkpoint(c.step, _Moved(c, device), c.drift) for c in trajectory]
+    return Trajectory(
+        moved,
+        latent=trajectory.latent,
+        architecture=trajectory.architecture,
+        metadata=trajectory.metadata,
+        path=trajectory.path,
+    )
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """A checkpoint's tensors, on another device each time they are asked for."""
+
+    checkpoint: Checkpoint
+    device: torch.device
+
+    def load(self) -> State:
+        """The tensors by name."""
+        return {name: t.to(self.device) for name, t in self.checkpoint.state.items()}
+
+
+def pick_device(name: str) -> torch.device:
+    """A device by name, one that is there.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except Exception as error:  # each backend has its own ways to say no
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--device: expected auto, cpu or a device of this machine, got {name!r} ({reason})."
+        ) from error
+    return device
+
+
+def load_generator(spec: str | None, trajectory: Trajectory) -> nn.Module:
+    """The generator's architecture: `package.module:callable`, or what the manifest names.
+
+    Raises:
+        InputError: nothing of that name, or it makes no module.
+    """
+    if spec is None:
+        if trajectory.architecture is None:
+            raise InputError(
+                "--generator: the trajectory does not name an architecture of the zoo; say which "
+                "module was trained: --generator package.module:callable"
+            )
+        return generator_from_manifest(trajectory.architecture)
+    made = _call(_resolve(spec), spec)
+    if not isinstance(made, nn.Module):
+        raise InputError(
+            f"--generator: expected {spec} to make a torch.nn.Module, got {type(made).__name__}."
+        )
+    return made
+
+
+def _resolve(spec: str) -> object:
+    module, _, name = spec.partition(":")
+    if not module or not name:
+        raise InputError(f"--generator: expected package.module:callable, got {spec!r}.")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a script beside the user, as `python -m` would find it
+    try:
+        found: object = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        raise InputError(f"--generator: {spec} could not be imported ({_first(error)}).") from error
+    return found
+
+
+def _call(found: object, spec: str) -> object:
+    if isinstance(found, nn.Module) or not callable(found):
+        return found
+    try:
+        return found()
+    except Exception as error:
+        raise InputError(
+            f"--generator: {spec}() failed ({_first(error)}); it is called without arguments."
+        ) from error
+
+
+def read_latent(text: str) -> Latent:
+    """``normal:K`` or ``uniform:K`` (on [-1, 1]) or ``uniform:K:LOW:HIGH``.
+
+    Raises:
+        InputError: neither.
+
+    >>> read_latent("uniform:3:0:1")
+    Uniform(dim=3, low=0.0, high=1.0)
+    """
+    law, *numbers = text.split(":")
+    try:
+        if law == "normal" and len(numbers) == 1:
+            return Normal(int(numbers[0]))
+        if law == "uniform" and len(numbers) in (1, 3):
+            return Uniform(int(numbers[0]), *map(float, numbers[1:]))
+    except ValueError as error:
+        if isinstance(error, SurfingError):
+            raise
+    raise InputError(f"--latent: expected normal:K, uniform:K or uniform:K:LOW:HIGH, got {text!r}.")
+
+
+def read_measurements(path: Path) -> np.ndarray | Tensor:
+    """Measurements from a file, one line a target, not yet in memory where that can be.
+
+    Args:
+        path: .npy; .npz or .safetensors with one array, or one that is called y.
+
+    Raises:
+        MeasurementError: no such file, of another kind, damaged, or holding no array or several.
+    """
+    readers: dict[str, Callable[[Path], np.ndarray | Tensor]] = {
+        ".npy": _read_npy,
+        ".npz": _read_npz,
+        ".safetensors": _read_safetensors,
+    }
+    if not path.is_file():
+        raise MeasurementError(f"--measurements: {path} is no file.")
+    if path.suffix not in readers:
+        raise MeasurementError(
+            f"--measurements: expected a file that ends in {', '.join(readers)}, got {path.name}."
+        )
+    try:
+        y = readers[path.suffix](path)
+    except MeasurementError:
+        raise
+    except (OSError, ValueError, EOFError, SafetensorError, ImportError) as error:
+        raise MeasurementError(
+            f"--measurements: {path} could not be read ({_first(error)})."
+        ) from error
+    if y.ndim < 2:
+        raise MeasurementError(
+            f"--measurements: expected (targets, ...), got shape {tuple(y.shape)}; a single "
+            "target is one line: y[None]."
+        )
+    if len(y) == 0:
+        raise MeasurementError(f"--measurements: {path} holds no target.")
+    return y
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    y: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return y
+
+
+def _read_npz(path: Path) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as archive:
+        y: np.ndarray = archive[_only(path, archive.files)]
+    return y
+
+
+def _read_safetensors(path: Path) -> Tensor:
+    with safe_open(path, framework="pt") as handle:
+        y: Tensor = handle.get_tensor(_only(path, list(handle.keys())))
+    return y
+
+
+def _only(path: Path, names: list[str]) -> str:
+    if "y" in names:
+        return "y"
+    if len(names) != 1:
+        raise MeasurementError(
+            f"--measurements: expected one array, or one called y, in {path}; found "
+            f"{', '.join(sorted(names)) or 'none'}."
+        )
+    return names[0]
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_digest(made: nn.Module) -> str:
+    """SHA-256 of what a generator is: its tensors' names and shapes, and its printed form."""
+    shapes = [(name, tuple(t.shape)) for name, t in made.state_dict().items()]
+    return hashlib.sha256(f"{shapes}\n{made!r}".encode()).hexdigest()
+
+
+def state_digest(trajectory: Trajectory) -> str:
+    """SHA-256 of the trajectory's manifest, which holds the hash of each of its files."""
+    if trajectory.path is None:
+        raise InputError("RUN: expected a trajectory in a folder, got one in memory.")
+    return digest(trajectory.path / "manifest.json")
+
+
+def _first(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {inspect.cleandoc(lines[0])}" if lines else repr(error)

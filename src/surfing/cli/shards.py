@@ -1,0 +1,224 @@
+"""A long run in bounded pieces: each is written whole or not at all, and is done only once.
+
+OUT/run.json            what the run is: hashes of its inputs, its arguments
+OUT/shards/00000000-00000256.safetensors    one Solution each, by target
+OUT/z.npy, x.npy, result.json               the whole, once every shard is there
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from surfing.errors import InputError, OutputExistsError
+from surfing.solution import Solution, Status
+
+__all__ = ["Shards"]
+
+_FORMAT = 1
+_RUN = "run.json"
+_RESULTS = ("z.npy", "x.npy", "result.json")
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The folder of one run.
+
+    Args:
+        out: the folder.
+        targets: how many there are.
+        size: targets in each shard but the last.
+    """
+
+    out: Path
+    targets: int
+    size: int
+
+    @classmethod
+    def open(
+        cls, out: Path, facts: Mapping[str, Any], *, targets: int, size: int, overwrite: bool
+    ) -> Shards:
+        """Begin a run, or find the one that was begun with the same facts.
+
+        Args:
+            out: the folder; made if it is not there.
+            facts: all that the result depends on, JSON values.
+            targets: how many there are.
+            size: targets a shard; a run that goes on keeps the size it began with.
+            overwrite: delete another run's results.
+
+        Raises:
+            OutputExistsError: `out` holds another run, or something else.
+        """
+        if isinstance(size, bool) or size < 1:
+            raise InputError(f"--shard: expected a positive number of targets, got {size}.")
+        found = _read_run(out)
+        if found is not None:
+            differing = _differing(found["facts"], facts)
+            if not differing and not overwrite:
+                return cls(out, targets, int(found["shard"]))
+            if not overwrite:
+                raise OutputExistsError(
+                    f"--out: {out} holds a run with another {', '.join(differing)}. Repeat its "
+                    "arguments to go on with it, name another folder, or give --overwrite."
+                )
+            _clear(out)
+        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise OutputExistsError(
+                f"--out: {out} exists and holds no run of surfing recover; name another folder."
+            )
+        (out / "shards").mkdir(parents=True, exist_ok=True)
+        run = {"format": _FORMAT, "key": _key(facts), "shard": size, "facts": dict(facts)}
+        _write_json(out / _RUN, run)
+        return cls(out, targets, size)
+
+    def ranges(self) -> list[range]:
+        """The targets of each shard."""
+        return [
+            range(low, min(low + self.size, self.targets))
+            for low in range(0, self.targets, self.size)
+        ]
+
+    def path(self, ids: range) -> Path:
+        """Where a shard's solution lies."""
+        return self.out / "shards" / f"{ids.start:08d}-{ids.stop:08d}.safetensors"
+
+    def done(self, ids: range) -> bool:
+        """Whether a shard is there; a damaged one is named, and counts as not there."""
+        if not self.path(ids).is_file():
+            return False
+        try:
+            return len(Solution.load(self.path(ids))) == len(ids)
+        except InputError as error:
+            warnings.warn(f"{error} It is computed again.", stacklevel=2)
+            return False
+
+    def run(self, solve: Callable[[range], Solution]) -> int:
+        """Solve what is not solved yet.
+
+        Args:
+            solve: called with the targets of a shard.
+
+        Returns:
+            How many shards were there already.
+        """
+        there = 0
+        for ids in self.ranges():
+            if self.done(ids):
+                there += 1
+            else:
+                solve(ids).save(self.path(ids), overwrite=True)
+        return there
+
+    def solutions(self) -> Iterator[tuple[range, Solution]]:
+        """One shard after the other."""
+        for ids in self.ranges():
+            yield ids, Solution.load(self.path(ids))
+
+    def gather(self) -> dict[str, Any]:
+        """Write z.npy, x.npy and result.json, a shard in memory at a time.
+
+        Returns:
+            What result.json holds.
+        """
+        risk, status, cost = (np.zeros(self.targets) for _ in range(3))
+        arrays: dict[str, np.memmap[Any, Any]] = {}
+        notes: dict[str, None] = {}
+        seconds, method = 0.0, ""
+        for ids, solution in self.solutions():
+            place = slice(ids.start, ids.stop)
+            for name, values in (("z", solution.z), ("x", solution.x)):
+                whole = values.detach().cpu().numpy()
+                if name not in arrays:
+                    shape = (self.targets, *whole.shape[1:])
+                    part = self.out / f".{name}.npy.part"
+                    arrays[name] = open_memmap(part, mode="w+", dtype=whole.dtype, shape=shape)
+                arrays[name][place] = whole
+            risk[place], cost[place] = solution.risk.numpy(), solution.cost.numpy()
+            status[place] = solution.status.numpy()
+            notes |= dict.fromkeys(solution.notes)
+            seconds, method = seconds + solution.seconds, solution.method
+        for name, array in arrays.items():
+            array.flush()
+            os.replace(self.out / f".{name}.npy.part", self.out / f"{name}.npy")
+        result = _summary(risk, status, cost)
+        result |= {"method": method, "seconds": seconds, "notes": list(notes)}
+        _write_json(self.out / "result.json", result)
+        return result
+
+
+def _summary(risk: np.ndarray, status: np.ndarray, cost: np.ndarray) -> dict[str, Any]:
+    ends = [Status(int(s)) for s in status]
+    residual = np.sqrt(2 * risk)
+    occurring = sorted(set(ends), key=lambda end: (-ends.count(end), end))
+    return {
+        "targets": len(ends),
+        "met": sum(end.success for end in ends),
+        "residual_median": _number(np.median(residual)),
+        "cost_mean": _number(cost.mean()),
+        "ends": [
+            {"status": end.name.lower(), "targets": ends.count(end), "meaning": end.message}
+            for end in occurring
+        ],
+        "status": [end.name.lower() for end in ends],
+        "residual": [_number(value) for value in residual],
+        "cost": [_number(value) for value in cost],
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _read_run(out: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((out / _RUN).read_text(encoding="utf-8"))
+        readable = found["format"] == _FORMAT and found["key"] == _key(found["facts"])
+        readable = readable and isinstance(found["shard"], int) and found["shard"] > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError):
+        readable = False
+    if not readable:
+        raise OutputExistsError(
+            f"--out: {out / _RUN} is damaged, or of another version; name another folder."
+        )
+    return dict(found)
+
+
+def _differing(found: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    names = {**found, **facts}
+    return sorted(name for name in names if found.get(name) != facts.get(name))
+
+
+def _key(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _clear(out: Path) -> None:
+    """What a run wrote, and nothing else; run.json last, so that the rest can't be orphaned."""
+    for path in [*(out / "shards").glob("*.safetensors"), *(out / name for name in _RESULTS)]:
+        path.unlink(missing_ok=True)
+    (out / _RUN).unlink()
+
+
+def _write_json(path: Path, value: object) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,103 @@
+"""``surfing train``: a generator and its trajectory, from nothing but images."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Literal
+
+from surfing.cli.common import Common, Report, Screen
+from surfing.cli.inspect import summary_line
+from surfing.zoo.recipes import recipe_for
+
+__all__ = ["train"]
+
+
+def train(
+    model: str,
+    /,
+    *,
+    out: Path,
+    data: str = "fashion-mnist",
+    data_root: Path | None = None,
+    latent_dim: int | None = None,
+    law: str | None = None,
+    network: str | None = None,
+    width: int | None = None,
+    hidden: int | None = None,
+    image_size: int | None = None,
+    output: str | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    checkpoints: int = 100,
+    dtype: Literal["float32", "float16", "float64"] = "float32",
+    devices: int = 1,
+    overwrite: bool = False,
+    common: Common | None = None,
+) -> Report:
+    """Train a generator and record its trajectory.
+
+    The same command goes on after an interruption. What is left out takes the model's recommended
+    value. OUT also gets recipe.json and samples.png: look at the samples.
+
+    Args:
+        model: vae, dcgan, wgan or wgan-gp.
+        out: folder for the trajectory.
+        data: fashion-mnist, mnist, digits, or a folder of images.
+        data_root: where named data lie or are downloaded to; $SURFING_DATA where left out.
+        latent_dim: length of z.
+        law: of z, normal or uniform.
+        network: conv or mlp.
+        width: channels of the convolutional generator.
+        hidden: units of its fully connected layers.
+        image_size: pixels a side; that of the data where left out.
+        output: sigmoid or tanh.
+        steps: generator steps.
+        batch_size: images a step.
+        learning_rate: of the generator.
+        checkpoints: at most so many are kept.
+        dtype: of the recorded weights.
+        devices: how many; each draws batches of its own.
+        overwrite: start again, deleting the training that OUT holds.
+    """
+    common = common or Common()
+    recipe = recipe_for(
+        model,
+        data=data,
+        latent_dim=latent_dim,
+        law=law,
+        network=network,
+        width=width,
+        hidden=hidden,
+        image_size=image_size,
+        output=output,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=common.seed,
+    )
+    from surfing.zoo import training  # Lightning: only where something is trained
+
+    trajectory = training.train(
+        recipe,
+        out,
+        checkpoints=checkpoints,
+        dtype=dtype,
+        data_root=data_root,
+        device=common.device,
+        devices=devices,
+        progress=not common.quiet,
+        overwrite=overwrite,
+        command=shlex.join(["surfing", *sys.argv[1:]]),
+    )
+    samples = out / training.SHEET_NAME
+    Screen(common).say(summary_line(trajectory), f"Samples to look at: {samples}")
+    return {
+        "out": out,
+        "checkpoints": len(trajectory),
+        "last_step": trajectory.steps[-1],
+        "samples": samples,
+        "recipe": recipe.to_dict(),
+    }

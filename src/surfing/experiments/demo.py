@@ -1,0 +1,187 @@
+"""The demonstration: direct descent against surfing, from the same start points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from surfing.continuation import direct, surf
+from surfing.descent import LevenbergMarquardt, TorchOptim
+from surfing.experiments.selftest import FOUND, OwnSamples, own_samples
+from surfing.problem import as_operator
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import nn
+
+    from surfing.solution import Solution
+    from surfing.trajectory import Trajectory
+
+__all__ = ["SETTINGS", "Outcome", "Setting", "run"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured.
+
+    Args:
+        name: for people.
+        operator: by name; None for the identity.
+    """
+
+    name: str
+    operator: str | None
+
+
+SETTINGS = (
+    Setting("all pixels", None),
+    Setting("50 measurements", "gaussian:50"),
+    Setting("20 measurements", "gaussian:20"),
+)
+ADAM_STEPS, ADAM_STAGES, ADAM_STAGE_STEPS = 500, 10, 25
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One method at one setting.
+
+    Attributes:
+        setting: what was measured.
+        method: "direct", "surfing", or direct with as many starts as surfing's cost buys.
+        descent: the optimiser, the same for both.
+        starts: per target.
+        found: targets with ||z - z*|| < .01, and how many there were.
+        residual: median ||A G(z) - y||.
+        cost: mean forward-equivalents a target.
+        seconds: wall time of all targets.
+        x: recovered signals.
+    """
+
+    setting: str
+    method: str
+    descent: str
+    starts: int
+    found: tuple[int, int]
+    residual: float
+    cost: float
+    seconds: float
+    x: Float[Tensor, "targets ..."]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; the signals are left out."""
+        return {name: value for name, value in vars(self).items() if name != "x"}
+
+
+def run(
+    trajectory: Trajectory,
+    generator: nn.Module,
+    *,
+    targets: int = 100,
+    settings: tuple[Setting, ...] = SETTINGS,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[OwnSamples, list[Outcome]]:
+    """Draw latents, measure their signals, and look for them.
+
+    Args:
+        trajectory: checkpoints of training.
+        generator: their architecture.
+        targets: latents to draw.
+        settings: what is measured; Adam, which takes long, only runs at the first.
+        seed: of latents, starts and operators.
+        progress: called with (runs done, runs in all).
+
+    Returns:
+        The targets, and the outcomes: settings in order, Levenberg-Marquardt before Adam.
+    """
+    truth = own_samples(trajectory, generator, targets, seed=seed)
+    total = 3 * len(settings) + 2
+    outcomes: list[Outcome] = []
+
+    def keep(outcome: Outcome) -> Outcome:
+        outcomes.append(outcome)
+        if progress is not None:
+            progress(len(outcomes), total)
+        return outcome
+
+    for number, setting in enumerate(settings):
+        bench = _Bench(trajectory, generator, truth, setting, seed)
+        alone = keep(bench.direct(LevenbergMarquardt()))
+        ridden = keep(bench.surfing(LevenbergMarquardt()))
+        again = max(2, round(ridden.cost / alone.cost))
+        keep(bench.direct(LevenbergMarquardt(), starts=again))
+        if number == 0:
+            adam = TorchOptim(partial(torch.optim.Adam, lr=0.05))
+            keep(bench.direct(adam, max_steps=ADAM_STEPS))
+            rest = ADAM_STEPS - (ADAM_STAGES - 1) * ADAM_STAGE_STEPS
+            keep(bench.surfing(adam, stage_steps=ADAM_STAGE_STEPS, max_steps=rest))
+    return truth, outcomes
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """One setting: both methods get the same measurements and the same start points."""
+
+    trajectory: Trajectory
+    generator: nn.Module
+    truth: OwnSamples
+    setting: Setting
+    seed: int
+
+    def direct(self, descent: Any, *, starts: int = 1, max_steps: int | None = None) -> Outcome:
+        """On the trained network alone."""
+        solution = direct(
+            self.trajectory,
+            self._measured(),
+            generator=self.generator,
+            operator=self.setting.operator,
+            operator_seed=self.seed,
+            descent=descent,
+            starts=starts,
+            max_steps=max_steps,
+            seed=self.seed,
+        )
+        return self._outcome("direct", solution, descent, starts)
+
+    def surfing(
+        self, descent: Any, *, stage_steps: int | None = None, max_steps: int | None = None
+    ) -> Outcome:
+        """Along the checkpoints."""
+        solution = surf(
+            self.trajectory,
+            self._measured(),
+            generator=self.generator,
+            operator=self.setting.operator,
+            operator_seed=self.seed,
+            descent=descent,
+            stage_steps=stage_steps,
+            max_steps=max_steps,
+            seed=self.seed,
+        )
+        return self._outcome("surfing", solution, descent, 1)
+
+    def _measured(self) -> Tensor:
+        x = self.truth.x
+        shape = tuple(x.shape[1:])
+        forward = as_operator(self.setting.operator, shape, seed=self.seed, device=x.device)
+        return forward(x)
+
+    def _outcome(self, method: str, solution: Solution, descent: Any, starts: int) -> Outcome:
+        named = "Adam" if isinstance(descent, TorchOptim) else type(descent).__name__
+        error = (solution.z - self.truth.z).norm(dim=1)
+        return Outcome(
+            self.setting.name,
+            method,
+            named,
+            starts,
+            (int((error < FOUND).sum()), len(error)),
+            float((2 * solution.risk).sqrt().median()),
+            float(solution.cost.mean()),
+            solution.seconds,
+            solution.x,
+        )
