@@ -38,8 +38,32 @@ class Marked(nn.Module):
 def slow_down(seed: int) -> None:
     """Injected pauses before and after the calls that a kill may interrupt."""
     rng = random.Random(seed)
-    for name in ("fsync", "replace", "unlink", "write"):
+    for name in ("fsync", "replace", "unlink"):
         setattr(store.os, name, paused(getattr(os, name), rng))
+    store.open = lambda file, mode: SlowFile(open(file, mode), rng)  # type: ignore[attr-defined]
+
+
+class SlowFile:
+    """A file that is written in three pieces, with pauses between them."""
+
+    def __init__(self, file: Any, rng: random.Random) -> None:
+        self.file, self.rng = file, rng
+
+    def __enter__(self) -> SlowFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def write(self, data: bytes) -> None:
+        third = len(data) // 3 + 1
+        for start in range(0, len(data), third):
+            self.file.write(data[start : start + third])
+            self.file.flush()
+            time.sleep(0.003 * self.rng.random())
 
 
 def paused(call: Any, rng: random.Random) -> Any:

@@ -235,7 +235,7 @@ def _check_same(directory: Path, found: Manifest, blank: Manifest) -> None:
         old, new = getattr(found, name), getattr(blank, name)
         if name == "probes" and (old is None or new is None):
             continue  # nothing was measured yet, or nothing is any more
-        if json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True):
+        if old != json.loads(json.dumps(new)):  # as it would read back: tuples are lists
             raise InputError(
                 f"{name}: {directory} was recorded with {old!r}, got {new!r}. Resume with the "
                 "arguments of the first run, or record into another directory."

@@ -1,0 +1,227 @@
+"""Whatever happens to the files, it is seen and named, and never used."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from surfing.errors import CorruptTrajectoryError, SurfingError
+from surfing.latents import Normal
+from surfing.trajectory import Recorder, Trajectory, repair
+from surfing.trajectory.manifest import StoredFile
+from surfing.trajectory.store import read_state
+from surfing.trajectory.tensors import state_from_bytes, state_to_bytes
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    path = tmp_path / "run"
+    with Recorder(path, module, latent=Normal(2), every=1, average=0.5) as recorder:
+        for _ in range(3):
+            with torch.no_grad():
+                module[0].weight += 1
+            recorder.step()
+    return path
+
+
+def read_everything(path: Path) -> None:
+    Trajectory.open(path).verify()
+
+
+def test_a_thousand_random_damages_are_all_seen_and_named(run: Path) -> None:
+    rng = random.Random(0)
+    files = sorted(run.iterdir())
+    for _ in range(1000):
+        victim = rng.choice(files)
+        whole = victim.read_bytes()
+        data, kind = bytearray(whole), rng.choice(["flip", "byte", "cut", "longer", "zeros"])
+        place = rng.randrange(len(data))
+        if kind == "flip":
+            data[place] ^= 1 << rng.randrange(8)
+        elif kind == "byte":
+            data[place] = (data[place] + rng.randrange(1, 256)) % 256
+        elif kind == "cut":
+            del data[place:]
+        elif kind == "longer":
+            data += b"\0"
+        else:
+            data[place:] = bytes(len(data) - place)
+        if bytes(data) == whole:
+            continue
+        victim.write_bytes(data)
+        with pytest.raises(CorruptTrajectoryError, match=victim.name):
+            read_everything(run)
+        victim.write_bytes(whole)
+    read_everything(run)
+
+
+def test_any_two_files_swapped_are_seen(run: Path) -> None:
+    files = [file for file in sorted(run.iterdir()) if file.suffix == ".safetensors"]
+    for a in files:
+        for b in files:
+            one, other = a.read_bytes(), b.read_bytes()
+            if one == other:
+                continue
+            a.write_bytes(other)
+            b.write_bytes(one)
+            with pytest.raises(CorruptTrajectoryError, match=r"step-0000000\d\d"):
+                read_everything(run)
+            a.write_bytes(one)
+            b.write_bytes(other)
+
+
+def test_a_damaged_checkpoint_is_refused_when_it_is_used_not_before(run: Path) -> None:
+    bad = run / "step-000000002.safetensors"
+    data = bytearray(bad.read_bytes())
+    data[-1] ^= 1
+    bad.write_bytes(data)
+    trajectory = Trajectory.open(run)
+    trajectory.state(0)
+    for use in (trajectory[2].__class__.state.fget, lambda _: trajectory.at(1.5)):
+        with pytest.raises(CorruptTrajectoryError, match=bad.name):
+            use(trajectory[2])
+
+
+def test_missing_linked_and_special_files(run: Path, tmp_path: Path) -> None:
+    victim = run / "step-000000001.safetensors"
+    data = victim.read_bytes()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(data)
+    makers: list[Callable[[], object]] = [
+        lambda: None,
+        lambda: victim.symlink_to(elsewhere),
+        lambda: os.mkfifo(victim),
+        victim.mkdir,
+    ]
+    for make in makers:
+        if victim.is_dir() and not victim.is_symlink():
+            victim.rmdir()
+        else:
+            victim.unlink(missing_ok=True)
+        make()
+        with pytest.raises(CorruptTrajectoryError, match=victim.name):
+            Trajectory.open(run)
+        with pytest.raises(CorruptTrajectoryError, match=victim.name):
+            read_state(run, StoredFile(victim.name, len(data), "0" * 64))
+    manifest = run / "manifest.json"
+    manifest.rename(tmp_path / "manifest.json")
+    manifest.symlink_to(tmp_path / "manifest.json")
+    with pytest.raises(CorruptTrajectoryError, match="link"):
+        Trajectory.open(run)
+
+
+def test_files_of_different_generators_are_seen(tmp_path: Path) -> None:
+    """Each file is whole and the manifest sealed, but they don't belong together."""
+    from surfing.trajectory.manifest import Entry, Manifest
+    from surfing.trajectory.store import Store
+
+    (tmp_path / "run").mkdir()
+    store = Store(tmp_path / "run", Manifest())
+    small, large = {"w": torch.zeros(2)}, {"w": torch.zeros(3)}
+    store.commit([Entry(0, store.put(small, 0)), Entry(1, store.put(large, 1))])
+    trajectory = Trajectory.open(tmp_path / "run")
+    trajectory.state(0)
+    with pytest.raises(CorruptTrajectoryError, match="step-000000001"):
+        trajectory.state(1)
+    with pytest.raises(CorruptTrajectoryError, match="step-000000001"):
+        trajectory.verify()
+    assert repair(tmp_path / "run") == (1,)
+
+
+def test_repair_drops_what_is_damaged_and_keeps_the_rest(run: Path) -> None:
+    assert repair(run) == ()
+    (run / "step-000000001.average.safetensors").unlink()
+    bad = run / "step-000000003.safetensors"
+    bad.write_bytes(bad.read_bytes()[:-1])
+    assert repair(run) == (1, 3)
+    trajectory = Trajectory.open(run)
+    assert trajectory.steps == (0, 2)
+    assert trajectory.recorded_drift == (None,)
+    assert trajectory.verify().files == 4
+    assert len(list(run.iterdir())) == 5
+    with pytest.raises(CorruptTrajectoryError):
+        (run / "manifest.json").write_text("{}")
+        repair(run)
+
+
+def header(**tensors: object) -> bytes:
+    text = json.dumps(tensors).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+HOSTILE = {
+    "empty": b"",
+    "short": b"\x01\x00",
+    "huge-header": struct.pack("<Q", 1 << 62) + b"{}",
+    "header-beyond-the-end": struct.pack("<Q", 100) + b"{}",
+    "not-json": struct.pack("<Q", 4) + b"\x80\x04\x95.",
+    "list": struct.pack("<Q", 2) + b"[]",
+    "deep": struct.pack("<Q", 50_000) + b"[" * 50_000,
+    "huge-shape": header(w={"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]})
+    + b"\0" * 4,
+    "overflow": header(w={"dtype": "F32", "shape": [1 << 63, 2], "data_offsets": [0, 0]}),
+    "huge-and-empty": header(w={"dtype": "F32", "shape": [1 << 62, 0, 9], "data_offsets": [0, 0]}),
+    "negative": header(w={"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}) + b"\0" * 4,
+    "offsets": header(w={"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}) + b"\0" * 4,
+    "overlap": header(
+        a={"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+        b={"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+    )
+    + b"\0" * 4,
+    "dtype": header(w={"dtype": "PICKLE", "shape": [1], "data_offsets": [0, 4]}) + b"\0" * 4,
+    "tied-to-nothing": header(__metadata__={"tied": '{"a": "b"}'}),
+    "tied-list": header(__metadata__={"tied": "[1]"}),
+    "tied-no-json": header(__metadata__={"tied": "{"}),
+    "metadata-list": header(__metadata__=[1]),
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_tensor_files(tmp_path: Path, data: bytes) -> None:
+    import hashlib
+
+    name = "step-000000000.safetensors"
+    (tmp_path / name).write_bytes(data)
+    file = StoredFile(name, len(data), hashlib.sha256(data).hexdigest())
+    try:
+        state = read_state(tmp_path, file)
+    except CorruptTrajectoryError as error:
+        assert name in str(error)  # noqa: PT017
+    else:
+        assert sum(t.numel() for t in state.values()) == 0
+
+
+def test_a_million_random_headers_worth_of_fuzz_in_small(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    whole = state_to_bytes({"a": torch.ones(3), "b": torch.ones(2, 2)}, "float32")
+    for _ in range(2000):
+        data = bytearray(whole)
+        for _ in range(rng.randrange(1, 4)):
+            data[rng.randrange(len(data) // 2)] = rng.randrange(256)
+        try:
+            state_from_bytes(bytes(data))
+        except ValueError:
+            continue
+
+
+def test_the_bytes_are_the_same_for_the_same_state() -> None:
+    shared = torch.randn(3, 3)
+    state = {"z": shared, "a": torch.arange(3), "b": shared, "t": torch.randn(2, 3).t()}
+    first = state_to_bytes(state, "float32")
+    assert all(state_to_bytes(dict(state), "float32") == first for _ in range(20))
+    back = state_from_bytes(first)
+    assert back["z"] is back["b"]
+    assert list(back) == sorted(state)
+
+
+def test_errors_are_all_of_one_family() -> None:
+    assert issubclass(CorruptTrajectoryError, SurfingError)
