@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from surfing.errors import CorruptTrajectoryError, SurfingError
+from surfing.errors import CorruptTrajectoryError
 from surfing.latents import Normal
 from surfing.trajectory import Recorder, Trajectory, repair
 from surfing.trajectory.manifest import StoredFile
@@ -148,8 +148,8 @@ def test_repair_drops_what_is_damaged_and_keeps_the_rest(run: Path) -> None:
     assert trajectory.recorded_drift == (None,)
     assert trajectory.verify().files == 4
     assert len(list(run.iterdir())) == 5
+    (run / "manifest.json").write_text("{}")
     with pytest.raises(CorruptTrajectoryError):
-        (run / "manifest.json").write_text("{}")
         repair(run)
 
 
@@ -200,7 +200,7 @@ def test_hostile_tensor_files(tmp_path: Path, data: bytes) -> None:
         assert sum(t.numel() for t in state.values()) == 0
 
 
-def test_a_million_random_headers_worth_of_fuzz_in_small(tmp_path: Path) -> None:
+def test_random_headers_are_read_or_refused() -> None:
     rng = random.Random(0)
     whole = state_to_bytes({"a": torch.ones(3), "b": torch.ones(2, 2)}, "float32")
     for _ in range(2000):
@@ -221,7 +221,3 @@ def test_the_bytes_are_the_same_for_the_same_state() -> None:
     back = state_from_bytes(first)
     assert back["z"] is back["b"]
     assert list(back) == sorted(state)
-
-
-def test_errors_are_all_of_one_family() -> None:
-    assert issubclass(CorruptTrajectoryError, SurfingError)

@@ -160,7 +160,7 @@ def test_any_names_give_steps_or_an_error_of_ours(names: list[str]) -> None:
 def test_a_pattern_chooses_files_and_steps(source: Path, tmp_path: Path) -> None:
     for name in ("a1_b20.pt", "a2_b10.pt", "last.ckpt"):
         torch.save(weights(1), source / name)
-    with pytest.raises(InputError, match="last.ckpt"):
+    with pytest.raises(InputError, match=r"last\.ckpt"):
         import_checkpoints(source, tmp_path / "out")
     pattern = r"a\d_b(\d+)\.pt"
     assert import_checkpoints(source, tmp_path / "a", pattern=pattern).steps == (10, 20)
@@ -256,7 +256,7 @@ def test_nothing_is_overwritten(source: Path, tmp_path: Path) -> None:
         import_checkpoints(source, source)
     with pytest.raises(InputError, match="folder"):
         import_checkpoints(tmp_path / "nowhere", tmp_path / "b")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(EmptyTrajectoryError):
-        (tmp_path / "empty").mkdir()
         import_checkpoints(tmp_path / "empty", tmp_path / "b")
     assert [f.name for f in source.iterdir()] == ["gen_1.pt"]

@@ -40,7 +40,11 @@ def slow_down(seed: int) -> None:
     rng = random.Random(seed)
     for name in ("fsync", "replace", "unlink"):
         setattr(store.os, name, paused(getattr(os, name), rng))
-    store.open = lambda file, mode: SlowFile(open(file, mode), rng)  # type: ignore[attr-defined]
+
+    def slow_open(file: int, mode: str) -> SlowFile:
+        return SlowFile(open(file, mode), rng)
+
+    store.open = slow_open  # type: ignore[attr-defined]
 
 
 class SlowFile:

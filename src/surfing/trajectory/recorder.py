@@ -129,7 +129,7 @@ class Recorder:
         self.path = Path(path)
         self._step = 0
         self._closed = False
-        self._warned = False
+        self._warned: set[str] = set()
         make_directory(self.path)
         self._lock = DirectoryLock(self.path)
         try:
@@ -322,7 +322,7 @@ class Recorder:
             state = read_state(self.path, entry.raw)
         except CorruptTrajectoryError as error:
             # A file that went bad meanwhile must not end the training; `verify` will name it.
-            warnings.warn(f"drift unknown: {error}", stacklevel=2)
+            self._warn_once(entry.raw.name, f"drift unknown: {error}")
             return None
         device = next(iter(self._module.state_dict().values())).device
         return self._probe.signals(combine([state], lambda tensor: tensor.to(device)))
@@ -344,13 +344,17 @@ class Recorder:
             raise InputError(f"{self.path}: this recorder was closed; open another with resume.")
 
     def _warn_unless_finite(self, state: State) -> None:
-        if not self._warned and not all(bool(t.isfinite().all()) for t in state.values()):
-            self._warned = True
-            warnings.warn(
+        if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+            self._warn_once(
+                "not finite",
                 f"{self.path}: the generator's weights are not all finite at step {self._step}; "
                 "the training has diverged. Checkpoints from here on are of no use.",
-                stacklevel=3,
             )
+
+    def _warn_once(self, about: str, text: str) -> None:
+        if about not in self._warned:
+            self._warned.add(about)
+            warnings.warn(text, stacklevel=4)
 
 
 def _check(generator: object, max_checkpoints: object, dtype: object, average: object) -> None:

@@ -59,7 +59,8 @@ class _Spaced:
         return self._passed(step) > self._passed(previous)
 
     def _passed(self, step: int) -> int:
-        beyond = max(0, step - self.steps[-1]) // (self.steps[-1] - self.steps[-2])
+        *_, before_last, last = (0, *self.steps)
+        beyond = max(0, step - last) // (last - before_last)
         return bisect.bisect_right(self.steps, step) + beyond
 
 
