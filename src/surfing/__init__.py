@@ -1,3 +1,125 @@
-"""Surfing."""
+"""Recover the latent codes of generative networks by surfing the checkpoints of their training."""
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from surfing._version import __version__
+from surfing.continuation import (
+    AbstractPredictor,
+    AbstractSchedule,
+    Constant,
+    EqualDrift,
+    EveryCheckpoint,
+    EveryNth,
+    Final,
+    Secant,
+    Stages,
+    Tangent,
+    direct,
+    surf,
+)
+from surfing.descent import (
+    AbstractDescent,
+    Armijo,
+    GradientDescent,
+    LevenbergMarquardt,
+    Stopping,
+    TorchOptim,
+)
+from surfing.descent.lbfgs import LBFGS
+from surfing.descent.negation import NegationCheck
+from surfing.descent.projected import RegionDescent
+from surfing.errors import (
+    CorruptTrajectoryError,
+    EmptyTrajectoryError,
+    GeneratorError,
+    InputError,
+    LockedTrajectoryError,
+    MeasurementError,
+    MissingExtraError,
+    NotATrajectoryError,
+    OutputExistsError,
+    RecoveryError,
+    SurfingError,
+    TrajectoryError,
+    UnknownNameError,
+)
+from surfing.latents import Latent, Normal, Uniform
+from surfing.solution import Solution, StageRecord, Status
+from surfing.trajectory import (
+    ByDrift,
+    Checkpoint,
+    Every,
+    LogSpaced,
+    QuadraticSpaced,
+    Recorder,
+    Trajectory,
+    import_checkpoints,
+)
+
+__all__ = [
+    "LBFGS",
+    "AbstractDescent",
+    "AbstractPredictor",
+    "AbstractSchedule",
+    "Armijo",
+    "ByDrift",
+    "Checkpoint",
+    "Constant",
+    "CorruptTrajectoryError",
+    "EmptyTrajectoryError",
+    "EqualDrift",
+    "Every",
+    "EveryCheckpoint",
+    "EveryNth",
+    "Final",
+    "GeneratorError",
+    "GradientDescent",
+    "InputError",
+    "Latent",
+    "LevenbergMarquardt",
+    "LockedTrajectoryError",
+    "LogSpaced",
+    "MeasurementError",
+    "MissingExtraError",
+    "NegationCheck",
+    "Normal",
+    "NotATrajectoryError",
+    "OutputExistsError",
+    "QuadraticSpaced",
+    "Recorder",
+    "RecoveryError",
+    "RegionDescent",
+    "Secant",
+    "Solution",
+    "StageRecord",
+    "Stages",
+    "Status",
+    "Stopping",
+    "SurfingError",
+    "Tangent",
+    "TorchOptim",
+    "Trajectory",
+    "TrajectoryError",
+    "Uniform",
+    "UnknownNameError",
+    "__version__",
+    "direct",
+    "import_checkpoints",
+    "surf",
+]
+
+_LAZY = ("experiments", "integrations", "report", "theory", "zoo")
+"""Subpackages that need more than torch: imported when they are first asked for."""
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Toml
 
-from surfing import __version__
+from surfing._version import __version__
 from surfing.cli.common import Common
 from surfing.cli.demo import demo
 from surfing.cli.importing import import_

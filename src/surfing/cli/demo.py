@@ -18,7 +18,8 @@ from surfing.report.tables import count, number, seconds
 
 __all__ = ["demo"]
 
-_PICTURED = 12
+_PICTURED = 9
+_LABELS = {"direct": "direct", "surfing": "surfed"}
 
 
 def demo(
@@ -97,16 +98,18 @@ def _method(outcome: Outcome) -> str:
 
 
 def _picture(targets: Tensor, outcomes: list[Outcome]) -> Figure:
-    """The first targets, not chosen ones; a block for each setting, Levenberg-Marquardt."""
-    shown = [o for o in outcomes if o.starts == 1 and o.descent == "LevenbergMarquardt"]
-    settings = list(dict.fromkeys(o.setting for o in shown))
+    """The first targets, not chosen ones: a line for each setting, a block for each optimiser."""
+    single = [outcome for outcome in outcomes if outcome.starts == 1]
+    settings = list(dict.fromkeys(outcome.setting for outcome in single))
+    descents = list(dict.fromkeys(outcome.descent for outcome in single))
     wide = min(_PICTURED, len(targets))
-    figure = Figure(figsize=(0.62 * wide + 1.6, 3.6 * len(settings)))
-    blocks = figure.subfigures(len(settings), 1, squeeze=False)[:, 0]
-    for block, setting in zip(blocks, settings):
-        pair = {o.method: o.x[:wide] for o in shown if o.setting == setting}
-        named = {"direct": pair["direct"], "surfed": pair["surfing"]}
-        recovery_grid(targets[:wide], named, figure=block, title=setting)
+    figure = Figure(figsize=((0.62 * wide + 1.1) * len(descents), 3.6 * len(settings)))
+    blocks = figure.subfigures(len(settings), len(descents), squeeze=False)
+    for line, setting in zip(blocks, settings):
+        for block, descent in zip(line, descents):
+            mine = [o for o in single if (o.setting, o.descent) == (setting, descent)]
+            images = {_LABELS[o.method]: o.x[:wide] for o in mine}
+            recovery_grid(targets[:wide], images, figure=block, title=f"{setting}, {descent}")
     return figure
 
 

@@ -125,15 +125,21 @@ class Job:
         if self.starts < 1:
             raise InputError(f"--starts: expected a positive number, got {self.starts}.")
         Stopping(noise=self.noise)
-        bind(
-            self.trajectory,
-            self.part(range(1)),
-            generator=self.generator,
-            operator=self.operator,
-            latent=None,
-            operator_seed=self.operator_seed,
-        )
         _check_finite(self.y)
+        # One target tells whether shapes and types fit, without the others in memory.
+        part = self.part(range(1))
+        try:
+            bind(
+                self.trajectory,
+                part,
+                generator=self.generator,
+                operator=self.operator,
+                latent=None,
+                operator_seed=self.operator_seed,
+            )
+        except MeasurementError as error:
+            said = str(error).replace(str(tuple(part.shape)), str(tuple(self.y.shape)))
+            raise MeasurementError(f"--measurements: {said}") from error
 
     def facts(self) -> dict[str, Any]:
         """All that the result depends on, but the measurements."""
@@ -154,12 +160,7 @@ class Job:
         device = next(t.device for t in self.trajectory[-1].state.values())
         rows = self.y[ids.start : ids.stop]
         if isinstance(rows, np.ndarray):
-            try:
-                rows = torch.from_numpy(np.array(rows, dtype=rows.dtype.newbyteorder("=")))
-            except TypeError as error:
-                raise MeasurementError(
-                    f"--measurements: expected floating point numbers, got {rows.dtype}."
-                ) from error
+            rows = torch.from_numpy(np.array(rows, dtype=rows.dtype.newbyteorder("=")))
         return rows.to(device)
 
     def solve(self, ids: range, shards: Shards, tick: Tick) -> Solution:
@@ -186,9 +187,13 @@ class Job:
 def _check_finite(y: np.ndarray | Tensor, rows: int = 4096) -> None:
     bad: list[int] = []
     for low in range(0, len(y), rows):
-        part = torch.as_tensor(np.asarray(y[low : low + rows]).copy())
-        lost = (~torch.isfinite(part)).flatten(1).any(-1)
-        bad += (lost.nonzero().flatten() + low).tolist()
+        part = np.asarray(y[low : low + rows])
+        if part.dtype.kind not in "fc":
+            raise MeasurementError(
+                f"--measurements: expected floating point numbers, got {part.dtype}; convert them."
+            )
+        lost = ~np.isfinite(part).reshape(len(part), -1).all(1)
+        bad += (np.flatnonzero(lost) + low).tolist()
     if bad:
         raise MeasurementError(
             f"--measurements: {len(bad)} of {len(y)} targets hold NaN or infinity, the first is "

@@ -61,7 +61,7 @@ def own_samples(
     z = trajectory.latent.sample(ids, 1, seed=seed)[:, 0].to(device)
     bound = Generator(generator).at(state)
     with torch.no_grad():
-        x = torch.cat([bound(part) for part in z.split(256)])
+        x = torch.cat([bound(part) for part in torch.split(z, 256)])
     return OwnSamples(z, x)
 
 

@@ -69,9 +69,16 @@ def recovery_grid(
         rows.append(("error", _tinted(error / max(scale, 1e-12))))
     columns = len(targets)
     if figure is None:
-        figure = Figure(figsize=(0.62 * columns + 1.3, 0.64 * len(rows) + (0.4 if title else 0.1)))
+        figure = Figure(figsize=(0.62 * columns + 1.1, 0.62 * len(rows) + (0.5 if title else 0.2)))
+    width, height = figure.bbox.width / figure.dpi, figure.bbox.height / figure.dpi
+    frame = {
+        "left": min(0.9, 1.0 / width),
+        "right": 1 - min(0.04, 0.1 / width),
+        "bottom": 0.1 / height,
+        "top": 1 - (0.4 if title else 0.1) / height,
+    }
     axes = figure.subplots(
-        len(rows), columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06}
+        len(rows), columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06, **frame}
     )
     for line, (name, pictures) in zip(axes, rows):
         for ax, picture in zip(line, pictures):
@@ -81,7 +88,15 @@ def recovery_grid(
             name, rotation=0, ha="right", va="center", fontsize=9, color=_INK, labelpad=6
         )
     if title:
-        figure.suptitle(title, fontsize=10, color=_INK, x=0.02, ha="left")
+        figure.suptitle(
+            title,
+            fontsize=10,
+            color=_INK,
+            x=frame["left"],
+            ha="left",
+            y=1 - 0.12 / height,
+            va="top",
+        )
     return figure
 
 

@@ -145,7 +145,7 @@ def open_for_writing(directory: Path, blank: Manifest, *, resume: bool, overwrit
 
 def versions() -> dict[str, Any]:
     """What goes into every manifest's metadata: with what it was recorded."""
-    from surfing import __version__
+    from surfing._version import __version__
 
     return {"versions": {"surfing": __version__, "torch": str(torch.__version__)}}
 
