@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from statistics import median
 
 import torch
@@ -10,7 +11,7 @@ from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import open_run
 from surfing.report import Column, Table
 from surfing.report.tables import count, number, size
-from surfing.trajectory import Trajectory
+from surfing.trajectory import Trajectory, Verification
 from surfing.trajectory.store import read_manifest
 
 __all__ = ["inspect", "summary_line"]
@@ -40,6 +41,10 @@ def inspect(
     common = common or Common()
     screen = Screen(common)
     trajectory = open_run(run, torch.device("cpu"))
+    found: Verification | None = None
+    if verify:
+        with screen.progress("reading every file"):
+            found = trajectory.verify()
     rows = _rows(trajectory)
     remarks = _remarks(trajectory)
     columns = [
@@ -52,11 +57,7 @@ def inspect(
     left_out = len(rows) - len(shown)
     notes = (f"{left_out} more between them: --all-rows",) if left_out else ()
     screen.say(summary_line(trajectory), Table("", columns, tuple(shown), notes).rich())
-    whole: dict[str, object] | None = None
-    if verify:
-        with screen.progress("reading every file"):
-            found = trajectory.verify()
-        whole = {"files": found.files, "tensors": found.tensors, "not_finite": found.not_finite}
+    if found is not None:
         screen.say(f"Verified: {found}.")
     screen.say(*remarks)
     return {
@@ -66,7 +67,7 @@ def inspect(
         "metadata": trajectory.metadata,
         "bytes": sum(int(row["bytes"] or 0) for row in rows),
         "checkpoints": rows,
-        "verified": whole,
+        "verified": None if found is None else asdict(found),
         "remarks": remarks,
     }
 
