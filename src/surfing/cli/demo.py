@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -13,6 +15,7 @@ from surfing.cli.inspect import summary_line
 from surfing.errors import InputError, OutputExistsError
 from surfing.experiments import demo as experiment
 from surfing.experiments.demo import Outcome
+from surfing.experiments.record import provenance
 from surfing.report import Column, Table, rate, recovery_grid
 from surfing.report.tables import count, number, seconds
 
@@ -39,7 +42,8 @@ def demo(
 
     Args:
         targets: latents to draw.
-        out: folder for demo.png; surfing-demo, surfing-demo-2, ... where left out.
+        out: folder for demo.png, demo.md and demo.json; surfing-demo, surfing-demo-2, ... where
+            left out.
         overwrite: write into OUT although it exists.
         run: another trajectory than the packaged one.
         generator: package.module:callable, where that names no architecture of the zoo.
@@ -51,21 +55,25 @@ def demo(
     folder = _fresh() if out is None else _checked(out, overwrite)
     trajectory = open_run(run, pick_device(common.device))
     module = load_generator(generator, trajectory)
+    began = time.perf_counter()
     screen.say(summary_line(trajectory), f"Looking for {targets} latents ...")
     with screen.progress("direct descent against surfing") as tick:
         truth, outcomes = experiment.run(
             trajectory, module, targets=targets, seed=common.seed, progress=tick
         )
     folder.mkdir(parents=True, exist_ok=True)
-    picture = folder / "demo.png"
+    picture, table = folder / "demo.png", _table(outcomes)
     _picture(truth.x, outcomes).savefig(picture, dpi=110)
-    screen.say(_table(outcomes).rich(), f"Picture: {picture}")
-    return {
+    record: Report = {
         "run": run,
         "targets": targets,
-        "picture": picture,
         "outcomes": [outcome.to_dict() for outcome in outcomes],
+        **provenance(common.seed, began=began),
     }
+    (folder / "demo.md").write_text(table.markdown() + "\n", encoding="utf-8")
+    (folder / "demo.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    screen.say(table.rich(), f"Picture: {picture}", "The table: demo.md and demo.json beside it.")
+    return {"picture": picture, **record}
 
 
 def _table(outcomes: list[Outcome]) -> Table:
