@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 import surfing
-from surfing.cli import app, main
+from surfing.cli import app, inputs, main
 from surfing.cli import demo as demo_command
 from surfing.cli import recover as recover_command
 from surfing.experiments import demo as demo_experiment
@@ -469,6 +469,13 @@ def test_selftest_prints_a_verdict(run: Path, capsys: pytest.CaptureFixture[str]
 )
 def test_the_verdict_names_who_is_at_fault(result: Selftest, said: str) -> None:
     assert said in result.verdict
+
+
+def test_a_trajectory_on_another_device_is_moved_checkpoint_by_checkpoint(run: Path) -> None:
+    moved = inputs.open_run(str(run), torch.device("meta"))
+    assert {t.device.type for t in moved[0].state.values()} == {"meta"}
+    assert moved.latent == surfing.Normal(3)
+    assert moved.steps == surfing.Trajectory.open(run).steps
 
 
 def test_the_unexpected_keeps_its_traceback(
