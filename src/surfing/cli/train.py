@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from surfing.cli.common import Common, Report, Screen
+from surfing.cli.inputs import pick_device
 from surfing.cli.inspect import summary_line
+from surfing.errors import InputError
 from surfing.zoo.recipes import recipe_for
 
 __all__ = ["train"]
@@ -78,6 +80,8 @@ def train(
         learning_rate=learning_rate,
         seed=common.seed,
     )
+    if checkpoints < 2:
+        raise InputError(f"--checkpoints: expected at least 2, first and last, got {checkpoints}.")
     from surfing.zoo import training  # Lightning: only where something is trained
 
     trajectory = training.train(
@@ -86,7 +90,7 @@ def train(
         checkpoints=checkpoints,
         dtype=dtype,
         data_root=data_root,
-        device=common.device,
+        device=_accelerator(common.device),
         devices=devices,
         progress=not common.quiet,
         overwrite=overwrite,
@@ -101,3 +105,16 @@ def train(
         "samples": samples,
         "recipe": recipe.to_dict(),
     }
+
+
+def _accelerator(name: str) -> str:
+    """A device as Lightning names it, checked before anything is written."""
+    if name == "auto":
+        return name
+    device = pick_device(name)
+    if ":" in name:
+        raise InputError(
+            f"--device: expected a kind such as {device.type}, and --devices for how many; got "
+            f"{name!r}."
+        )
+    return device.type
