@@ -205,10 +205,9 @@ def _key(facts: Mapping[str, Any]) -> str:
 
 
 def _clear(out: Path) -> None:
-    """What a run wrote, and nothing else; run.json last, so that the rest can't be orphaned."""
+    """What a run wrote, and nothing else. Its run.json stays until the next one replaces it."""
     for path in [*(out / "shards").glob("*.safetensors"), *(out / name for name in _RESULTS)]:
         path.unlink(missing_ok=True)
-    (out / _RUN).unlink()
 
 
 def _write_json(path: Path, value: object) -> None:
