@@ -63,7 +63,7 @@ def demo(
         )
     folder.mkdir(parents=True, exist_ok=True)
     picture, table = folder / "demo.png", _table(outcomes)
-    _picture(truth.x, outcomes).savefig(picture, dpi=90)
+    _picture(truth.x, outcomes).savefig(picture, dpi=84)
     record: Report = {
         "run": run,
         "targets": targets,
