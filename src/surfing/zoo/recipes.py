@@ -1,0 +1,191 @@
+"""What is trained, on what and for how long: one frozen value, and a good one for every model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from torch import nn
+
+from surfing.errors import InputError, UnknownNameError
+from surfing.latents import Latent, Normal, Uniform
+from surfing.zoo.architectures import (
+    build_generator,
+    conv_critic,
+    conv_encoder,
+    generator_names,
+    mlp_critic,
+    mlp_encoder,
+)
+
+__all__ = ["MODEL_NAMES", "Recipe", "recipe_for"]
+
+MODEL_NAMES = ["dcgan", "vae", "wgan", "wgan-gp"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a training depends on, but where it runs and where its files go.
+
+    Attributes:
+        model: "vae", "dcgan", "wgan" or "wgan-gp".
+        data: a name that :func:`surfing.zoo.data.load_images` knows, or a folder of images.
+        latent_dim: k.
+        law: of z, "normal" (0, I) or "uniform" on [-1, 1]^k; a VAE's is normal.
+        network: "conv" or "mlp", for the generator and for its critic or encoder.
+        width: channels of the convolutional generator.
+        hidden: units of the generator's fully connected layers.
+        layers: hidden layers of an mlp.
+        image_size: s; None takes that of the data.
+        output: "sigmoid" or "tanh"; images are scaled to [0, 1] or [-1, 1] to match.
+        other_width: channels of the convolutional critic or encoder.
+        other_hidden: units of the critic's or encoder's fully connected layers.
+        steps: generator steps.
+        batch_size: images a step, on each device.
+        critic_steps: steps of the critic for each of the generator.
+        learning_rate: of the generator; constant over the first 30% of the steps, then falling
+            linearly to 5% of it at the last, which also calms the trajectory's end.
+        critic_rate: of the critic, as a multiple of `learning_rate`.
+        momentum: Adam's first decay rate; the second is .9 for the Wasserstein losses, else .999.
+        seed: of the weights, the batches and the latents.
+    """
+
+    model: str
+    data: str = "fashion-mnist"
+    latent_dim: int = 10
+    law: str = "normal"
+    network: str = "conv"
+    width: int = 16
+    hidden: int = 128
+    layers: int = 2
+    image_size: int | None = None
+    output: str = "sigmoid"
+    other_width: int = 16
+    other_hidden: int = 128
+    steps: int = 12_000
+    batch_size: int = 64
+    critic_steps: int = 1
+    learning_rate: float = 1e-3
+    critic_rate: float = 1.0
+    momentum: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.model not in MODEL_NAMES:
+            raise UnknownNameError("model", str(self.model), MODEL_NAMES)
+        if self.network not in generator_names():
+            raise UnknownNameError("network", str(self.network), generator_names())
+        if self.law not in ("normal", "uniform"):
+            raise UnknownNameError("latent law", str(self.law), ["normal", "uniform"])
+        if self.output not in ("sigmoid", "tanh"):
+            raise UnknownNameError("output", str(self.output), ["sigmoid", "tanh"])
+        if self.model == "vae" and self.law != "normal":
+            raise InputError("law: a VAE's latents are normal by construction; leave law alone.")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        for name in ("steps", "batch_size", "critic_steps"):
+            value = getattr(self, name)
+            least = 2 if name == "batch_size" else 1  # batch norm needs two
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise InputError(f"seed: expected an integer of at least 0, got {self.seed!r}.")
+        for name in ("learning_rate", "critic_rate"):
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise InputError(f"{name}: expected a positive number, got {value!r}.")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"momentum: expected a number in [0, 1), got {self.momentum!r}.")
+
+    @property
+    def latent(self) -> Latent:
+        """The law of z."""
+        return Normal(self.latent_dim) if self.law == "normal" else Uniform(self.latent_dim, -1, 1)
+
+    def architecture(self, image_size: int) -> dict[str, Any]:
+        """The manifest's entry for the generator."""
+        sizes = {"width": self.width} if self.network == "conv" else {"layers": self.layers}
+        arguments = {
+            "latent_dim": self.latent_dim,
+            "hidden": self.hidden,
+            **sizes,
+            "image_size": image_size,
+            "output": self.output,
+        }
+        return {"name": self.network, "arguments": arguments}
+
+    def build_generator(self, image_size: int) -> nn.Sequential:
+        """A fresh generator, with the global random numbers."""
+        return build_generator(self.network, **self.architecture(image_size)["arguments"])
+
+    def build_critic(self, image_size: int, *, batch_norm: bool) -> nn.Sequential:
+        """A fresh critic, with the global random numbers."""
+        if self.network == "mlp":
+            return mlp_critic(hidden=self.other_hidden, layers=self.layers, image_size=image_size)
+        return conv_critic(
+            width=self.other_width,
+            hidden=self.other_hidden,
+            image_size=image_size,
+            batch_norm=batch_norm,
+        )
+
+    def build_encoder(self, image_size: int) -> nn.Sequential:
+        """A fresh encoder, with the global random numbers."""
+        if self.network == "mlp":
+            return mlp_encoder(
+                latent_dim=self.latent_dim,
+                hidden=self.other_hidden,
+                layers=self.layers,
+                image_size=image_size,
+            )
+        return conv_encoder(
+            latent_dim=self.latent_dim,
+            width=self.other_width,
+            hidden=self.other_hidden,
+            image_size=image_size,
+        )
+
+    def rate_at(self, step: int) -> float:
+        """The factor on the learning rate before the given step is taken."""
+        return 1 - 0.95 * max(0.0, (step / self.steps - 0.3) / 0.7)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the manifest keeps."""
+        return asdict(self)
+
+
+_MODELS: Mapping[str, Recipe] = {
+    "vae": Recipe("vae", batch_size=128, momentum=0.9),
+    "dcgan": Recipe("dcgan", learning_rate=4e-4, critic_rate=0.5),
+    "wgan": Recipe("wgan", critic_steps=3, learning_rate=2e-4),
+    "wgan-gp": Recipe("wgan-gp", critic_steps=2, learning_rate=5e-4, momentum=0.0),
+}
+_MLP = {"hidden": 256, "other_hidden": 256, "steps": 30_000}
+
+
+def recipe_for(model: str, **changes: Any) -> Recipe:
+    """The recommended recipe of a model, with changes.
+
+    >>> recipe_for("wgan-gp", latent_dim=5).critic_steps
+    3
+
+    Args:
+        model: one of :data:`MODEL_NAMES`.
+        **changes: attributes of :class:`Recipe`; None leaves the recommended value.
+
+    Raises:
+        UnknownNameError: a model that nobody knows.
+        InputError: an attribute is unknown or out of range.
+    """
+    if model not in _MODELS:
+        raise UnknownNameError("model", str(model), MODEL_NAMES)
+    known = {field.name for field in fields(Recipe)} - {"model"}
+    if unknown := sorted(set(changes) - known):
+        raise InputError(
+            f"recipe: unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}."
+        )
+    given = {name: value for name, value in changes.items() if value is not None}
+    base = _MLP if given.get("network") == "mlp" else {}
+    return replace(_MODELS[model], **{**base, **given})

@@ -1,0 +1,84 @@
+"""A sheet of samples, for the human eye: without it no generator counts as trained."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from surfing.errors import InputError
+from surfing.generator import Generator
+from surfing.latents import Normal
+from surfing.trajectory.trajectory import Trajectory
+from surfing.zoo.architectures import generator_from_manifest
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+__all__ = ["draw_samples", "write_sample_sheet"]
+
+IDENTITY = 1_000_000
+"""Far from the identities of anybody's targets."""
+
+
+def draw_samples(
+    trajectory: Trajectory, count: int, *, stage: int = -1, seed: int = 0
+) -> Float[Tensor, "count 1 s s"]:
+    """Samples of one checkpoint, values in [0, 1].
+
+    Args:
+        trajectory: of a zoo architecture.
+        count: how many.
+        stage: index of the checkpoint.
+        seed: of the latents.
+
+    Raises:
+        InputError: the manifest names no architecture.
+    """
+    if trajectory.architecture is None:
+        raise InputError("trajectory: its manifest names no zoo architecture to draw samples with.")
+    generator = Generator(generator_from_manifest(trajectory.architecture))
+    latent = trajectory.latent or Normal(trajectory.architecture["arguments"]["latent_dim"])
+    z = latent.sample([IDENTITY], count, seed=seed)[0]
+    with torch.no_grad():
+        x = generator.at(trajectory.state(stage))(z)
+    tanh = trajectory.architecture["arguments"].get("output") == "tanh"
+    return ((x + 1) / 2 if tanh else x).clamp(0, 1)
+
+
+def write_sample_sheet(
+    trajectory: Trajectory, path: str | Path, *, columns: int = 16, last_rows: int = 6
+) -> None:
+    """A PNG: rows of the same latents along the training, then fresh samples of its end.
+
+    Args:
+        trajectory: of a zoo architecture.
+        path: of the file, replaced atomically.
+        columns: samples a row.
+        last_rows: rows of samples of the last checkpoint.
+    """
+    count = len(trajectory)
+    stages = sorted({round(i * (count - 1) / 4) for i in range(5)})
+    rows = [draw_samples(trajectory, columns, stage=stage) for stage in stages]
+    rows.append(draw_samples(trajectory, columns * last_rows, seed=1))
+    sheet = _grid(torch.cat(rows), columns)
+    from matplotlib.image import imsave
+
+    buffer = io.BytesIO()
+    imsave(buffer, sheet.repeat_interleave(2, 0).repeat_interleave(2, 1).numpy(), cmap="gray",
+           vmin=0, vmax=1, format="png")  # fmt: skip
+    target = Path(path)
+    temporary = target.with_suffix(".part")
+    temporary.write_bytes(buffer.getvalue())
+    os.replace(temporary, target)
+
+
+def _grid(images: Float[Tensor, "n 1 s s"], columns: int) -> Float[Tensor, "height width"]:
+    """Row by row, two pixels of grey between."""
+    framed = torch.nn.functional.pad(images, (1, 1, 1, 1), value=0.5)[:, 0]  # (n, s + 2, s + 2)
+    side = framed.shape[-1]
+    return framed.view(-1, columns, side, side).transpose(1, 2).reshape(-1, columns * side)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
+
+from surfing.errors import GeneratorError, InputError, OutputExistsError
+from surfing.integrations.lightning import RecorderCallback
+from surfing.latents import Normal
+from surfing.trajectory import Trajectory
+
+
+class Adversaries(LightningModule):
+    """Three steps of the critic to one of the generator, every other batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.net = nn.ModuleDict({"generator": nn.Linear(2, 3)})
+        self.critic = nn.Linear(3, 1)
+        self.frozen = nn.Linear(1, 1)
+
+    def configure_optimizers(self):
+        return [
+            torch.optim.SGD(self.critic.parameters(), 0.1),
+            torch.optim.SGD(self.net.parameters(), 0.1),
+        ]
+
+    def training_step(self, batch, index):
+        of_critic, of_generator = self.optimizers()
+        for optimizer, times in ((of_critic, 3), (of_generator, index % 2)):
+            for _ in range(times):
+                optimizer.zero_grad()
+                self.manual_backward(self.critic(self.net["generator"](batch)).mean())
+                optimizer.step()
+
+
+class Plain(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.generator = nn.Linear(2, 3)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+    def training_step(self, batch, index):
+        return self.generator(batch).square().mean()
+
+
+def fit(module, callback, batches, **options):
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        callbacks=[callback],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **{key: value for key, value in options.items() if key == "accumulate_grad_batches"},
+    )
+    batch = torch.ones(4, 2)
+    trainer.fit(module, [batch] * batches, ckpt_path=options.get("ckpt_path"), weights_only=True)
+    return trainer
+
+
+@pytest.fixture(autouse=True)
+def _without_lightnings_advice():
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        warnings.filterwarnings("ignore", message=r".*LeafSpec.*")
+        yield
+
+
+def test_it_counts_the_generators_steps_and_not_the_critics(tmp_path):
+    callback = RecorderCallback(tmp_path / "run", generator="net.generator", every=1)
+    trainer = fit(Adversaries(), callback, 10)
+    assert trainer.global_step == 35
+    assert callback.generator_steps == 5
+    assert Trajectory.open(tmp_path / "run").steps == (0, 1, 2, 3, 4, 5)
+
+
+def test_accumulated_gradients_are_one_step(tmp_path):
+    callback = RecorderCallback(tmp_path / "run", latent=Normal(2), every=1)
+    fit(Plain(), callback, 8, accumulate_grad_batches=4)
+    assert Trajectory.open(tmp_path / "run").steps == (0, 1, 2)
+
+
+def test_resuming_drops_what_lies_beyond(tmp_path):
+    first = RecorderCallback(tmp_path / "run", every=1)
+    trainer = fit(Plain(), first, 3)
+    trainer.save_checkpoint(tmp_path / "early.ckpt")
+    state = Trajectory.open(tmp_path / "run").state(-1)
+    longer = RecorderCallback(tmp_path / "other", every=1)
+    fit(Plain(), longer, 6)
+    again = RecorderCallback(tmp_path / "other", every=1)
+    fit(Plain(), again, 3, ckpt_path=tmp_path / "early.ckpt")
+    resumed = Trajectory.open(tmp_path / "other")
+    assert resumed.steps == (0, 1, 2, 3)
+    assert again.generator_steps == 3
+    assert state.keys() == resumed.state(-1).keys()
+
+
+def test_an_exception_leaves_the_last_state_behind(tmp_path):
+    class Failing(Plain):
+        def training_step(self, batch, index):
+            if index == 3:
+                raise ZeroDivisionError
+            return super().training_step(batch, index)
+
+    callback = RecorderCallback(tmp_path / "run", every=100)
+    with pytest.raises(ZeroDivisionError):
+        fit(Failing(), callback, 6)
+    assert Trajectory.open(tmp_path / "run").steps == (0, 3)
+
+
+def test_an_existing_trajectory_is_not_overwritten_unless_told(tmp_path):
+    fit(Plain(), RecorderCallback(tmp_path / "run", every=1), 2)
+    with pytest.raises(OutputExistsError):
+        fit(Plain(), RecorderCallback(tmp_path / "run", every=1), 2)
+    fit(Plain(), RecorderCallback(tmp_path / "run", every=2, overwrite=True), 2)
+    assert Trajectory.open(tmp_path / "run").steps == (0, 2)
+
+
+def test_a_generator_that_is_not_there_or_not_trained_is_refused(tmp_path):
+    with pytest.raises(GeneratorError, match="nowhere"):
+        fit(Plain(), RecorderCallback(tmp_path / "run", generator="nowhere"), 2)
+    with pytest.raises(InputError, match="frozen"):
+        fit(Adversaries(), RecorderCallback(tmp_path / "run", generator="frozen"), 2)
+    assert not (tmp_path / "run").exists()
