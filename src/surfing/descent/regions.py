@@ -50,13 +50,15 @@ class Piece:
     @property
     def jacobian(self) -> Float[Tensor, "n k"]:
         """J, with the signal flattened."""
-        return (self.images[1:] - self.images[:1]).flatten(1).T
+        columns: Tensor = (self.images[1:] - self.images[:1]).flatten(1)
+        return columns.T
 
     def __call__(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows ..."]:
         """The piece's affine map, in double precision."""
         z = z.double()
         weights = torch.cat([1 - z.sum(1, keepdim=True), z], 1)
-        return torch.tensordot(weights, self.images, 1)
+        signal: Tensor = torch.tensordot(weights, self.images, 1)
+        return signal
 
     def key(self) -> bytes:
         """The pattern as bytes, to compare and count pieces."""
@@ -261,14 +263,15 @@ def _split(
 def tau_needed(
     network: PiecewiseAffine, z: Float[Tensor, " k"], target: Float[Tensor, " k"]
 ) -> float:
-    """The least tau for which S(z, theta, tau) holds the piece of `target`.
+    """The least tau for which S(z, theta, tau) holds a piece that `target` lies in.
 
-    max |a_i(z)| over the neurons i that are on one side at z and on the other at `target`.
+    max |a_i(z)| over the neurons i that are on one side at z and on the other at `target`. A
+    neuron that `target` holds at its kink, as constrained minimisers do, can go either way.
     """
     both = torch.stack([_one_latent(z), _one_latent(target)])
     needed = 0.0
-    for kink in network.preactivations(both):
-        differs = (kink[0] > 0) != (kink[1] > 0)
+    for here, there in network.preactivations(both):
+        differs = ((here > 0) != (there > 0)) & (there.abs() > 10 * TOLERANCE)
         if bool(differs.any()):
-            needed = max(needed, float(kink[0, differs].abs().max()))
+            needed = max(needed, float(here[differs].abs().max()))
     return needed
