@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel
@@ -15,7 +16,7 @@ from surfing.errors import GeneratorError
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-__all__ = ["BoundGenerator", "Generator", "State", "unwrap"]
+__all__ = ["BoundGenerator", "Generator", "State", "cast", "unwrap"]
 
 State = Mapping[str, Tensor]
 """One checkpoint: parameters and buffers by name."""
@@ -32,6 +33,15 @@ def unwrap(module: nn.Module) -> nn.Module:
         if not isinstance(inner, nn.Module):
             return module
         module = inner
+
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def cast(state: State, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Floating tensors as `dtype`, the others as they are; one object stays one object (ties)."""
+    made = {id(t): t.to(dtype) if t.is_floating_point() else t for t in state.values()}
+    return {name: made[id(t)] for name, t in state.items()}
 
 
 class Generator:
@@ -60,6 +70,8 @@ class Generator:
                 f"generator: {type(module).__name__} can't be copied ({error}); "
                 "give a module whose state is parameters and buffers only."
             ) from error
+        if any(t.dtype in _HALF for t in (*self.module.parameters(), *self.module.buffers())):
+            self.module.float()
         self._shapes = {name: tuple(t.shape) for name, t in self._tensors()}
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
@@ -91,10 +103,14 @@ class Generator:
     def at(self, state: State) -> BoundGenerator:
         """G_theta for the given theta.
 
+        Half precision is widened to single precision: derivatives need it.
+
         Raises:
             GeneratorError: see :meth:`check`.
         """
         self.check(state)
+        if any(t.dtype in _HALF for t in state.values()):
+            state = cast(state, torch.float32)
         return BoundGenerator(self.module, state)
 
 

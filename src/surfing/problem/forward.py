@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.func import jacrev, jvp, vmap
+from torch.func import jvp, vmap
 
-from surfing.generator import BoundGenerator, Generator
+from surfing.generator import BoundGenerator, Generator, cast
 from surfing.problem.operators import Operator
 from surfing.problem.program import Program
 
@@ -45,6 +45,22 @@ class Architecture:
         self._program = Program.trace(generator.module)
         self.notes: list[str] = []
 
+    def check(self, state: State, z: Float[Tensor, "rows k"], x: Float[Tensor, "rows ..."]) -> None:
+        """See on one example, x = G_theta(z), that the structured engine reads the module right.
+
+        Where it does not, it is left aside: a layer may mean something else than its type says.
+        """
+        if self._program is None:
+            return
+        bound = self.generator.at(state)
+        try:
+            value, _ = self._program.bind(bound.state).linearise(z)
+            right = torch.allclose(value, x, rtol=0, atol=1e-3 * float(x.abs().max()))
+        except Exception:  # an odd module; whatever is wrong with it, torch.func will say
+            right = False
+        if not right:
+            self._program = None
+
     @property
     def structured(self) -> bool:
         """Whether the structured Jacobian engine applies."""
@@ -58,8 +74,7 @@ class Architecture:
         """
         bound = self.generator.at(state)
         if dtype is not None:
-            cast = {n: t.to(dtype) if t.is_floating_point() else t for n, t in state.items()}
-            bound = BoundGenerator(self.generator.module, cast)
+            bound = BoundGenerator(self.generator.module, cast(state, dtype))
         if self._program is not None:
             return ForwardMap(self._program.bind(bound.state), self, bound, structured=True)
         return ForwardMap(bound, self, bound, structured=False)
@@ -123,9 +138,9 @@ class ForwardMap:
         rows, k = z.shape
         if not self._structured:
             basis = torch.eye(k, dtype=z.dtype, device=z.device)
-            value = self(z)
-            columns = vmap(lambda e: jvp(self, (z,), (e.expand(rows, k),))[1])(basis)
-            return value, columns.movedim(0, -1)
+            along = vmap(lambda e: jvp(self, (z,), (e.expand(rows, k),)), out_dims=(None, 2))
+            value, columns = along(basis)
+            return value, columns
         x, tangents = self.signal.linearise(z)  # type: ignore[attr-defined]
         if self._operator.linear:
             image = self._operator(tangents.flatten(0, 1)).flatten(1)  # (rows * k, m)
@@ -136,10 +151,18 @@ class ForwardMap:
         return self._operator(x).flatten(1), columns
 
     def _reverse_mode(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        def one(row: Tensor) -> Tensor:
-            return self(row[None])[0]
-
-        return self(z), torch.stack([jacrev(one)(row) for row in z])
+        # Plain reverse passes, one a measurement for all rows: any operator with a backward will
+        # do, where torch.func wants rules for vmap as well.
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            value = self(leaf)
+            if not value.requires_grad:  # A G is constant
+                return value, z.new_zeros(*value.shape, z.shape[1])
+            columns = [
+                torch.autograd.grad(f, leaf, retain_graph=True, materialize_grads=True)[0]
+                for f in value.sum(0)
+            ]
+        return value.detach(), torch.stack(columns, 1)
 
     def chunk(self, passes: int) -> int:
         """Rows whose `passes` (tangents, or forward and reverse) fit the memory budget."""
@@ -150,4 +173,5 @@ class ForwardMap:
 
 def _no_forward_mode(error: Exception) -> bool:
     text = str(error).lower()
-    return isinstance(error, NotImplementedError) or "forward ad" in text or "forward-mode" in text
+    words = ("forward ad", "forward-mode", "vmap", "jvp", "functorch")
+    return isinstance(error, NotImplementedError) or any(word in text for word in words)

@@ -73,12 +73,15 @@ class Problem:
         bound = generator.at(state)
         device = next((t.device for t in state.values()), torch.device("cpu"))
         y = _as_measurements(y, device)
-        probe = latent.sample([0, 1], 1, seed=0).flatten(0, 1).to(device)
+        floating = (t.dtype for t in bound.state.values() if t.is_floating_point())
+        dtype = next(floating, torch.float32)
+        probe = latent.sample([0, 1], 1, seed=0).flatten(0, 1).to(device, dtype)
         with torch.no_grad():
             x = _try_generator(bound, probe)
             signal_shape = tuple(x.shape[1:])
             forward = as_operator(operator, signal_shape, seed=operator_seed, device=device)
             expected = _try_operator(forward, x)
+        y = _finite(y.to(x.dtype))
         if tuple(y.shape[1:]) != tuple(expected.shape[1:]):
             raise MeasurementError(
                 f"y: expected (targets, {', '.join(map(str, expected.shape[1:]))}), which is what "
@@ -87,7 +90,8 @@ class Problem:
             )
         shape = tuple(y.shape[1:])
         architecture = Architecture(generator, forward, signal_shape)
-        return cls(architecture, y.flatten(1).to(x.dtype), latent, shape, device)
+        architecture.check(state, probe, x)
+        return cls(architecture, y.flatten(1), latent, shape, device)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -109,9 +113,11 @@ class Problem:
     def signals(self, state: State, z: Float[Tensor, "targets k"]) -> Float[Tensor, "targets ..."]:
         """G_theta(z), in chunks that fit the memory budget."""
         forward = self.architecture.at(state)
+        parts = [z.new_zeros(0, *self.architecture.signal_shape)]
         with torch.no_grad():
-            parts = [forward.signal(part) for part in z.split(max(1, forward.chunk(1)))]  # type: ignore[no-untyped-call]
-        return torch.cat(parts) if parts else z.new_zeros(0, *self.architecture.signal_shape)
+            for start in range(0, len(z), size := forward.chunk(1)):
+                parts.append(forward.signal(z[start : start + size]))
+        return torch.cat(parts)
 
     def check_start(self, z0: Tensor, starts: int) -> Float[Tensor, "targets starts k"]:
         """Starts that the caller gave, (targets, k) or (targets, starts, k).
@@ -120,6 +126,8 @@ class Problem:
             InputError: another shape or device, or not finite.
         """
         k = self.latent.dim
+        if not isinstance(z0, Tensor):
+            raise InputError(f"z0: expected a tensor, got {type(z0).__name__}.")
         shaped = z0[:, None] if z0.ndim == 2 else z0
         if tuple(shaped.shape) != (len(self), starts, k):
             raise InputError(
@@ -130,12 +138,17 @@ class Problem:
             raise InputError(f"z0: expected floating point numbers, got {z0.dtype}.")
         if z0.device != self.device:
             raise InputError(f"z0: expected device {self.device}, got {z0.device}.")
-        return shaped.to(self.y.dtype)
+        if not bool(torch.isfinite(z0).all()):
+            raise InputError("z0: expected finite numbers, got NaN or infinity.")
+        return shaped.detach().to(self.y.dtype)
 
 
 def _as_measurements(y: object, device: torch.device) -> Tensor:
     if isinstance(y, np.ndarray):
-        y = torch.from_numpy(y)
+        try:
+            y = torch.from_numpy(np.array(y))  # a copy: y may be read-only, or reversed
+        except (TypeError, ValueError) as error:
+            raise MeasurementError(f"y: expected an array of numbers, got {y.dtype}.") from error
     if not isinstance(y, Tensor):
         raise MeasurementError(f"y: expected a tensor (targets, ...), got {type(y).__name__}.")
     if y.is_complex():
@@ -150,6 +163,10 @@ def _as_measurements(y: object, device: torch.device) -> Tensor:
         )
     if y.ndim == 0:
         raise MeasurementError("y: expected (targets, ...), got a single number.")
+    return y.detach()
+
+
+def _finite(y: Tensor) -> Tensor:
     bad = (~torch.isfinite(y)).flatten(1).any(-1) if y.ndim > 1 else ~torch.isfinite(y)
     if bool(bad.any()):
         first = int(bad.nonzero()[0])

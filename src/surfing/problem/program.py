@@ -59,7 +59,12 @@ def _sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _softplus(layer: nn.Softplus) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    return lambda x: (layer(x), torch.sigmoid(layer.beta * x))
+    def rule(x: Tensor) -> tuple[Tensor, Tensor]:
+        scaled = layer.beta * x
+        slope = torch.where(scaled > layer.threshold, 1.0, torch.sigmoid(scaled))
+        return layer(x), slope
+
+    return rule
 
 
 def _leaky(slope: float) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
@@ -95,6 +100,13 @@ class _Node:
     target: Any
     name: str = ""
 
+    @property
+    def inputs(self) -> list[str]:
+        """The operations that this one reads, also inside tuples and keywords."""
+        names: list[str] = []
+        fx.node.map_arg((self.args, self.keywords), lambda n: names.append(n.name))
+        return names
+
 
 class Program:
     """The rules of one architecture.
@@ -111,6 +123,8 @@ class Program:
     @classmethod
     def trace(cls, module: nn.Module) -> Program | None:
         """Read the structure; None where there is control flow or a layer without a rule."""
+        if not _plain(module):
+            return None
         try:
             graph = fx.symbolic_trace(module).graph
         except Exception:
@@ -153,11 +167,14 @@ def _read(node: fx.Node, modules: dict[str, nn.Module]) -> _Node | None:
     if node.op == "call_module":
         layer = modules[str(node.target)]
         name = str(node.target)
-        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        if len(args) != 1 or keywords or not _plain(layer):
+            return None
+        # Exact types: a subclass may compute something else.
+        if type(layer) in (nn.Linear, nn.Conv2d, nn.ConvTranspose2d):
             if getattr(layer, "padding_mode", "zeros") != "zeros":
                 return None
             return _Node("affine", args, keywords, (layer, None), name)
-        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.track_running_stats:
+        if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.track_running_stats:
             return _Node("norm", args, keywords, layer, name)
         if isinstance(layer, _LINEAR):
             return _Node("linear", args, keywords, layer)
@@ -175,16 +192,31 @@ def _read(node: fx.Node, modules: dict[str, nn.Module]) -> _Node | None:
         rule = _pointwise(node.target)
     else:
         return None  # get_attr: a constant of the module takes part
-    return None if rule is None else _Node("pointwise", args[:1], {}, rule)
+    if rule is None or not args or _overwrites(node, modules):
+        return None
+    return _Node("pointwise", args[:1], {}, rule)
+
+
+def _plain(layer: nn.Module) -> bool:
+    """Whether the layer's forward is all there is: no hooks, no parametrisation."""
+    hooked = layer._forward_hooks or layer._forward_pre_hooks
+    return not hooked and not hasattr(layer, "parametrizations")
+
+
+def _overwrites(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a function in place may be seen by another reader of its input."""
+    inplace = node.kwargs.get("inplace", False) or len(node.args) > 1
+    if node.op == "call_module":
+        inplace = getattr(modules[str(node.target)], "inplace", False)
+    return bool(inplace) and any(len(n.users) > 1 for n in node.all_input_nodes)
 
 
 def _fold(nodes: dict[str, _Node], output: str) -> dict[str, _Node]:
     """Give each batch norm to the affine layer whose only reader it is."""
     readers: dict[str, int] = {output: 1}
     for node in nodes.values():
-        for arg in (*node.args, *node.keywords.values()):
-            if isinstance(arg, fx.Node):
-                readers[arg.name] = readers.get(arg.name, 0) + 1
+        for parent in node.inputs:
+            readers[parent] = readers.get(parent, 0) + 1
     folded = dict(nodes)
     for name, node in nodes.items():
         before = node.args[0].name if node.kind == "norm" else ""
@@ -228,12 +260,7 @@ class BoundProgram:
         values: dict[str, Any] = {self._source: z}
         for name, node in self._nodes.items():
             args, keywords = _resolve(node, values)
-            if node.kind in ("affine", "norm"):
-                values[name] = self._layers[name].value(args[0])
-            elif node.kind == "pointwise":
-                values[name] = node.target(args[0])[0]
-            else:
-                values[name] = node.target(*args, **keywords)
+            values[name], _ = self._apply(name, args, keywords)
         out: Tensor = values[self._output]
         return out
 
@@ -251,30 +278,40 @@ class BoundProgram:
         shared = {self._source: True}
         for name, node in self._nodes.items():
             args, keywords = _resolve(node, values)
-            duals, dual_keywords = _resolve(node, tangents)
-            parents = [a.name for a in node.args if isinstance(a, fx.Node) and a.name in shared]
-            common = all(shared[p] for p in parents)
-            if node.kind in ("affine", "norm"):
-                layer = self._layers[name]
-                values[name], tangents[name] = layer.value(args[0]), layer.tangent(duals[0])
-            elif node.kind == "pointwise":
-                values[name], slope = node.target(args[0])
+            values[name], slope = self._apply(name, args, keywords)
+            # A size, such as z.shape[0] in a view, is always that of rows * k tangents.
+            common = isinstance(values[name], Tensor) and all(shared[p] for p in node.inputs)
+            apart = {p: _spread(tangents[p], rows) for p in node.inputs if shared[p] and not common}
+            duals, dual_keywords = _resolve(node, tangents | apart)
+            if slope is not None:
                 dual = duals[0] if common else duals[0].unflatten(0, (rows, k))
                 tangents[name] = (slope.unsqueeze(1) * dual).flatten(0, 1)
                 common = False
+            elif name in self._layers:
+                tangents[name] = self._layers[name].tangent(duals[0])
             else:
-                if node.kind == "add" and not common:
-                    duals = tuple(
-                        d.repeat(rows, *[1] * (d.ndim - 1)) if shared[p] else d
-                        for d, p in zip(duals, parents)
-                    )
-                values[name] = node.target(*args, **keywords)
                 tangents[name] = node.target(*duals, **dual_keywords)
             shared[name] = common
         dual = tangents[self._output]
-        if shared[self._output]:
-            dual = dual.repeat(rows, *[1] * (dual.ndim - 1))
+        dual = _spread(dual, rows) if shared[self._output] else dual
         return values[self._output], dual.unflatten(0, (rows, k))
+
+    def _apply(
+        self, name: str, args: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> tuple[Any, Tensor | None]:
+        """One operation's value and, where it is element-wise, its derivative."""
+        node = self._nodes[name]
+        if name in self._layers:
+            return self._layers[name].value(args[0]), None
+        if node.kind == "pointwise":
+            value, slope = node.target(args[0])
+            return value, slope
+        return node.target(*args, **keywords), None
+
+
+def _spread(dual: Tensor, rows: int) -> Tensor:
+    """(k, ...) that all rows share, as (rows * k, ...)."""
+    return dual.repeat(rows, *[1] * (dual.ndim - 1))
 
 
 def _resolve(node: _Node, env: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -101,9 +101,12 @@ class Risk:
         with torch.enable_grad():
             for part, index in self._chunks(z, rows, tangents=False):
                 leaf = part.detach().requires_grad_()
-                f = self._residual(leaf, index).square().sum(-1) / 2 + self._prior(leaf, index)
-                (slope,) = torch.autograd.grad(f.sum(), leaf)
-                values.append(f.detach().double())
+                f = self._residual(leaf, index).double().square().sum(-1) / 2
+                f = f + self._prior(leaf.double(), index)
+                slope = torch.zeros_like(part)
+                if f.requires_grad:  # A G may be constant
+                    (slope,) = torch.autograd.grad(f.sum(), leaf, materialize_grads=True)
+                values.append(f.detach())
                 slopes.append(slope)
         return torch.cat(values), torch.cat(slopes)
 
