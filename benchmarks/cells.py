@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from surfing.descent import Stopping
 from surfing.errors import InputError, require
 from surfing.generator import Generator
-from surfing.zoo.architectures import build_generator
+from surfing.architectures import build_generator
 
 if TYPE_CHECKING:
     from jaxtyping import Float

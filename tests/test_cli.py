@@ -23,7 +23,7 @@ from surfing.cli import recover as recover_command
 from surfing.experiments import demo as demo_experiment
 from surfing.experiments.selftest import Selftest, own_samples
 from surfing.problem import as_operator
-from surfing.zoo.architectures import mlp_generator
+from surfing.architectures import mlp_generator
 
 ARGUMENTS = {"latent_dim": 3, "hidden": 24, "layers": 1, "image_size": 4}
 TARGETS = 10

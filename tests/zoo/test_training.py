@@ -12,7 +12,7 @@ import torch
 from surfing.errors import InputError, OutputExistsError, UnknownNameError
 from surfing.latents import Normal, Uniform
 from surfing.trajectory import Every, Trajectory
-from surfing.zoo.architectures import generator_from_manifest
+from surfing.architectures import generator_from_manifest
 from surfing.zoo.modules import build
 from surfing.zoo.recipes import MODEL_NAMES, recipe_for
 from surfing.zoo.samples import draw_samples

@@ -20,7 +20,7 @@ from surfing.errors import InputError, MeasurementError, SurfingError
 from surfing.generator import State
 from surfing.latents import Latent, Normal, Uniform
 from surfing.trajectory import Checkpoint, Trajectory
-from surfing.zoo.architectures import generator_from_manifest
+from surfing.architectures import generator_from_manifest
 
 __all__ = [
     "PACKAGED",

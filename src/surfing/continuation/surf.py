@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from surfing.architectures import generator_from_manifest
 from surfing.continuation.predictor import AbstractPredictor, Constant, Wake
 from surfing.continuation.schedule import AbstractSchedule, EqualDrift, Final
 from surfing.descent.base import AbstractDescent
@@ -339,10 +340,7 @@ def bind(
                 "generator: the trajectory does not name a zoo architecture; pass the module that "
                 "was trained as generator=..."
             )
-        from surfing.zoo.architectures import build_generator
-
-        described = trajectory.architecture
-        generator = build_generator(described["name"], **described["arguments"])
+        generator = generator_from_manifest(trajectory.architecture)
     return Problem.build(
         generator,
         trajectory[-1].state,

@@ -3,7 +3,7 @@
 Nothing here imports lightning, torchvision or scikit-learn before it needs them.
 """
 
-from surfing.zoo.architectures import build_generator, generator_from_manifest, generator_names
+from surfing.architectures import build_generator, generator_from_manifest, generator_names
 from surfing.zoo.data import DATA_NAMES, DataError, data_root, load_images
 from surfing.zoo.packaged import packaged, packaged_path
 from surfing.zoo.recipes import MODEL_NAMES, Recipe, recipe_for

@@ -10,7 +10,7 @@ from torch import nn
 
 from surfing.errors import InputError, UnknownNameError
 from surfing.latents import Latent, Normal, Uniform
-from surfing.zoo.architectures import (
+from surfing.architectures import (
     build_generator,
     conv_critic,
     conv_encoder,

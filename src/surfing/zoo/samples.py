@@ -14,7 +14,7 @@ from surfing.errors import InputError
 from surfing.generator import Generator
 from surfing.latents import Normal
 from surfing.trajectory.trajectory import Trajectory
-from surfing.zoo.architectures import generator_from_manifest
+from surfing.architectures import generator_from_manifest
 
 if TYPE_CHECKING:
     from jaxtyping import Float

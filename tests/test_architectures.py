@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from surfing.errors import InputError, UnknownNameError
-from surfing.zoo.architectures import (
+from surfing.architectures import (
     build_generator,
     conv_critic,
     conv_encoder,
