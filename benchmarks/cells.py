@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from surfing.architectures import build_generator
 from surfing.descent import Stopping
 from surfing.errors import InputError, require
 from surfing.generator import Generator
-from surfing.architectures import build_generator
 
 if TYPE_CHECKING:
     from jaxtyping import Float

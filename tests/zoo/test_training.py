@@ -9,10 +9,10 @@ import time
 import pytest
 import torch
 
+from surfing.architectures import generator_from_manifest
 from surfing.errors import InputError, OutputExistsError, UnknownNameError
 from surfing.latents import Normal, Uniform
 from surfing.trajectory import Every, Trajectory
-from surfing.architectures import generator_from_manifest
 from surfing.zoo.modules import build
 from surfing.zoo.recipes import MODEL_NAMES, recipe_for
 from surfing.zoo.samples import draw_samples

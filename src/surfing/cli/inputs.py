@@ -16,11 +16,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from surfing.architectures import generator_from_manifest
 from surfing.errors import InputError, MeasurementError, SurfingError
 from surfing.generator import State
 from surfing.latents import Latent, Normal, Uniform
 from surfing.trajectory import Checkpoint, Trajectory
-from surfing.architectures import generator_from_manifest
 
 __all__ = [
     "PACKAGED",

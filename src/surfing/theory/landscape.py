@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["angle_map", "expected_gradient", "expected_risk", "layer_angles", "rho"]
 
 
-def angle_map(angle: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def angle_map(angle: Float[Tensor, ...]) -> Float[Tensor, ...]:
     """The angle between relu(Wu) and relu(Wv) where u and v are at `angle`.
 
     g(th) = arccos( ((pi - th) cos th + sin th) / pi ), th in [0, pi].

@@ -8,8 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from surfing.errors import InputError, UnknownNameError
-from surfing.latents import Latent, Normal, Uniform
 from surfing.architectures import (
     build_generator,
     conv_critic,
@@ -18,6 +16,8 @@ from surfing.architectures import (
     mlp_critic,
     mlp_encoder,
 )
+from surfing.errors import InputError, UnknownNameError
+from surfing.latents import Latent, Normal, Uniform
 
 __all__ = ["MODEL_NAMES", "Recipe", "recipe_for"]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from surfing.architectures import generator_from_manifest
 from surfing.errors import InputError
 from surfing.generator import Generator
 from surfing.latents import Normal
 from surfing.trajectory.trajectory import Trajectory
-from surfing.architectures import generator_from_manifest
 
 if TYPE_CHECKING:
     from jaxtyping import Float
