@@ -23,6 +23,7 @@ from surfing.cli.demo import demo
 from surfing.cli.importing import import_
 from surfing.cli.inspect import inspect
 from surfing.cli.recover import recover
+from surfing.cli.reproduce import reproduce
 from surfing.cli.selftest import selftest
 from surfing.cli.train import train
 from surfing.errors import InputError, SurfingError
@@ -44,6 +45,7 @@ _KEPT = {
     "train": "the trajectory so far is kept; the same command goes on from its last checkpoint.",
     "import": "nothing was written.",
     "inspect": "nothing was changed.",
+    "reproduce": "the parts that were finished are kept; the same command goes on from there.",
 }
 
 
@@ -59,6 +61,7 @@ def _app() -> App:
     app.command(import_, name="import")
     app.command(inspect)
     app.command(recover)
+    app.command(reproduce)
     app.command(selftest)
     app.command(train)
     return app

@@ -1,1 +1,1 @@
-"""."""
+"""The paper, reproduced and answered: one module a table or figure."""

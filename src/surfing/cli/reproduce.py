@@ -1,0 +1,54 @@
+"""``surfing reproduce``: the paper's tables and figures, and what answers them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from surfing.cli.common import Common, Report, Screen
+from surfing.cli.inputs import pick_device
+from surfing.errors import InputError, OutputExistsError
+from surfing.experiments.parts import write_text
+from surfing.experiments.registry import experiment
+
+__all__ = ["reproduce"]
+
+
+def reproduce(
+    what: str,
+    /,
+    *,
+    quick: bool = False,
+    workers: int = 1,
+    out: Path = Path("surfing-reproduce"),
+    common: Common | None = None,
+) -> Report:
+    """Make a table or figure of the paper, or of our answer to it: a record, tables and pictures.
+
+    Writes WHAT.json, WHAT.md and WHAT-*.png. Interrupted, the same command goes on; finished, it
+    draws again what the record says.
+
+    Args:
+        what: theory; an unknown name lists those that are known.
+        quick: minutes instead of hours, with fewer and smaller problems.
+        workers: processes.
+        out: folder for what is made.
+    """
+    common = common or Common()
+    screen = Screen(common)
+    module = experiment(what)
+    if workers < 1:
+        raise InputError(f"--workers: expected a positive number, got {workers}.")
+    if out.exists() and not out.is_dir():
+        raise OutputExistsError(f"--out: {out} is a file; name a folder.")
+    config = dataclasses.replace(module.QUICK if quick else module.FULL, seed=common.seed)
+    device = str(pick_device(common.device))
+    with screen.progress(f"reproducing {what}") as tick:
+        record = module.run(config, out, device=device, progress=tick, workers=workers)
+    write_text(out / f"{what}.json", json.dumps(record, indent=1) + "\n")
+    table = module.markdown(record)
+    write_text(out / f"{what}.md", table + "\n")
+    pictures = module.figures(record, out)
+    screen.say(table, "", f"Written to {out}: {what}.json, {what}.md and {len(pictures)} pictures.")
+    return {"what": what, "out": out, "pictures": pictures, "record": record}
