@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,7 +36,8 @@ def expected_overlap(u: Float[Tensor, " k"], v: Float[Tensor, " k"]) -> Float[Te
     a, b = u / u.norm(), v / v.norm()
     th = 2 * torch.atan2((a - b).norm(), (a + b).norm())
     eye = torch.eye(len(u), dtype=u.dtype)
-    return (torch.pi - th) / (2 * torch.pi) * eye + torch.sin(th) / (2 * torch.pi) * _swap(a, b)
+    overlap: Tensor = (torch.pi - th) * eye + torch.sin(th) * _swap(a, b)
+    return overlap / (2 * torch.pi)
 
 
 def _swap(a: Tensor, b: Tensor) -> Tensor:
@@ -84,8 +86,8 @@ def gaussian_operator(
             f"measurements, signal: expected positive sizes, got {measurements} and {signal}."
         )
     rng = torch.Generator().manual_seed(seed)
-    draw = torch.randn(measurements, signal, generator=rng, dtype=torch.float64)
-    return draw / measurements**0.5
+    draw: Tensor = torch.randn(measurements, signal, generator=rng, dtype=torch.float64)
+    return draw / math.sqrt(measurements)
 
 
 def range_isometry(
@@ -109,4 +111,5 @@ def range_isometry(
     x = [generator(z).flatten(1) for z in points]
     p, q = x[0] - x[1], x[2] - x[3]
     measured = ((p @ operator.T) * (q @ operator.T)).sum(1)
-    return (measured - (p * q).sum(1)).abs() / (p.norm(dim=1) * q.norm(dim=1))
+    gaps: Tensor = (measured - (p * q).sum(1)).abs() / (p.norm(dim=1) * q.norm(dim=1))
+    return gaps

@@ -72,7 +72,7 @@ def critical_points(
         moves = _moves(gradient[open_], rng) * length[open_, None, None]  # (r, tries, k)
         trials = z[open_, None] + moves
         with torch.no_grad():
-            found = _risk(generator, y, trials.flatten(0, 1)).unflatten(0, trials.shape[:2])
+            found = _risk(generator, y, trials.flatten(0, 1)).reshape(trials.shape[:2])
         lowest, which = found.min(1)
         better = lowest < value[open_]
         moved = open_[better]
@@ -89,11 +89,13 @@ def _moves(gradient: Tensor, rng: torch.Generator) -> Tensor:
     random = torch.randn(r, 2 * k, k, generator=rng, dtype=gradient.dtype)
     downhill = -gradient[:, None]
     moves = torch.cat([downhill, random, -random], 1)
-    return moves / moves.norm(dim=2, keepdim=True).clamp(min=1e-300)
+    unit: Tensor = moves / moves.norm(dim=2, keepdim=True).clamp(min=1e-300)
+    return unit
 
 
 def _risk(generator: Callable[[Tensor], Tensor], y: Tensor, z: Tensor) -> Tensor:
-    return (generator(z).flatten(1) - y).square().sum(1) / 2
+    risk: Tensor = (generator(z).flatten(1) - y).square().sum(1) / 2
+    return risk
 
 
 def _value_and_gradient(

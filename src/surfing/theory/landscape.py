@@ -80,7 +80,8 @@ def expected_gradient(
         radial = radial * share + torch.sin(angle) / torch.pi
     along = shares.prod(0)[:, None] * target
     outward = (radial * target.norm() / z.norm(dim=1))[:, None] * z
-    return (z - along - outward) / 2**depth
+    field: Tensor = (z - along - outward) / 2**depth
+    return field
 
 
 def expected_risk(
@@ -89,7 +90,8 @@ def expected_risk(
     """E f(z) = 2^-(d+1) ( ||z||^2 + ||z*||^2 - 2 ||z|| ||z*|| cos th_d )."""
     last = layer_angles(z, target, depth)[-1]
     a, b = z.norm(dim=1), target.norm()
-    return (a.square() + b.square() - 2 * a * b * torch.cos(last)) / 2 ** (depth + 1)
+    risk: Tensor = (a.square() + b.square() - 2 * a * b * torch.cos(last)) / 2 ** (depth + 1)
+    return risk
 
 
 def rho(depth: int) -> float:
