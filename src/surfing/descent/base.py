@@ -76,6 +76,13 @@ class AbstractDescent(abc.ABC, Generic[S]):
     def step(self, risk: Risk, state: S) -> S:
         """One step for every row of the state; a row that finds none keeps its z."""
 
+    def price(self, risk: Risk) -> float:
+        """The most that one step may cost a row, in forward-equivalents.
+
+        One value and gradient, where a descent does not say otherwise.
+        """
+        return 3.0
+
     def curvature(self, state: S) -> Float[Tensor, "r k k"] | None:
         """J'J (penalty included) near z, where the descent knows it."""
         return None

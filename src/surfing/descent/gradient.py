@@ -106,6 +106,10 @@ class GradientDescent(AbstractDescent[_State]):
             moved=(t * state.gradient.norm(dim=-1)).double(),
         )
 
+    def price(self, risk: Risk) -> float:
+        """A value and gradient, and the search's trials."""
+        return 3.0 + (0 if self.search is None else self.search.trials)
+
 
 def _backtrack(search: Armijo, risk: Risk, state: _State) -> tuple[Tensor, Tensor]:
     """The accepted step length of each row, and which rows found none."""

@@ -97,6 +97,10 @@ class LBFGS(AbstractDescent[_State]):
             failed=~found.success & empty,
         )
 
+    def price(self, risk: Risk) -> float:
+        """As many values and gradients as the search may try."""
+        return 3.0 * self.search.trials
+
 
 def _push(memory: Tensor, new: Tensor, keep: Tensor) -> Tensor:
     pushed = torch.cat([memory[:, 1:], new[:, None]], 1)

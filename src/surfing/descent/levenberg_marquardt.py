@@ -104,6 +104,10 @@ class LevenbergMarquardt(AbstractDescent[_State]):
             promise=torch.where(solved, promise / state.value, torch.inf),
         )
 
+    def price(self, risk: Risk) -> float:
+        """A Jacobian and a trial."""
+        return 2 + risk.forward.tangent_passes(risk.latent.dim, risk.y.shape[1])
+
     def curvature(self, state: _State) -> Float[Tensor, "r k k"]:
         """J'J where it was last taken."""
         return state.hessian

@@ -40,6 +40,7 @@ def minimise(
     max_steps: int,
     stopping: Stopping | None = None,
     rows: Int[Tensor, " rows"] | None = None,
+    allowance: Float[Tensor, " rows"] | None = None,
 ) -> Minimum:
     """Descend every row until it ends by itself or after `max_steps` steps.
 
@@ -53,10 +54,15 @@ def minimise(
         max_steps: steps a row may take.
         stopping: tolerances.
         rows: which rows of the risk these are; all, in order, where left out.
+        allowance: forward-equivalents that each row may spend here; a row ends before a step that
+            might take it beyond. Without one, `max_steps` alone is the limit.
     """
     stopping = stopping or Stopping()
     rows = torch.arange(len(z), device=z.device) if rows is None else rows
     floor = None if risk.penalised else stopping.floor(risk.y)[risk.owner[rows]]
+    ceiling = None
+    if allowance is not None:
+        ceiling = risk.meter.spent[rows] + allowance - descent.price(risk)
     state = descent.init(risk, z, rows)
     place = torch.arange(len(z), device=z.device)  # of each active row in the result
     first = state.value.clone()
@@ -65,6 +71,9 @@ def minimise(
     steps = torch.zeros_like(rows)
     curvature: Tensor | None = None
     for _ in range(max_steps):
+        if ceiling is not None:
+            broke = (status == int(Status.RUNNING)) & (risk.meter.spent[rows] > ceiling)
+            status[broke] = int(Status.BUDGET_SPENT)
         active = (status[place] == int(Status.RUNNING)).nonzero().flatten()
         if len(active) == 0:
             break
