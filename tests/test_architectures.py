@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from surfing.errors import InputError, UnknownNameError
+from surfing.errors import GeneratorError, InputError, UnknownNameError
 from surfing.architectures import (
     build_generator,
     conv_critic,
@@ -103,3 +103,19 @@ def test_wrong_arguments_are_input_errors(arguments):
 def test_a_malformed_manifest_entry_is_refused(entry):
     with pytest.raises(InputError, match="architecture"):
         generator_from_manifest(entry)
+
+
+def test_what_a_manifest_claims_is_compared_before_memory_is_taken_for_it():
+    state = build_generator("mlp", latent_dim=3, hidden=4, layers=1, image_size=8).state_dict()
+    right = {"name": "mlp", "arguments": {"latent_dim": 3, "hidden": 4, "layers": 1}}
+    right["arguments"] |= {"image_size": 8}
+    assert generator_from_manifest(right, state)(torch.zeros(1, 3)).shape == (1, 1, 8, 8)
+    for name, size in (("hidden", 1 << 15), ("image_size", 1 << 15), ("layers", 300)):
+        entry = {"name": "mlp", "arguments": right["arguments"] | {name: size}}
+        with pytest.raises(GeneratorError, match="shape|has"):
+            generator_from_manifest(entry, state)
+    huge = {"latent_dim": 3, "width": 1 << 15, "hidden": 1 << 15, "image_size": 1 << 15}
+    with pytest.raises(GeneratorError, match="lacks|shape"):
+        generator_from_manifest({"name": "conv", "arguments": huge}, state)
+    with pytest.raises(InputError, match="at most"):
+        build_generator("mlp", latent_dim=3, hidden=10**12)

@@ -15,9 +15,11 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from surfing.errors import InputError, UnknownNameError
+from surfing.generator import Generator, State
 
 __all__ = [
     "build_generator",
@@ -30,6 +32,10 @@ __all__ = [
     "mlp_encoder",
     "mlp_generator",
 ]
+
+# Manifests come from strangers: products of four sizes stay within 64 bits, stacks within seconds.
+_LARGEST = 1 << 15
+_MOST_LAYERS = 1000
 
 _OUTPUTS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
@@ -216,14 +222,19 @@ def build_generator(name: str, **arguments: Any) -> nn.Sequential:
     return _GENERATORS[name](**arguments)
 
 
-def generator_from_manifest(architecture: Mapping[str, Any]) -> nn.Sequential:
+def generator_from_manifest(
+    architecture: Mapping[str, Any], state: State | None = None
+) -> nn.Sequential:
     """The generator that a manifest's ``architecture`` entry describes.
 
     Args:
         architecture: ``{"name": ..., "arguments": {...}}``.
+        state: a checkpoint that it has to fit. A manifest may claim layers of any size; with this
+            they are compared, by shape alone, before memory is taken for them.
 
     Raises:
         InputError: the entry is not of that form, or its arguments don't fit.
+        GeneratorError: what it describes does not fit the checkpoint.
         UnknownNameError: this version doesn't know the name.
     """
     arguments = architecture.get("arguments", {})
@@ -232,6 +243,10 @@ def generator_from_manifest(architecture: Mapping[str, Any]) -> nn.Sequential:
             'architecture: expected {"name": a string, "arguments": {...}}, got '
             f"{dict(architecture)}."
         )
+    if state is not None:
+        with torch.device("meta"):
+            claimed = build_generator(architecture["name"], **arguments)
+        Generator(claimed).check(state)
     return build_generator(architecture["name"], **arguments)
 
 
@@ -261,5 +276,9 @@ def _quarter(image_size: int) -> int:
 
 def _check_sizes(**sizes: object) -> None:
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise InputError(f"{name}: expected a positive integer, got {size!r}.")
+        most = _MOST_LAYERS if name == "layers" else _LARGEST
+        whole = isinstance(size, int) and not isinstance(size, bool)
+        if not whole or not 1 <= size <= most:  # type: ignore[operator]
+            raise InputError(
+                f"{name}: expected a positive integer of at most {most}, got {size!r:.40}."
+            )

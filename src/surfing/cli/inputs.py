@@ -106,7 +106,7 @@ def load_generator(spec: str | None, trajectory: Trajectory) -> nn.Module:
                 "--generator: the trajectory does not name an architecture of the zoo; say which "
                 "module was trained: --generator package.module:callable"
             )
-        return generator_from_manifest(trajectory.architecture)
+        return generator_from_manifest(trajectory.architecture, trajectory[-1].state)
     made = _call(_resolve(spec), spec)
     if not isinstance(made, nn.Module):
         raise InputError(

@@ -340,7 +340,7 @@ def bind(
                 "generator: the trajectory does not name a zoo architecture; pass the module that "
                 "was trained as generator=..."
             )
-        generator = generator_from_manifest(trajectory.architecture)
+        generator = generator_from_manifest(trajectory.architecture, trajectory[-1].state)
     return Problem.build(
         generator,
         trajectory[-1].state,

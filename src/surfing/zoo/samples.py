@@ -41,7 +41,7 @@ def draw_samples(
     """
     if trajectory.architecture is None:
         raise InputError("trajectory: its manifest names no zoo architecture to draw samples with.")
-    generator = Generator(generator_from_manifest(trajectory.architecture))
+    generator = Generator(generator_from_manifest(trajectory.architecture, trajectory[-1].state))
     latent = trajectory.latent or Normal(trajectory.architecture["arguments"]["latent_dim"])
     z = latent.sample([IDENTITY], count, seed=seed)[0]
     with torch.no_grad():
