@@ -49,7 +49,7 @@ class Polytope:
     def box(cls, centre: Float[ndarray, " k"], reach: float) -> Polytope:
         """{z : |z_j - centre_j| <= reach}."""
         eye = np.eye(len(centre))
-        return cls(np.r_[eye, -eye], np.r_[centre + reach, reach - centre])
+        return cls(np.concatenate([eye, -eye]), np.concatenate([centre + reach, reach - centre]))
 
     @classmethod
     def from_rows(cls, rows: Float[ndarray, "c k"], bounds: Float[ndarray, " c"]) -> Polytope:
@@ -76,7 +76,9 @@ class Polytope:
 
     def cut(self, normal: Float[ndarray, " k"], offset: float) -> Polytope:
         """The part where normal z <= offset."""
-        return Polytope(np.r_[self.normals, normal[None]], np.r_[self.offsets, offset])
+        return Polytope(
+            np.concatenate([self.normals, normal[None]]), np.append(self.offsets, offset)
+        )
 
     def centre(self, count: ProgramCount) -> tuple[Float[ndarray, " k"], float]:
         """Centre and radius (at most 1) of a largest ball inside; a radius <= 0 means empty."""
@@ -112,14 +114,11 @@ class Vertices:
     @classmethod
     def of(cls, polytope: Polytope, members: Any) -> Vertices:
         """The bases with these constraints; those that don't meet in a point are left out."""
-        bases = polytope.normals[members]  # (b, k, k)
-        good = np.abs(np.linalg.det(bases)) > 1e-9
-        members, bases = np.sort(members[good], 1), bases[good]
-        order = np.sort(members, 1)
-        bases = polytope.normals[order]
-        inverses = np.linalg.inv(bases) if len(bases) else bases
-        points = np.einsum("bij,bj->bi", inverses, polytope.offsets[order])
-        return cls(inverses, points, polytope.contains(points), order)
+        members = np.sort(members, 1)
+        members = members[np.abs(np.linalg.det(polytope.normals[members])) > 1e-9]
+        inverses = np.linalg.inv(polytope.normals[members])
+        points = (inverses @ polytope.offsets[members][:, :, None])[:, :, 0]
+        return cls(inverses, points, polytope.contains(points), members)
 
     def bound(self, directions: Float[ndarray, "u k"]) -> Float[ndarray, " u"]:
         """An upper bound of direction z over the polytope; infinite where no basis knows."""
@@ -129,18 +128,22 @@ class Vertices:
         known = (weights >= -1e-12).all(-1)
         return np.asarray(np.where(known, directions @ self.points.T, np.inf).min(1))
 
-    def join(self, other: Vertices, *, limit: int) -> Vertices:
-        """Both pools without repetitions, the feasible vertices first."""
-        members = np.r_[self.members, other.members]
-        _, first = np.unique(members, axis=0, return_index=True)
-        feasible = np.r_[self.feasible, other.feasible]
-        first = first[np.argsort(~feasible[first], kind="stable")][:limit]
+    def __getitem__(self, index: Any) -> Vertices:
         return Vertices(
-            np.r_[self.inverses, other.inverses][first],
-            np.r_[self.points, other.points][first],
-            feasible[first],
-            members[first],
+            self.inverses[index], self.points[index], self.feasible[index], self.members[index]
         )
+
+    def join(self, other: Vertices, *, limit: int) -> Vertices:
+        """Both pools, the feasible vertices first; what exceeds the limit is forgotten."""
+        both = Vertices(
+            np.concatenate([self.inverses, other.inverses]),
+            np.concatenate([self.points, other.points]),
+            np.concatenate([self.feasible, other.feasible]),
+            np.concatenate([self.members, other.members]),
+        )
+        if len(both.feasible) <= limit:
+            return both
+        return both[np.argsort(~both.feasible, kind="stable")[:limit]]
 
     def after_cut(self, polytope: Polytope, *, limit: int) -> Vertices:
         """The pool after the polytope's last constraint was added.
@@ -163,13 +166,17 @@ class Vertices:
             return kept
         members = self.members[basis].copy()
         members[np.arange(len(basis)), leaving] = new
-        fresh = Vertices.of(polytope, np.unique(np.sort(members, 1), axis=0))
-        return kept.join(fresh.only_feasible(), limit=limit)
+        fresh = Vertices.of(polytope, _distinct(np.sort(members, 1)))
+        return kept.join(fresh[fresh.feasible], limit=limit)
 
-    def only_feasible(self) -> Vertices:
-        """The vertices that lie in the polytope."""
-        f = self.feasible
-        return Vertices(self.inverses[f], self.points[f], f[f], self.members[f])
+
+_MULTIPLIERS = np.random.default_rng(0).integers(1 << 62, size=64) | 1
+
+
+def _distinct(members: Any) -> Any:
+    """Rows without repetitions; two that share a hash lose one: a bound less, never a piece."""
+    hashes = (members * _MULTIPLIERS[np.arange(members.shape[1]) % 64]).sum(1)
+    return members[np.unique(hashes, return_index=True)[1]]
 
 
 def solve_program(
@@ -296,8 +303,9 @@ class Cell:
 
     def _learn(self, multipliers: Float[ndarray, " c"]) -> None:
         k = self.polytope.dim
-        active = np.argsort(-multipliers)[:k]
-        if multipliers[active].min() > 1e-7:
+        active = np.sort(np.argsort(-multipliers)[:k])
+        known = (self.vertices.members == active).all(1).any()
+        if multipliers[active].min() > 1e-7 and not known:
             learned = Vertices.of(self.polytope, active[None])
             # The pool is the one part of a cell that grows in place: it only ever says more.
             self.vertices = learned.join(self.vertices, limit=self.limit)

@@ -226,8 +226,9 @@ def _branch(
     while stack:
         cell, free, active = stack.pop()
         if len(free):
-            above = cell.bound(weight[free]) + bias[free] > TOLERANCE
-            below = cell.bound(-weight[free]) - bias[free] > TOLERANCE
+            reach = cell.bound(np.concatenate([weight[free], -weight[free]])).reshape(2, -1)
+            above = reach[0] + bias[free] > TOLERANCE
+            below = reach[1] - bias[free] > TOLERANCE
             active = active.copy()
             active[free] = np.where(above & below, active[free], above)
             free = free[above & below]
