@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from surfing.cli.inputs import (
 )
 from surfing.cli.shards import Shards
 from surfing.continuation import surf
-from surfing.continuation.surf import bind
+from surfing.continuation.binding import bind
 from surfing.descent import Stopping
 from surfing.errors import InputError, MeasurementError
 from surfing.report import Column, Table
@@ -184,14 +185,14 @@ class Job:
         )
 
 
-def _check_finite(y: np.ndarray | Tensor, rows: int = 4096) -> None:
+_AT_A_TIME = 1 << 22
+
+
+def _check_finite(y: np.ndarray | Tensor) -> None:
     bad: list[int] = []
+    rows = max(1, _AT_A_TIME // math.prod(y.shape[1:]))
     for low in range(0, len(y), rows):
         part = np.asarray(y[low : low + rows])
-        if part.dtype.kind not in "fc":
-            raise MeasurementError(
-                f"--measurements: expected floating point numbers, got {part.dtype}; convert them."
-            )
         lost = ~np.isfinite(part).reshape(len(part), -1).all(1)
         bad += (np.flatnonzero(lost) + low).tolist()
     if bad:

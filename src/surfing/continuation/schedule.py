@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -93,7 +94,7 @@ class Stages(AbstractSchedule):
         """Stages of the ride."""
         last = float(len(trajectory) - 1)
         at = [float(s) for s in self.at]
-        if any(not 0 <= s <= last for s in at) or any(a >= b for a, b in zip(at, at[1:])):
+        if any(not 0 <= s <= last for s in at) or any(a >= b for a, b in itertools.pairwise(at)):
             raise InputError(
                 f"schedule: expected increasing stages in [0, {last:g}], got {list(self.at)}."
             )

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from surfing.architectures import generator_from_manifest
-from surfing.continuation.predictor import AbstractPredictor, Constant, Wake
+from surfing.continuation.binding import bind, draw_starts
+from surfing.continuation.predictor import AbstractPredictor, Constant
+from surfing.continuation.ride import Ride
 from surfing.continuation.schedule import AbstractSchedule, EqualDrift, Final
 from surfing.descent.base import AbstractDescent
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
-from surfing.descent.minimise import Minimum, minimise
 from surfing.descent.stopping import Stopping
 from surfing.errors import EmptyTrajectoryError, InputError
 from surfing.problem.problem import Problem
 from surfing.problem.risk import CostMeter
-from surfing.solution import Solution, StageRecord, Status
+from surfing.solution import Solution, Status
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
     from torch import nn
 
     from surfing.latents import Latent
@@ -171,217 +171,6 @@ def direct(
     )
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a run: `starts` for each target, those of one target side by side."""
-
-    z: Float[Tensor, "rows k"]
-    owner: Int[Tensor, " rows"]
-    starts: int
-
-
-@dataclass(frozen=True)
-class _Leg:
-    """One stage behind us, for all rows."""
-
-    stage: float
-    minimum: Minimum
-    misfit: Float[Tensor, " rows"]
-    cost: Float[Tensor, " rows"]
-
-
-@dataclass(frozen=True)
-class Track:
-    """A finished ride: its legs, and what it cost."""
-
-    rows: Rows
-    legs: tuple[_Leg, ...]
-    status: Int[Tensor, " rows"]
-    meter: CostMeter
-
-    def solution(self, problem: Problem, trajectory: Trajectory) -> Solution:
-        """Of each target's rows the one with the lowest measurement risk."""
-        targets, starts = len(problem), self.rows.starts
-        last = self.legs[-1]
-        risks = last.misfit.reshape(targets, starts)
-        best = torch.nan_to_num(risks, nan=torch.inf).argmin(1)
-        pick = torch.arange(targets, device=best.device) * starts + best
-        z = last.minimum.z
-        cost = self.meter.spent.reshape(targets, starts).sum(1)
-        curvature = last.minimum.curvature
-        return Solution(
-            z=z[pick],
-            x=problem.signals(trajectory.at(last.stage), z[pick]),
-            risk=last.misfit[pick],
-            status=self.status[pick],
-            cost=cost,
-            stages=tuple(_record(leg, pick, trajectory) for leg in self.legs),
-            candidates_z=z.reshape(targets, starts, -1),
-            candidates_risk=risks,
-            singular_values=None if curvature is None else singular_values(curvature[pick]),
-            covariance=None,
-            notes=tuple(problem.architecture.notes),
-            depth=self.meter.depth,
-        )
-
-
-class Ride:
-    """A corrector and its settings, ready to follow stages.
-
-    Args:
-        trajectory: where the stages lie.
-        problem: what is to be recovered.
-        descent: the corrector.
-        stopping: tolerances.
-        predictor: how a row enters the next stage.
-        stage_steps: steps at each stage but the last.
-        max_steps: steps at the last stage.
-    """
-
-    def __init__(
-        self,
-        trajectory: Trajectory,
-        problem: Problem,
-        descent: AbstractDescent[Any],
-        *,
-        stopping: Stopping,
-        predictor: AbstractPredictor,
-        stage_steps: int,
-        max_steps: int,
-    ) -> None:
-        for name, value in (("stage_steps", stage_steps), ("max_steps", max_steps)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise InputError(f"{name}: expected an integer >= 0, got {value!r}.")
-        self.trajectory = trajectory
-        self.problem = problem
-        self.descent = descent
-        self.stopping = stopping
-        self.predictor = predictor
-        self.steps = (stage_steps, max_steps)
-
-    def run(
-        self,
-        stages: Sequence[float],
-        rows: Rows,
-        *,
-        anneal: float = 0.0,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Track:
-        """Follow the stages. Rows that are no longer finite stay where they were."""
-        meter = CostMeter(len(rows.z), rows.z.device)
-        index = torch.arange(len(rows.z), device=rows.z.device)
-        z, legs, wake = rows.z, [], None
-        scale = self._scale(stages[0], rows, meter) if anneal and len(stages) > 1 else None
-        for number, stage in enumerate(stages):
-            spent = meter.spent.clone()
-            last = number == len(stages) - 1
-            reg = None if last or scale is None else scale * anneal * _fade(number, len(stages))
-            state = self.trajectory.at(stage)
-            risk = self.problem.risk(state, rows.owner, reg=reg, meter=meter)
-            if wake is not None:
-                z = self.predictor.predict(wake, stage, risk, index)
-            minimum = minimise(
-                risk,
-                z,
-                self.descent,
-                max_steps=self.steps[1] if last else self.steps[0],
-                stopping=self.stopping,
-            )
-            misfit = minimum.value
-            if reg is not None:
-                misfit = misfit - reg.double() * self.problem.latent.penalty(minimum.z.double())
-            legs.append(_Leg(stage, minimum, misfit, meter.spent - spent))
-            wake = Wake(
-                stage,
-                minimum.z,
-                minimum.curvature,
-                previous_stage=None if wake is None else wake.stage,
-                previous_z=None if wake is None else wake.z,
-            )
-            z = minimum.z
-            if progress is not None:
-                progress(number + 1, len(stages))
-        final = legs[-1]
-        y = self.problem.y[rows.owner]
-        status = self.stopping.verdict(final.minimum.status, final.misfit, y)
-        return Track(rows, tuple(legs), status, meter)
-
-    def _scale(self, stage: float, rows: Rows, meter: CostMeter) -> Tensor:
-        """The unit of the penalty's weight: each row's own risk at its start, per latent."""
-        risk = self.problem.risk(self.trajectory.at(stage), rows.owner, meter=meter)
-        index = torch.arange(len(rows.z), device=rows.z.device)
-        return risk.value(rows.z, index) / self.problem.latent.dim
-
-
-def _fade(number: int, stages: int) -> float:
-    """From 1 down to 1/1000, geometrically, over all stages but the last."""
-    return float(1e-3 ** (number / max(1, stages - 2))) if stages > 2 else 1.0
-
-
-def bind(
-    trajectory: Trajectory,
-    y: Tensor | np.ndarray,
-    *,
-    generator: nn.Module | None,
-    operator: OperatorLike,
-    latent: Latent | None,
-    operator_seed: int,
-) -> Problem:
-    """The problem that the caller's arguments describe, checked."""
-    latent = trajectory.latent if latent is None else latent
-    if latent is None:
-        raise InputError(
-            "latent: the trajectory does not say what law its latents have; pass "
-            "latent=surfing.Normal(k) or surfing.Uniform(k, low, high)."
-        )
-    if generator is None:
-        if trajectory.architecture is None:
-            raise InputError(
-                "generator: the trajectory does not name a zoo architecture; pass the module that "
-                "was trained as generator=..."
-            )
-        generator = generator_from_manifest(trajectory.architecture, trajectory[-1].state)
-    return Problem.build(
-        generator,
-        trajectory[-1].state,
-        y,
-        latent=latent,
-        operator=operator,
-        operator_seed=operator_seed,
-    )
-
-
-def draw_starts(
-    problem: Problem,
-    starts: int,
-    *,
-    z0: Tensor | None,
-    seed: int,
-    ids: Sequence[int] | None,
-) -> Rows:
-    """The caller's starts, or drawn ones: each target has a stream of its own."""
-    if isinstance(starts, bool) or not isinstance(starts, int) or starts < 1:
-        raise InputError(f"starts: expected a positive integer, got {starts!r}.")
-    targets = len(problem)
-    ids = range(targets) if ids is None else ids
-    if len(ids) != targets:
-        raise InputError(f"ids: expected {targets}, one a target, got {len(ids)}.")
-    if z0 is None:
-        z = problem.latent.sample(ids, starts, seed=seed).to(problem.device, problem.y.dtype)
-    else:
-        z = problem.check_start(z0, starts)
-    owner = torch.arange(targets, device=problem.device).repeat_interleave(starts)
-    return Rows(z.reshape(targets * starts, -1), owner, starts)
-
-
-def singular_values(curvature: Float[Tensor, "r k k"]) -> Float[Tensor, "r k"]:
-    """Of J, from J'J, largest first; zero where J'J is not finite."""
-    finite = torch.isfinite(curvature).all(-1).all(-1)
-    safe = torch.where(finite[:, None, None], curvature, 0.0)
-    squares: Tensor = torch.linalg.eigvalsh(safe)
-    return squares.flip(-1).clamp(min=0).sqrt()
-
-
 def _measure(problem: Problem, overhead: CostMeter) -> Callable[[Any], Tensor]:
     z = problem.latent.sample(range(_PROBES), 1, seed=-1).flatten(0, 1)
     z = z.to(problem.device, problem.y.dtype)
@@ -392,26 +181,6 @@ def _measure(problem: Problem, overhead: CostMeter) -> Callable[[Any], Tensor]:
             return problem.architecture.at(state)(z)
 
     return measure
-
-
-def _record(leg: _Leg, pick: Tensor, trajectory: Trajectory) -> StageRecord:
-    return StageRecord(
-        stage=leg.stage,
-        step=step_at(trajectory, leg.stage),
-        z=leg.minimum.z[pick],
-        risk=leg.misfit[pick],
-        steps=leg.minimum.steps[pick],
-        cost=leg.cost[pick],
-        status=leg.minimum.status[pick],
-    )
-
-
-def step_at(trajectory: Trajectory, stage: float) -> float:
-    """The training step at a real-valued stage."""
-    low = min(int(stage), len(trajectory) - 1)
-    high = min(low + 1, len(trajectory) - 1)
-    steps = trajectory.steps
-    return float(steps[low] + (stage - low) * (steps[high] - steps[low]))
 
 
 def _check_anneal(anneal: float) -> float:

@@ -1,0 +1,90 @@
+"""From what the caller gave to what a ride works on: the problem, and its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from surfing.architectures import generator_from_manifest
+from surfing.errors import InputError
+from surfing.problem.problem import Problem
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float, Int
+    from torch import nn
+
+    from surfing.latents import Latent
+    from surfing.problem.operators import OperatorLike
+    from surfing.trajectory import Trajectory
+
+__all__ = ["Rows", "bind", "draw_starts"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a run: `starts` for each target, those of one target side by side."""
+
+    z: Float[Tensor, "rows k"]
+    owner: Int[Tensor, " rows"]
+    starts: int
+
+
+def bind(
+    trajectory: Trajectory,
+    y: Tensor | np.ndarray,
+    *,
+    generator: nn.Module | None,
+    operator: OperatorLike,
+    latent: Latent | None,
+    operator_seed: int,
+) -> Problem:
+    """The problem that the caller's arguments describe, checked."""
+    latent = trajectory.latent if latent is None else latent
+    if latent is None:
+        raise InputError(
+            "latent: the trajectory does not say what law its latents have; pass "
+            "latent=surfing.Normal(k) or surfing.Uniform(k, low, high)."
+        )
+    if generator is None:
+        if trajectory.architecture is None:
+            raise InputError(
+                "generator: the trajectory does not name a zoo architecture; pass the module that "
+                "was trained as generator=..."
+            )
+        generator = generator_from_manifest(trajectory.architecture, trajectory[-1].state)
+    return Problem.build(
+        generator,
+        trajectory[-1].state,
+        y,
+        latent=latent,
+        operator=operator,
+        operator_seed=operator_seed,
+    )
+
+
+def draw_starts(
+    problem: Problem,
+    starts: int,
+    *,
+    z0: Tensor | None,
+    seed: int,
+    ids: Sequence[int] | None,
+) -> Rows:
+    """The caller's starts, or drawn ones: each target has a stream of its own."""
+    if isinstance(starts, bool) or not isinstance(starts, int) or starts < 1:
+        raise InputError(f"starts: expected a positive integer, got {starts!r}.")
+    targets = len(problem)
+    ids = range(targets) if ids is None else ids
+    if len(ids) != targets:
+        raise InputError(f"ids: expected {targets}, one a target, got {len(ids)}.")
+    if z0 is None:
+        z = problem.latent.sample(ids, starts, seed=seed).to(problem.device, problem.y.dtype)
+    else:
+        z = problem.check_start(z0, starts)
+    owner = torch.arange(targets, device=problem.device).repeat_interleave(starts)
+    return Rows(z.reshape(targets * starts, -1), owner, starts)

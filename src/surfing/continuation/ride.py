@@ -1,0 +1,193 @@
+"""A ride: one corrector follows the stages, all rows together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from surfing.continuation.binding import Rows
+from surfing.continuation.predictor import AbstractPredictor, Wake
+from surfing.descent.base import AbstractDescent
+from surfing.descent.minimise import Minimum, minimise
+from surfing.descent.stopping import Stopping
+from surfing.errors import InputError
+from surfing.problem.problem import Problem
+from surfing.problem.risk import CostMeter
+from surfing.solution import Solution, StageRecord
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from surfing.trajectory import Trajectory
+
+__all__ = ["Ride", "Track", "singular_values", "step_at"]
+
+
+@dataclass(frozen=True)
+class _Leg:
+    """One stage behind us, for all rows."""
+
+    stage: float
+    minimum: Minimum
+    misfit: Float[Tensor, " rows"]
+    cost: Float[Tensor, " rows"]
+
+
+@dataclass(frozen=True)
+class Track:
+    """A finished ride: its legs, and what it cost."""
+
+    rows: Rows
+    legs: tuple[_Leg, ...]
+    status: Int[Tensor, " rows"]
+    meter: CostMeter
+
+    def solution(self, problem: Problem, trajectory: Trajectory) -> Solution:
+        """Of each target's rows the one with the lowest measurement risk."""
+        targets, starts = len(problem), self.rows.starts
+        last = self.legs[-1]
+        risks = last.misfit.reshape(targets, starts)
+        best = torch.nan_to_num(risks, nan=torch.inf).argmin(1)
+        pick = torch.arange(targets, device=best.device) * starts + best
+        z = last.minimum.z
+        cost = self.meter.spent.reshape(targets, starts).sum(1)
+        curvature = last.minimum.curvature
+        return Solution(
+            z=z[pick],
+            x=problem.signals(trajectory.at(last.stage), z[pick]),
+            risk=last.misfit[pick],
+            status=self.status[pick],
+            cost=cost,
+            stages=tuple(_record(leg, pick, trajectory) for leg in self.legs),
+            candidates_z=z.reshape(targets, starts, -1),
+            candidates_risk=risks,
+            singular_values=None if curvature is None else singular_values(curvature[pick]),
+            covariance=None,
+            notes=tuple(problem.architecture.notes),
+            depth=self.meter.depth,
+        )
+
+
+class Ride:
+    """A corrector and its settings, ready to follow stages.
+
+    Args:
+        trajectory: where the stages lie.
+        problem: what is to be recovered.
+        descent: the corrector.
+        stopping: tolerances.
+        predictor: how a row enters the next stage.
+        stage_steps: steps at each stage but the last.
+        max_steps: steps at the last stage.
+    """
+
+    def __init__(
+        self,
+        trajectory: Trajectory,
+        problem: Problem,
+        descent: AbstractDescent[Any],
+        *,
+        stopping: Stopping,
+        predictor: AbstractPredictor,
+        stage_steps: int,
+        max_steps: int,
+    ) -> None:
+        for name, value in (("stage_steps", stage_steps), ("max_steps", max_steps)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise InputError(f"{name}: expected an integer >= 0, got {value!r}.")
+        self.trajectory = trajectory
+        self.problem = problem
+        self.descent = descent
+        self.stopping = stopping
+        self.predictor = predictor
+        self.steps = (stage_steps, max_steps)
+
+    def run(
+        self,
+        stages: Sequence[float],
+        rows: Rows,
+        *,
+        anneal: float = 0.0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Track:
+        """Follow the stages. Rows that are no longer finite stay where they were."""
+        meter = CostMeter(len(rows.z), rows.z.device)
+        index = torch.arange(len(rows.z), device=rows.z.device)
+        z, legs, wake = rows.z, [], None
+        scale = self._scale(stages[0], rows, meter) if anneal and len(stages) > 1 else None
+        for number, stage in enumerate(stages):
+            spent = meter.spent.clone()
+            last = number == len(stages) - 1
+            reg = None if last or scale is None else scale * anneal * _fade(number, len(stages))
+            state = self.trajectory.at(stage)
+            risk = self.problem.risk(state, rows.owner, reg=reg, meter=meter)
+            if wake is not None:
+                z = self.predictor.predict(wake, stage, risk, index)
+            minimum = minimise(
+                risk,
+                z,
+                self.descent,
+                max_steps=self.steps[1] if last else self.steps[0],
+                stopping=self.stopping,
+            )
+            misfit = minimum.value
+            if reg is not None:
+                misfit = misfit - reg.double() * self.problem.latent.penalty(minimum.z.double())
+            legs.append(_Leg(stage, minimum, misfit, meter.spent - spent))
+            wake = Wake(
+                stage,
+                minimum.z,
+                minimum.curvature,
+                previous_stage=None if wake is None else wake.stage,
+                previous_z=None if wake is None else wake.z,
+            )
+            z = minimum.z
+            if progress is not None:
+                progress(number + 1, len(stages))
+        final = legs[-1]
+        y = self.problem.y[rows.owner]
+        status = self.stopping.verdict(final.minimum.status, final.misfit, y)
+        return Track(rows, tuple(legs), status, meter)
+
+    def _scale(self, stage: float, rows: Rows, meter: CostMeter) -> Tensor:
+        """The unit of the penalty's weight: each row's own risk at its start, per latent."""
+        risk = self.problem.risk(self.trajectory.at(stage), rows.owner, meter=meter)
+        index = torch.arange(len(rows.z), device=rows.z.device)
+        return risk.value(rows.z, index) / self.problem.latent.dim
+
+
+def _fade(number: int, stages: int) -> float:
+    """From 1 down to 1/1000, geometrically, over all stages but the last."""
+    return float(1e-3 ** (number / max(1, stages - 2))) if stages > 2 else 1.0
+
+
+def singular_values(curvature: Float[Tensor, "r k k"]) -> Float[Tensor, "r k"]:
+    """Of J, from J'J, largest first; zero where J'J is not finite."""
+    finite = torch.isfinite(curvature).all(-1).all(-1)
+    safe = torch.where(finite[:, None, None], curvature, 0.0)
+    squares: Tensor = torch.linalg.eigvalsh(safe)
+    return squares.flip(-1).clamp(min=0).sqrt()
+
+
+def _record(leg: _Leg, pick: Tensor, trajectory: Trajectory) -> StageRecord:
+    return StageRecord(
+        stage=leg.stage,
+        step=step_at(trajectory, leg.stage),
+        z=leg.minimum.z[pick],
+        risk=leg.misfit[pick],
+        steps=leg.minimum.steps[pick],
+        cost=leg.cost[pick],
+        status=leg.minimum.status[pick],
+    )
+
+
+def step_at(trajectory: Trajectory, stage: float) -> float:
+    """The training step at a real-valued stage."""
+    low = min(int(stage), len(trajectory) - 1)
+    high = min(low + 1, len(trajectory) - 1)
+    steps = trajectory.steps
+    return float(steps[low] + (stage - low) * (steps[high] - steps[low]))
