@@ -12,7 +12,7 @@ from surfing.errors import InputError
 from surfing.solution import Status
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
     from surfing.descent.base import State
 
@@ -30,7 +30,8 @@ class Stopping:
         xtol: converged where the last step is at most xtol (1 + ||z||).
         ftol: converged where the model promises a relative decrease below this.
         noise: standard deviation of the noise in each measurement; with it a row ends at the
-            discrepancy principle, ||A G(z) - y|| <= sqrt(m) noise.
+            discrepancy principle, ||A G(z) - y|| <= sqrt(m) noise, and counts as met a little
+            above it (:meth:`met`).
         divergence: diverged where f exceeds this many times its first value.
     """
 
@@ -88,10 +89,17 @@ class Stopping:
         self, status: Int[Tensor, " r"], misfit: Float[Tensor, " r"], y: Float[Tensor, "r m"]
     ) -> Int[Tensor, " r"]:
         """The last word: a row that ended near enough to its measurements is solved."""
-        norm = y.double().square().sum(-1)
-        met = 2 * misfit <= self.accept**2 * norm
-        if self.noise is not None:
-            met = 2 * misfit <= y.shape[1] * self.noise**2
         named = Status.SOLVED if self.noise is None else Status.NOISE_LEVEL
         lost = (status == int(Status.NONFINITE)) | (status == int(Status.DIVERGED))
-        return torch.where(met & ~lost, int(named), status)
+        return torch.where(self.met(misfit, y) & ~lost, int(named), status)
+
+    def met(self, misfit: Float[Tensor, " r"], y: Float[Tensor, "r m"]) -> Bool[Tensor, " r"]:
+        """Whether the measurements count as met where a row has ended.
+
+        With a noise level: ||A G(z) - y||^2 <= (m + 3 sqrt(2 m)) noise^2, because the squared
+        norm of the noise itself scatters by sqrt(2 m) noise^2 about m noise^2.
+        """
+        if self.noise is None:
+            return 2 * misfit <= self.accept**2 * y.double().square().sum(-1)
+        m = y.shape[1]
+        return 2 * misfit <= (m + 3 * (2 * m) ** 0.5) * self.noise**2
