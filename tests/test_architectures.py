@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from surfing.errors import GeneratorError, InputError, UnknownNameError
 from surfing.architectures import (
     build_generator,
     conv_critic,
@@ -14,6 +13,7 @@ from surfing.architectures import (
     mlp_critic,
     mlp_encoder,
 )
+from surfing.errors import GeneratorError, InputError, UnknownNameError
 
 SMALL = {
     "conv": {"latent_dim": 3, "width": 2, "hidden": 8},
@@ -112,10 +112,10 @@ def test_what_a_manifest_claims_is_compared_before_memory_is_taken_for_it():
     assert generator_from_manifest(right, state)(torch.zeros(1, 3)).shape == (1, 1, 8, 8)
     for name, size in (("hidden", 1 << 15), ("image_size", 1 << 15), ("layers", 300)):
         entry = {"name": "mlp", "arguments": right["arguments"] | {name: size}}
-        with pytest.raises(GeneratorError, match="shape|has"):
+        with pytest.raises(GeneratorError, match=r"shape|has"):
             generator_from_manifest(entry, state)
     huge = {"latent_dim": 3, "width": 1 << 15, "hidden": 1 << 15, "image_size": 1 << 15}
-    with pytest.raises(GeneratorError, match="lacks|shape"):
+    with pytest.raises(GeneratorError, match=r"lacks|shape"):
         generator_from_manifest({"name": "conv", "arguments": huge}, state)
     with pytest.raises(InputError, match="at most"):
         build_generator("mlp", latent_dim=3, hidden=10**12)

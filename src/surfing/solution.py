@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -228,7 +229,9 @@ class Solution:
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         tensors = {name: t.detach().cpu().contiguous() for name, t in self._tensors().items()}
         try:
-            save_file(tensors, temporary, metadata={"surfing.solution": json.dumps(self._facts())})
+            facts = json.loads(json.dumps(self._facts()))  # as it will read back
+            facts["sha256"] = _seal(tensors, facts)
+            save_file(tensors, temporary, metadata={"surfing.solution": json.dumps(facts)})
             with open(temporary, "rb+") as handle:
                 os.fsync(handle.fileno())
             os.replace(temporary, target)
@@ -251,8 +254,10 @@ class Solution:
                 tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
             facts = json.loads(metadata["surfing.solution"])
             _ = [tensors[name] for name in _FIELDS[:5]]  # a KeyError names what is missing
+            if facts.pop("sha256") != _seal(tensors, facts):
+                raise ValueError("its contents don't match its hash")
             return _unpack(tensors, facts)
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        except Exception as error:  # whatever a damaged file makes the readers say
             raise InputError(
                 f"{path}: not a saved solution, or a damaged one ({error})."
             ) from error
@@ -263,6 +268,15 @@ _FIELDS = (
     *("singular_values", "covariance"),
 )
 _STAGE_FIELDS = ("z", "risk", "steps", "cost", "status")
+
+
+def _seal(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a file says: names, types, shapes, numbers and facts."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _unpack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Solution:

@@ -7,13 +7,14 @@ import importlib
 import inspect
 import os
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from surfing.architectures import generator_from_manifest
@@ -33,6 +34,8 @@ __all__ = [
     "source_digest",
     "state_digest",
 ]
+
+_MAX_RATIO, _MAX_SMALL = 100, 64 << 20
 
 PACKAGED = "packaged"
 """The RUN that needs no folder: the trajectory that comes with the package."""
@@ -186,18 +189,32 @@ def read_measurements(path: Path) -> np.ndarray | Tensor:
         y = readers[path.suffix](path)
     except MeasurementError:
         raise
-    except (OSError, ValueError, EOFError, SafetensorError, ImportError) as error:
+    except Exception as error:  # each format, and each way to damage it, has its own
         raise MeasurementError(
             f"--measurements: {path} could not be read ({_first(error)})."
         ) from error
+    _check_dtype(y)
     if y.ndim < 2:
         raise MeasurementError(
             f"--measurements: expected (targets, ...), got shape {tuple(y.shape)}; a single "
             "target is one line: y[None]."
         )
-    if len(y) == 0:
-        raise MeasurementError(f"--measurements: {path} holds no target.")
+    if 0 in y.shape:
+        nothing = "target" if len(y) == 0 else "measurement"
+        raise MeasurementError(f"--measurements: {path} holds no {nothing}: shape {(*y.shape,)}.")
     return y
+
+
+def _check_dtype(y: np.ndarray | Tensor) -> None:
+    if isinstance(y, Tensor):
+        known = y.dtype in (torch.float16, torch.float32, torch.float64) or y.is_complex()
+    else:
+        known = y.dtype.kind in "fc" and y.dtype.itemsize <= (8 if y.dtype.kind == "f" else 16)
+    if not known:
+        raise MeasurementError(
+            "--measurements: expected floating point numbers of at most 64 bits, got "
+            f"{y.dtype!s:.80}; convert them."
+        )
 
 
 def _read_npy(path: Path) -> np.ndarray:
@@ -206,15 +223,27 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _read_npz(path: Path) -> np.ndarray:
+    _refuse_bomb(path)
     with np.load(path, allow_pickle=False) as archive:
         y: np.ndarray = archive[_only(path, archive.files)]
     return y
 
 
+def _refuse_bomb(path: Path) -> None:
+    """A small archive can claim to hold far more than the memory there is."""
+    with zipfile.ZipFile(path) as archive:
+        inside = sum(member.file_size for member in archive.infolist())
+    if inside > max(_MAX_RATIO * path.stat().st_size, _MAX_SMALL):
+        raise MeasurementError(
+            f"--measurements: {path} of {path.stat().st_size} bytes claims to hold {inside}; save "
+            "the array as .npy, which is read as it is needed."
+        )
+
+
 def _read_safetensors(path: Path) -> Tensor:
     with safe_open(path, framework="pt") as handle:
         y: Tensor = handle.get_tensor(_only(path, list(handle.keys())))
-    return y
+    return y.float() if y.dtype is torch.bfloat16 else y
 
 
 def _only(path: Path, names: list[str]) -> str:

@@ -8,10 +8,12 @@ from statistics import median
 import torch
 
 from surfing.cli.common import Common, Report, Screen
-from surfing.cli.inputs import open_run
+from surfing.cli.inputs import PACKAGED, open_run
+from surfing.errors import InputError
 from surfing.report import Column, Table
 from surfing.report.tables import count, number, size
 from surfing.trajectory import Trajectory, Verification
+from surfing.trajectory import repair as repair_directory
 from surfing.trajectory.store import read_manifest
 
 __all__ = ["inspect", "summary_line"]
@@ -25,21 +27,25 @@ def inspect(
     /,
     *,
     verify: bool = False,
+    repair: bool = False,
     all_rows: bool = False,
     common: Common | None = None,
 ) -> Report:
     """Show what a trajectory holds, its drift and its health.
 
     Drift is the RMS change of the generator's signals from one checkpoint to the next, as it was
-    recorded. With --verify every file is read and its hash checked.
+    recorded. With --verify every file is read and its hash checked; with --repair the checkpoints
+    that are damaged are deleted.
 
     Args:
         run: a trajectory's folder, or packaged.
         verify: read everything.
+        repair: drop the checkpoints that are damaged, and go on with the rest.
         all_rows: a line for every checkpoint, however many there are.
     """
     common = common or Common()
     screen = Screen(common)
+    dropped = _repair(run) if repair else ()
     trajectory = open_run(run, torch.device("cpu"))
     found: Verification | None = None
     if verify:
@@ -56,6 +62,8 @@ def inspect(
     shown = rows if all_rows else _thinned(rows)
     left_out = len(rows) - len(shown)
     notes = (f"{left_out} more between them: --all-rows",) if left_out else ()
+    if repair:
+        screen.say(_said(dropped))
     screen.say(summary_line(trajectory), Table("", columns, tuple(shown), notes).rich())
     if found is not None:
         screen.say(f"Verified: {found}.")
@@ -68,8 +76,22 @@ def inspect(
         "bytes": sum(int(row["bytes"] or 0) for row in rows),
         "checkpoints": rows,
         "verified": None if found is None else asdict(found),
+        "dropped": list(dropped),
         "remarks": remarks,
     }
+
+
+def _repair(run: str) -> tuple[int, ...]:
+    if run == PACKAGED:
+        raise InputError("--repair: expected a folder; the packaged trajectory is only read.")
+    return repair_directory(run)
+
+
+def _said(dropped: tuple[int, ...]) -> str:
+    if not dropped:
+        return "Every checkpoint is whole; nothing was dropped."
+    steps = ", ".join(map(str, dropped))
+    return f"Dropped {len(dropped)} damaged checkpoint{'s'[: len(dropped) > 1]}: steps {steps}."
 
 
 def summary_line(trajectory: Trajectory) -> str:

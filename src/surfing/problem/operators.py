@@ -138,8 +138,21 @@ class _Entry:
     whole: bool
 
 
+_MAX_ENTRIES = 1 << 30
+
+
+def _check_matrix(name: str, m: float, shape: tuple[int, ...]) -> None:
+    entries = int(m) * math.prod(shape)
+    if entries > _MAX_ENTRIES:
+        raise InputError(
+            f"operator {name}: a matrix of {int(m)} x {math.prod(shape)} entries is more than the "
+            f"{_MAX_ENTRIES} that are kept in memory; ask for fewer measurements."
+        )
+
+
 def _gaussian(physics: Any, m: float, shape: tuple[int, ...], rng: torch.Generator) -> Operator:
     # m x n entries N(0, 1/m).
+    _check_matrix("gaussian", m, shape)
     sensing = physics.CompressedSensing(m=int(m), img_size=shape, device=rng.device, rng=rng)
     return as_operator(sensing, shape)
 
@@ -195,6 +208,7 @@ def _mri(physics: Any, speed: float, shape: tuple[int, ...], rng: torch.Generato
 def _phase_retrieval(
     physics: Any, m: float, shape: tuple[int, ...], rng: torch.Generator
 ) -> Operator:
+    _check_matrix("phase-retrieval", m, shape)
     intensity = physics.RandomPhaseRetrieval(m=int(m), img_size=shape, device=rng.device, rng=rng)
     return Operator(lambda x: intensity.A(x.to(torch.cfloat)), linear=False, name="phase-retrieval")
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from surfing.errors import InputError
+from surfing.trajectory.store import physical_memory
 from surfing.trajectory.tensors import snapshot, state_from_bytes
 
 __all__ = ["DEFAULT_PREFIX", "Selection", "read_foreign"]
@@ -63,7 +64,7 @@ def read_foreign(path: Path, selection: Selection) -> dict[str, Tensor]:
 
 
 def _load(path: Path) -> object:
-    _refuse_compressed(path)
+    _refuse_bombs(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -76,23 +77,38 @@ def _load(path: Path) -> object:
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    _refuse_larger_than_memory(path)
     try:
         return state_from_bytes(path.read_bytes())
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: expected a safetensors file: {error}.") from error
 
 
-def _refuse_compressed(path: Path) -> None:
-    """torch.save never compresses; a file that does can be a thousand times larger inside."""
+def _refuse_larger_than_memory(path: Path) -> None:
+    if (size := path.stat().st_size) > (there := physical_memory()) // 2:
+        raise InputError(
+            f"{path}: refused: its {size} bytes don't fit this machine's memory of {there} bytes."
+        )
+
+
+def _refuse_bombs(path: Path) -> None:
+    """What torch.save never does: compress, or have several entries share their bytes.
+
+    A file that does either can be thousands of times larger inside than it is.
+    """
+    _refuse_larger_than_memory(path)
     try:
         if not zipfile.is_zipfile(path):
             return
         with zipfile.ZipFile(path) as archive:
             stored = all(i.compress_type == zipfile.ZIP_STORED for i in archive.infolist())
+            inside = sum(i.file_size for i in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"{path}: expected a file that torch.save wrote: {error}.") from error
     if not stored:
         raise InputError(f"{path}: refused: a compressed archive is nothing that torch.save wrote.")
+    if inside > path.stat().st_size:
+        raise InputError(f"{path}: refused: it claims to hold {inside} bytes, more than it has.")
 
 
 def _check_size(state: Mapping[str, Tensor], path: Path) -> None:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterable
 from dataclasses import replace
@@ -38,6 +39,7 @@ __all__ = [
     "Store",
     "make_directory",
     "open_for_writing",
+    "physical_memory",
     "read_manifest",
     "read_state",
     "versions",
@@ -83,6 +85,7 @@ def read_state(directory: Path, file: StoredFile) -> State:
     path = directory / file.name
     try:
         _check_size(directory, file)
+        _check_memory(path, file.bytes)
         data = _read_regular(path, file.bytes + 1)
     except OSError as error:
         raise _damaged(path, f"can't be read: {_reason(error)}") from error
@@ -290,10 +293,25 @@ def _check_size(directory: Path, file: StoredFile) -> None:
         raise _damaged(path, f"has {found.st_size} bytes, the manifest says {file.bytes}")
 
 
+def _check_memory(path: Path, size: int) -> None:
+    """A sparse file takes no room on the disk, whatever size it claims."""
+    there = physical_memory()
+    if size > there // 2:
+        raise _damaged(path, f"of {size} bytes does not fit this machine's memory of {there} bytes")
+
+
+def physical_memory() -> int:
+    """Bytes of memory that this machine has; where it doesn't tell, more than any has."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # pragma: no cover - not on Linux or macOS
+        return 1 << 62
+
+
 def _damaged(path: Path, what: str) -> CorruptTrajectoryError:
     return CorruptTrajectoryError(
-        f"{path} {what}. Restore it from a copy, or drop the damaged checkpoints with "
-        "surfing.trajectory.repair."
+        f"{path} {what}. Restore it from a copy, or drop the damaged checkpoints with: "
+        f"surfing inspect {shlex.quote(str(path.parent))} --repair"
     )
 
 
