@@ -1,6 +1,9 @@
 """A continuation rides a sequence of risks."""
 
+from surfing.continuation.attempt import Attempt, Heat
+from surfing.continuation.pilot import Mix, Pilot
 from surfing.continuation.predictor import AbstractPredictor, Constant, Secant, Tangent
+from surfing.continuation.recover import recover
 from surfing.continuation.schedule import (
     AbstractSchedule,
     EqualDrift,
@@ -9,19 +12,26 @@ from surfing.continuation.schedule import (
     Final,
     Stages,
 )
+from surfing.continuation.scouting import Scouting
 from surfing.continuation.surf import direct, surf
 
 __all__ = [
     "AbstractPredictor",
     "AbstractSchedule",
+    "Attempt",
     "Constant",
     "EqualDrift",
     "EveryCheckpoint",
     "EveryNth",
     "Final",
+    "Heat",
+    "Mix",
+    "Pilot",
+    "Scouting",
     "Secant",
     "Stages",
     "Tangent",
     "direct",
+    "recover",
     "surf",
 ]

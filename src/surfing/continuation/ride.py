@@ -17,14 +17,14 @@ from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
 from surfing.problem.problem import Problem
 from surfing.problem.risk import CostMeter
-from surfing.solution import Solution, StageRecord
+from surfing.solution import Solution, StageRecord, Status
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
     from surfing.trajectory import Trajectory
 
-__all__ = ["Ride", "Track", "singular_values", "step_at"]
+__all__ = ["Ride", "Track", "identified", "singular_values", "step_at"]
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,14 @@ def singular_values(curvature: Float[Tensor, "r k k"]) -> Float[Tensor, "r k"]:
     safe = torch.where(finite[:, None, None], curvature, 0.0)
     squares: Tensor = torch.linalg.eigvalsh(safe)
     return squares.flip(-1).clamp(min=0).sqrt()
+
+
+def identified(solution: Solution) -> Int[Tensor, " targets"]:
+    """The status of each target, where measurements that are met leave directions open as such."""
+    if solution.singular_values is None:
+        return solution.status
+    loose = (solution.undetermined > 0) & solution.success
+    return torch.where(loose, int(Status.UNIDENTIFIED), solution.status)
 
 
 def _record(leg: _Leg, pick: Tensor, trajectory: Trajectory) -> StageRecord:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from surfing.continuation.binding import bind, draw_starts
 from surfing.continuation.predictor import AbstractPredictor, Constant
-from surfing.continuation.ride import Ride
+from surfing.continuation.ride import Ride, identified
 from surfing.continuation.schedule import AbstractSchedule, EqualDrift, Final
 from surfing.descent.base import AbstractDescent
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
@@ -20,7 +20,7 @@ from surfing.descent.stopping import Stopping
 from surfing.errors import EmptyTrajectoryError, InputError
 from surfing.problem.problem import Problem
 from surfing.problem.risk import CostMeter
-from surfing.solution import Solution, Status
+from surfing.solution import Solution
 
 if TYPE_CHECKING:
     import numpy as np
@@ -193,8 +193,5 @@ def _finish(
     solution: Solution, began: float, descent: AbstractDescent[Any], info: dict[str, Any]
 ) -> Solution:
     name = f"{'direct' if len(solution.stages) == 1 else 'surf'} {type(descent).__name__}"
-    if solution.singular_values is not None:
-        loose = (solution.undetermined > 0) & solution.success
-        status = torch.where(loose, int(Status.UNIDENTIFIED), solution.status)
-        solution = replace(solution, status=status)
+    solution = replace(solution, status=identified(solution))
     return replace(solution, seconds=time.perf_counter() - began, method=name, info=info)

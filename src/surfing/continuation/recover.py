@@ -1,0 +1,283 @@
+"""recover: what a user calls without thinking. Attempt after attempt, within a budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from surfing.continuation.attempt import MENU, Attempt, Bench, Found
+from surfing.continuation.binding import bind
+from surfing.continuation.pilot import DEFAULT, Mix, Pilot
+from surfing.continuation.ride import identified, singular_values
+from surfing.descent.lbfgs import LBFGS
+from surfing.descent.levenberg_marquardt import LevenbergMarquardt
+from surfing.descent.stopping import Stopping
+from surfing.errors import EmptyTrajectoryError, InputError
+from surfing.problem.problem import Problem
+from surfing.problem.risk import CostMeter
+from surfing.solution import Solution, StageRecord, Status
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float, Int
+    from torch import nn
+
+    from surfing.descent.base import AbstractDescent
+    from surfing.generator import State
+    from surfing.latents import Latent
+    from surfing.problem.operators import OperatorLike
+    from surfing.trajectory import Trajectory
+
+__all__ = ["recover"]
+
+_BLOCK = 4096
+"""Targets worked on at a time: memory does not grow with their number."""
+_DEAR_TANGENTS = 256
+"""Tangent passes of one Jacobian beyond which gradients alone are cheaper."""
+
+
+def recover(
+    trajectory: Trajectory,
+    y: Float[Tensor, "targets ..."] | np.ndarray,
+    *,
+    generator: nn.Module | None = None,
+    operator: OperatorLike = None,
+    budget: float = 2000,
+    noise: float | None = None,
+    mix: Mix | Mapping[str, Any] | Pilot | None = None,
+    stopping: Stopping | None = None,
+    latent: Latent | None = None,
+    seed: int = 0,
+    ids: Sequence[int] | None = None,
+    operator_seed: int = 0,
+    throw: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Solution:
+    """Recover latents from measurements, within a budget.
+
+    Attempts of several kinds follow one another: starts that scouts have found, with few or many
+    heats, with the MAP penalty annealed or not, on the last network or along averages of the last
+    ones, and plain restarts. Which come first is found out per problem by a pilot on signals that
+    the generator made itself. A target leaves when its measurements are met.
+
+    Args:
+        trajectory: checkpoints of training.
+        y: measurements, (targets, ...) as the operator returns them.
+        generator: the module that was trained; may be left out where the manifest names a zoo
+            architecture. It is never touched.
+        operator: None for the identity, a callable, an object with `.A(x)`, or a name.
+        budget: forward-equivalents that each target may spend: forward 1, tangent pass 1, reverse
+            pass 2. The pilot is extra; `solution.info["mix"]["cost"]` says what it took.
+        noise: standard deviation of the noise in each measurement.
+
+    Other args:
+        mix: the order of attempts, from the `info["mix"]` of an earlier solution, so that no pilot
+            is needed; or the :class:`Pilot` to make.
+        stopping: tolerances; `noise` goes into them.
+        latent: the law of z; the manifest's where left out.
+        seed: of everything random.
+        ids: of the targets, for their random numbers; 0, 1, ... where left out.
+        operator_seed: of a named operator's random numbers.
+        throw: raise where a target fails.
+        progress: called with (targets done, targets in all).
+
+    Returns:
+        A :class:`Solution`; `info` holds the mix and which attempts solved how many targets.
+
+    Raises:
+        SurfingError: bad input, before any work; with `throw`, a target that failed.
+    """
+    if len(trajectory) == 0:
+        raise EmptyTrajectoryError("trajectory: expected at least one checkpoint, got none.")
+    if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0:
+        raise InputError(f"budget: expected a positive number, got {budget!r}.")
+    began = time.perf_counter()
+    stopping = Stopping() if stopping is None else stopping
+    stopping = stopping if noise is None else replace(stopping, noise=noise)
+    problem = bind(
+        trajectory,
+        y,
+        generator=generator,
+        operator=operator,
+        latent=latent,
+        operator_seed=operator_seed,
+    )
+    ids = range(len(problem)) if ids is None else ids
+    if len(ids) != len(problem):
+        raise InputError(f"ids: expected {len(problem)}, one a target, got {len(ids)}.")
+    bench = Bench(
+        problem,
+        networks_of(trajectory),
+        stopping,
+        ids,
+        seed,
+        CostMeter(len(problem), problem.device),
+        float(budget),
+        descent=corrector(problem, trajectory),
+    )
+    chosen = _mix(mix, bench)
+    best = _Best.none(problem, covariance=noise is not None)
+    everybody = torch.arange(len(problem), device=problem.device)
+    for block in everybody.split(_BLOCK):
+        _solve(bench, chosen, best, block, progress)
+    facts = {"seed": seed, "budget": budget, "mix": chosen.to_dict()}
+    solution = _solution(bench, best, len(trajectory) - 1.0, float(trajectory.steps[-1]))
+    solution = replace(
+        solution, info=facts | solution.info, seconds=time.perf_counter() - began, method="recover"
+    )
+    return solution.raise_failures() if throw else solution
+
+
+def networks_of(trajectory: Trajectory) -> dict[int, State]:
+    """The last network, and the averages that the menu's attempts ride on."""
+    asked = {heat.window for attempt in MENU for heat in attempt.heats}
+    windows = sorted((w for w in asked if w <= len(trajectory)), reverse=True)
+    smoothed = trajectory.smoothed(windows)
+    return {window: smoothed[i].state for i, window in enumerate(windows)}
+
+
+def corrector(problem: Problem, trajectory: Trajectory) -> AbstractDescent[Any]:
+    """Levenberg-Marquardt, but where a Jacobian is dear: L-BFGS."""
+    forward = problem.architecture.at(trajectory[-1].state)
+    z = problem.latent.sample([0], 1, seed=0)[0].to(problem.y)
+    forward.linearise(z)  # notes whether there is a forward mode
+    passes = forward.tangent_passes(problem.latent.dim, problem.y.shape[1])
+    return LevenbergMarquardt() if passes <= _DEAR_TANGENTS else LBFGS()
+
+
+def _mix(given: Mix | Mapping[str, Any] | Pilot | None, bench: Bench) -> Mix:
+    if isinstance(given, Mix):
+        return given
+    if isinstance(given, Mapping):
+        return Mix.from_dict(given)
+    if given is not None and not isinstance(given, Pilot):
+        raise InputError(f"mix: expected a Mix, its dict or a Pilot, got {type(given).__name__}.")
+    if len(bench.problem) == 0:
+        return DEFAULT
+    return (given or Pilot()).choose(bench)
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best row that each target has seen. Changed in place."""
+
+    z: Float[Tensor, "targets k"]
+    misfit: Float[Tensor, " targets"]
+    status: Int[Tensor, " targets"]
+    steps: Int[Tensor, " targets"]
+    singular_values: Float[Tensor, "targets k"]
+    covariance: Float[Tensor, "targets k k"] | None
+    made_by: list[str]
+    """Name of the attempt; empty before the first."""
+
+    @classmethod
+    def none(cls, problem: Problem, *, covariance: bool) -> _Best:
+        """Nothing yet."""
+        targets, k, device = len(problem), problem.latent.dim, problem.device
+        return cls(
+            z=problem.y.new_full((targets, k), problem.latent.mean),
+            misfit=torch.full((targets,), torch.inf, dtype=torch.float64, device=device),
+            status=torch.full((targets,), int(Status.BUDGET_SPENT), device=device),
+            steps=torch.zeros(targets, dtype=torch.int64, device=device),
+            singular_values=torch.full((targets, k), torch.nan, device=device),
+            covariance=torch.full((targets, k, k), torch.nan, device=device)
+            if covariance
+            else None,
+            made_by=[""] * targets,
+        )
+
+    def take(self, targets: Int[Tensor, " t"], found: Found, name: str, noise: float) -> None:
+        """Keep what is better than what was there."""
+        better = found.misfit < self.misfit[targets]
+        never = torch.isinf(self.misfit[targets]) & ~better
+        self.status[targets[never]] = found.status[never]
+        index = targets[better]
+        self.z[index], self.misfit[index] = found.z[better], found.misfit[better]
+        self.status[index] = found.status[better]
+        self.steps[index] = found.steps[better]
+        if found.curvature is not None:
+            curvature = found.curvature[better]
+            self.singular_values[index] = singular_values(curvature).float()
+            if self.covariance is not None:
+                self.covariance[index] = _covariance(curvature, noise).float()
+        for target in index.tolist():
+            self.made_by[target] = name
+
+
+def _solve(
+    bench: Bench,
+    mix: Mix,
+    best: _Best,
+    block: Int[Tensor, " b"],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Attempt after attempt, for the targets of a block that are still open."""
+    open_, price, number = block, _price(bench), 0
+    before, total = int(block[0]) if len(block) else 0, len(bench.problem)
+    while len(open_):
+        attempt = _fitting(mix.attempt(number), float(bench.remaining[open_].max()), price)
+        if attempt is None:
+            break
+        going = open_[bench.remaining[open_] >= attempt.least(price)]
+        found = attempt.launch(bench, going, number=number)
+        best.take(going, found, attempt.name, bench.stopping.noise or 0.0)
+        open_ = open_[~bench.stopping.met(best.misfit[open_], bench.problem.y[open_])]
+        number += 1
+        if progress is not None:
+            progress(before + len(block) - len(open_), total)
+    if progress is not None:
+        progress(before + len(block), total)
+
+
+def _price(bench: Bench) -> float:
+    risk = bench.problem.risk(
+        bench.networks[1], torch.arange(len(bench.problem), device=bench.problem.device)
+    )
+    return bench.descent.price(risk)
+
+
+def _fitting(attempt: Attempt, remaining: float, price: float) -> Attempt | None:
+    """The attempt, or the largest one that fits what is left; None where nothing does."""
+    if attempt.least(price) <= remaining:
+        return attempt
+    fit = [a for a in MENU if a.least(price) <= remaining]
+    return max(fit, key=lambda a: a.least(price), default=None)
+
+
+def _solution(bench: Bench, best: _Best, stage: float, step: float) -> Solution:
+    problem = bench.problem
+    ended = torch.where(best.status == int(Status.MAX_STEPS), int(Status.BUDGET_SPENT), best.status)
+    status = bench.stopping.verdict(ended, best.misfit, problem.y)
+    known = bool(torch.isfinite(best.singular_values).any())
+    success = [Status(s).success for s in status.tolist()]
+    solvers = [name for name, met in zip(best.made_by, success) if met]
+    solution = Solution(
+        z=best.z,
+        x=problem.signals(bench.networks[1], best.z),
+        risk=best.misfit,
+        status=status,
+        cost=bench.meter.spent,
+        candidates_z=best.z[:, None],
+        candidates_risk=best.misfit[:, None],
+        singular_values=best.singular_values if known else None,
+        covariance=best.covariance if known else None,
+        notes=tuple(problem.architecture.notes),
+        depth=bench.meter.depth,
+        info={"solved_by": {name: solvers.count(name) for name in dict.fromkeys(solvers)}},
+    )
+    status = identified(solution)
+    record = StageRecord(stage, step, best.z, best.misfit, best.steps, bench.meter.spent, status)
+    return replace(solution, status=status, stages=(record,))
+
+
+def _covariance(curvature: Float[Tensor, "t k k"], noise: float) -> Float[Tensor, "t k k"]:
+    """Laplace: noise^2 (J'J)^+."""
+    finite = torch.isfinite(curvature).all(-1).all(-1)
+    safe = torch.where(finite[:, None, None], curvature, 0.0)
+    inverse: Tensor = torch.linalg.pinv(safe, hermitian=True)
+    return inverse * noise**2
