@@ -62,11 +62,11 @@ class Victims:
 
 
 @contextlib.contextmanager
-def victims() -> Iterator[Victims]:
-    """The program, ready; it ends with the block."""
+def victims(*modules: str) -> Iterator[Victims]:
+    """The program, ready, with these modules imported; it ends with the block."""
     root = Path(__file__).parents[2]
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.reliability.victim"],
+        [sys.executable, "-m", "benchmarks.reliability.victim", *modules],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

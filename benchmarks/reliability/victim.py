@@ -1,6 +1,6 @@
 """A program whose children wait to be killed; :mod:`benchmarks.reliability.processes` starts it.
 
-Everything is imported once; then each line of the input, a JSON document, forks one child:
+Everything is imported once, with the modules that its arguments name; then each line of the input, a JSON document, forks one child:
     {"training": [DIRECTORY, LOG, RESUME, STEPS], "seed": 0}    a Recorder in a training loop
     {"command": ["recover", ...], "stderr": FILE, "seed": 0}    a command of ``surfing``
 The answer is the child's process id, and its wait status when it has ended. A training writes
@@ -10,6 +10,7 @@ injected before, inside and after the calls that write.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -148,6 +149,8 @@ def obey(order: dict[str, Any]) -> int:
 def main() -> None:
     """Serve until the input ends."""
     torch.set_num_threads(1)
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     with tempfile.TemporaryDirectory() as scratch:  # whatever torch imports lazily, imported once
         train(os.path.join(scratch, "run"), os.path.join(scratch, "log"), -1, 4)
     print("ready", flush=True)

@@ -43,7 +43,7 @@ Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 130 int
 _KEPT = {
     "recover": "the shards that were finished are kept; the same command goes on from there.",
     "train": "the trajectory so far is kept; the same command goes on from its last checkpoint.",
-    "import": "nothing was written.",
+    "import": "nothing is left half-written.",
     "inspect": "nothing was changed.",
     "reproduce": "the parts that were finished are kept; the same command goes on from there.",
 }

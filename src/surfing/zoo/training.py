@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -138,9 +140,14 @@ def _fit(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(module, Forever(), ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    with _interruptible():
+        try:
+            trainer.fit(module, Forever(), ckpt_path=resume, weights_only=True)
+        except SystemExit:  # how Lightning ends an interrupted training
+            if not trainer.interrupted:
+                raise
+        if trainer.interrupted:
+            raise KeyboardInterrupt
 
 
 def _is_finished(recipe: Recipe, out: Path) -> bool:
@@ -192,6 +199,17 @@ def _metadata(recipe: Recipe, command: str | None) -> dict[str, Any]:
             about[name] = "not installed"
     said = {} if command is None else {"command": command}
     return {"recipe": recipe.to_dict(), "trained_with": about, **said}
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lightning ignores Ctrl-C for good once it has seen one; whoever called us did not ask that."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -1,0 +1,89 @@
+"""Every part of the reliability runs, the record that they leave, and the page made of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from cyclopts import App
+
+from benchmarks import measure
+
+app = App(name="python -m benchmarks.reliability", help=__doc__)
+
+LONG: Mapping[str, dict[str, Any]] = {
+    "crash": {"kills": 200},
+    "commands": {"kills": 200},
+    "corruption": {"damages": 1000},
+    "fuzzing": {"inputs": 100_000},
+    "hostile": {},
+    "determinism": {"targets": 24},
+    "load": {"targets": 100_000},
+    "soak": {"minutes": 120.0},
+}
+SHORT: Mapping[str, dict[str, Any]] = {
+    "crash": {"kills": 15},
+    "commands": {"kills": 4},
+    "corruption": {"damages": 100},
+    "fuzzing": {"inputs": 500},
+    "hostile": {},
+    "determinism": {"targets": 6},
+    "load": {"targets": 400},
+    "soak": {"minutes": 0.2},
+}
+
+
+@app.default
+def main(
+    *,
+    only: tuple[str, ...] = (),
+    out: Path = Path("docs/records/reliability.json"),
+    page: Path = Path("docs/reliability.md"),
+    minutes: float | None = None,
+    seed: int = 0,
+    quick: bool = False,
+) -> None:
+    """Run the parts, one after the other, and write record and page after each.
+
+    Args:
+        only: names of parts; the others keep what the record says of them.
+        out: the record.
+        page: made of the record.
+        minutes: of the soak.
+        seed: of every random number.
+        quick: the bounded form, as the tests run it.
+    """
+    torch.set_num_threads(1)
+    sizes = SHORT if quick else LONG
+    record = json.loads(out.read_text()) if only and out.exists() else {"benchmark": "reliability"}
+    for name in only or sizes:
+        arguments = dict(sizes[name])
+        if name == "soak" and minutes is not None:
+            arguments["minutes"] = minutes
+        print(f"{name}: {arguments}", file=sys.stderr, flush=True)
+        part: Callable[..., dict[str, Any]] = import_module(f"benchmarks.reliability.{name}").run
+        began = time.perf_counter()
+        found = part(**arguments, seed=seed)
+        seconds = round(time.perf_counter() - began, 1)
+        facts = {"quick": quick, "seed": seed, "arguments": arguments, "seconds": seconds}
+        record[name] = {**facts, **found, **measure.environment()}
+        measure.write_record(out, record)
+        _write_page(page, record)
+        print(f"{name}: {seconds} s", file=sys.stderr, flush=True)
+
+
+def _write_page(page: Path, record: Mapping[str, Any]) -> None:
+    from benchmarks.reliability.page import render
+
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(render(record), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    app(result_action="return_none")
