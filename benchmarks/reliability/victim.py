@@ -1,6 +1,7 @@
 """A program whose children wait to be killed; :mod:`benchmarks.reliability.processes` starts it.
 
-Everything is imported once, with the modules that its arguments name; then each line of the input, a JSON document, forks one child:
+Everything is imported once, with the modules that its arguments name; then each line of the input,
+a JSON document, forks one child:
     {"training": [DIRECTORY, LOG, RESUME, STEPS], "seed": 0}    a Recorder in a training loop
     {"command": ["recover", ...], "stderr": FILE, "seed": 0}    a command of ``surfing``
 The answer is the child's process id, and its wait status when it has ended. A training writes

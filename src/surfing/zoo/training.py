@@ -203,7 +203,7 @@ def _metadata(recipe: Recipe, command: str | None) -> dict[str, Any]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lightning ignores Ctrl-C for good once it has seen one; whoever called us did not ask that."""
+    """Lightning ignores Ctrl-C for good once it has seen one; our caller did not ask for that."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
