@@ -87,4 +87,4 @@ def draw_starts(
     else:
         z = problem.check_start(z0, starts)
     owner = torch.arange(targets, device=problem.device).repeat_interleave(starts)
-    return Rows(z.reshape(targets * starts, -1), owner, starts)
+    return Rows(z.reshape(targets * starts, problem.latent.dim), owner, starts)

@@ -63,7 +63,7 @@ class Track:
             status=self.status[pick],
             cost=cost,
             stages=tuple(_record(leg, pick, trajectory) for leg in self.legs),
-            candidates_z=z.reshape(targets, starts, -1),
+            candidates_z=z.reshape(targets, starts, z.shape[-1]),
             candidates_risk=risks,
             singular_values=None if curvature is None else singular_values(curvature[pick]),
             covariance=None,
