@@ -19,7 +19,7 @@ app = App(name="python -m benchmarks.reliability", help=__doc__)
 
 LONG: Mapping[str, dict[str, Any]] = {
     "crash": {"kills": 200},
-    "commands": {"kills": 200},
+    "commands": {"kills": 200, "others": 50},
     "corruption": {"damages": 1000},
     "fuzzing": {"inputs": 100_000},
     "hostile": {},
@@ -29,7 +29,7 @@ LONG: Mapping[str, dict[str, Any]] = {
 }
 SHORT: Mapping[str, dict[str, Any]] = {
     "crash": {"kills": 15},
-    "commands": {"kills": 4},
+    "commands": {"kills": 4, "others": 4},
     "corruption": {"damages": 100},
     "fuzzing": {"inputs": 500},
     "hostile": {},

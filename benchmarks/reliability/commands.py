@@ -56,8 +56,14 @@ class Command:
         return order if self.save_seconds is None else order | {"save_seconds": self.save_seconds}
 
 
-def run(*, kills: int, seed: int) -> dict[str, Any]:
-    """Every command, killed and interrupted until there were so many of each."""
+def run(*, kills: int, others: int, seed: int) -> dict[str, Any]:
+    """Every command, killed and interrupted.
+
+    Args:
+        kills: of ``surfing recover``.
+        others: its interrupts; kills and interrupts of each other command.
+        seed: of the moments.
+    """
     record: dict[str, Any] = {}
     with victims(*TRAINING) as server, tempfile.TemporaryDirectory() as scratch:
         for name, make in COMMANDS.items():
@@ -65,9 +71,15 @@ def run(*, kills: int, seed: int) -> dict[str, Any]:
             folder.mkdir()
             command = make(folder)
             record[name] = {
-                "kills": end(server, command, folder / "k", times=kills, seed=seed),
+                "kills": end(
+                    server,
+                    command,
+                    folder / "k",
+                    times=kills if name == "recover" else others,
+                    seed=seed,
+                ),
                 "interrupts": end(
-                    server, command, folder / "i", times=kills, seed=seed, number=signal.SIGINT
+                    server, command, folder / "i", times=others, seed=seed, number=signal.SIGINT
                 ),
             }
     return record

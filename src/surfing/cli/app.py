@@ -7,11 +7,14 @@ import errno
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 from cyclopts import App, CycloptsError, Parameter
@@ -78,14 +81,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     command = tokens[0] if tokens else ""
+    with _remembered_interrupts() as interrupts:
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return _run(tokens)
+        except (Exception, KeyboardInterrupt) as error:
+            if interrupts or isinstance(error, KeyboardInterrupt):
+                kept = _KEPT.get(command, "nothing was kept.")
+                return _fail(kept, INTERRUPTED, kind="interrupted")
+            return _explain(error)
+
+
+@contextlib.contextmanager
+def _remembered_interrupts() -> Iterator[list[int]]:
+    """Ctrl-C as ever, and a note of it: extensions turn the exception into errors of their own."""
+    seen: list[int] = []
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not default or threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    signal.signal(signal.SIGINT, interrupted)
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            return _run(tokens)
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _explain(failure: Exception) -> int:
+    """One line, and the exit code."""
+    try:
+        raise failure
     except (CycloptsError, SurfingError) as error:
         return _fail(str(error), BAD_INPUT)
-    except KeyboardInterrupt:
-        return _fail(_KEPT.get(command, "nothing was kept."), INTERRUPTED, kind="interrupted")
     except BrokenPipeError:
         # The reader left, as `| head` does. Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
