@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Architecture", "ForwardMap"]
 
-# Tangents of one chunk, in bytes: enough rows to keep the kernels busy, little enough memory
-# that 100,000 targets run on what 1,000 take.
-_CHUNK_BYTES = 192 * 2**20
+# Tangents of one chunk, in bytes. On a CPU they should stay in the last cache: 64 rows of a small
+# convolutional generator at k = 10 took 12% less time a row than 256 and 30% less than 16. An
+# accelerator wants more rows at once. Either way 100,000 targets run on the memory of 1,000.
+_CHUNK_BYTES = 48 * 2**20
+_ACCELERATOR_CHUNK_BYTES = 2**30
 
 
 class Architecture:
@@ -168,7 +170,9 @@ class ForwardMap:
         """Rows whose `passes` (tangents, or forward and reverse) fit the memory budget."""
         # Inner layers take some ten signals' worth, and each op holds its input and output.
         signal = max(1, math.prod(self._architecture.signal_shape))
-        return max(1, _CHUNK_BYTES // (4 * max(1, passes) * signal * 24))
+        on_cpu = all(t.device.type == "cpu" for t in self.bound.state.values())
+        budget = _CHUNK_BYTES if on_cpu else _ACCELERATOR_CHUNK_BYTES
+        return max(1, budget // (4 * max(1, passes) * signal * 24))
 
 
 def _no_forward_mode(error: Exception) -> bool:

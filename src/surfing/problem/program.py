@@ -7,7 +7,7 @@ A traced module becomes a list of rules, each of which knows its value and its t
   nothing is compiled, so nothing is recompiled when the checkpoint changes);
 - the tangents of the first affine layer are its weight, the same for every row: no work at all;
 - a ReLU's derivative is one mask for all k tangents;
-- transposed convolutions run channels-last or as sub-pixel convolutions, whichever is cheaper.
+- transposed convolutions run channels-last or as one product a tap, whichever is cheaper.
 
 A module that can't be traced, or holds a layer without a rule, is left to ``torch.func``
 (see :mod:`surfing.problem.forward`).
@@ -213,10 +213,7 @@ def _overwrites(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
 
 def _fold(nodes: dict[str, _Node], output: str) -> dict[str, _Node]:
     """Give each batch norm to the affine layer whose only reader it is."""
-    readers: dict[str, int] = {output: 1}
-    for node in nodes.values():
-        for parent in node.inputs:
-            readers[parent] = readers.get(parent, 0) + 1
+    readers = _readers(nodes, output)
     folded = dict(nodes)
     for name, node in nodes.items():
         before = node.args[0].name if node.kind == "norm" else ""
@@ -230,6 +227,25 @@ def _fold(nodes: dict[str, _Node], output: str) -> dict[str, _Node]:
                 )
                 folded[name] = _Node("linear", node.args, {}, nn.Identity())
     return folded
+
+
+def _readers(nodes: dict[str, _Node], output: str) -> dict[str, int]:
+    """How many operations read each one; the output is read by the caller."""
+    readers = {output: 1}
+    for node in nodes.values():
+        for parent in node.inputs:
+            readers[parent] = readers.get(parent, 0) + 1
+    return readers
+
+
+def _fresh(nodes: dict[str, _Node], output: str) -> set[str]:
+    """Operations whose tangent one other alone reads, in memory of its own: free to overwrite."""
+    readers, fresh = _readers(nodes, output), set[str]()
+    for name, node in nodes.items():
+        passed_on = isinstance(node.target, nn.Identity) and node.inputs[0] in fresh
+        if readers.get(name, 0) == 1 and (node.kind in ("affine", "norm") or passed_on):
+            fresh.add(name)
+    return fresh
 
 
 def _affine(
@@ -254,6 +270,7 @@ class BoundProgram:
         self._layers = layers
         self._source = source
         self._output = output
+        self._fresh = _fresh(nodes, output)
 
     def __call__(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows ..."]:
         """Signals of latents; differentiable in z."""
@@ -285,7 +302,9 @@ class BoundProgram:
             duals, dual_keywords = _resolve(node, tangents | apart)
             if slope is not None:
                 dual = duals[0] if common else duals[0].unflatten(0, (rows, k))
-                tangents[name] = (slope.unsqueeze(1) * dual).flatten(0, 1)
+                fresh = not common and node.inputs[0] in self._fresh
+                scaled = dual.mul_(slope.unsqueeze(1)) if fresh else slope.unsqueeze(1) * dual
+                tangents[name] = scaled.flatten(0, 1)
                 common = False
             elif name in self._layers:
                 tangents[name] = self._layers[name].tangent(duals[0])
