@@ -61,7 +61,7 @@ def main(
     """
     torch.set_num_threads(1)
     sizes = SHORT if quick else LONG
-    record = json.loads(out.read_text()) if only and out.exists() else {"benchmark": "reliability"}
+    known = bool(only)
     for name in only or sizes:
         arguments = dict(sizes[name])
         if name == "soak" and minutes is not None:
@@ -72,10 +72,18 @@ def main(
         found = part(**arguments, seed=seed)
         seconds = round(time.perf_counter() - began, 1)
         facts = {"quick": quick, "seed": seed, "arguments": arguments, "seconds": seconds}
-        record[name] = {**facts, **found, **measure.environment()}
+        record = json.loads(out.read_text()) if known and out.exists() else {}
+        record = {"benchmark": "reliability"} | record | {name: facts | found | about()}
+        known = True
         measure.write_record(out, record)
         _write_page(page, record)
         print(f"{name}: {seconds} s", file=sys.stderr, flush=True)
+
+
+def about() -> dict[str, Any]:
+    """Versions and machine of a part's run."""
+    facts = measure.environment()
+    return {"date": facts["started"][:10]} | {k: facts[k] for k in ("versions", "machine")}
 
 
 def _write_page(page: Path, record: Mapping[str, Any]) -> None:

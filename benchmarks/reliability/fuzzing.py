@@ -318,7 +318,9 @@ _npz = st.builds(
 _numbers = st.one_of(
     st.integers(-9, 9).map(str),
     st.floats().map(str),
-    st.sampled_from(["1e400", "0x10", "nan", "-inf", "1_0", "٣", "", " ", "9" * 5000, "1e4", "1e9"]),
+    st.sampled_from(
+        ["1e400", "0x10", "nan", "-inf", "1_0", "٣", "", " ", "9" * 5000, "1e4", "1e9"]
+    ),
     st.text(max_size=6),
 )
 _kinds = st.sampled_from(
