@@ -77,6 +77,7 @@ def run(*, inputs: int, seed: int) -> dict[str, Any]:
             runs = inputs - 2 * third
             coverage_guided(name, runs=runs, seed=seed)
             counts[name]["guided"] = runs
+        print(f"{name}: {counts[name]}", file=sys.stderr, flush=True)
     total = sum(n for c in counts.values() for k, n in c.items() if k != "accepted")
     return {"parsers": counts, "inputs": total, "coverage_guided": guided}
 
@@ -180,12 +181,17 @@ def _file(folder: Path, name: str, data: bytes) -> Iterator[Path]:
 
 def _read_manifest(data: bytes, folder: Path) -> object:
     """As it is, and with a right seal, so that what lies behind the seal is reached."""
-    with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError):
+    try:
         content = json.loads(data)
         content.pop("sha256", None)
-        manifest = decode(_sealed(content), "here")
-        _use_description(manifest)
-    return decode(data, "here")
+        sealed = _sealed(content)
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
+        return decode(data, "here")
+    with contextlib.suppress(SurfingError):
+        decode(data, "here")
+    manifest = decode(sealed, "here")
+    _use_description(manifest)
+    return manifest
 
 
 def _use_description(manifest: Manifest) -> None:
@@ -365,7 +371,9 @@ PARSERS: dict[str, Parser] = {
         (state_to_bytes(_STATE, "float32"), state_to_bytes({"a": _STATE["a"]}, "float16")),
         _safetensors(),
     ),
-    "operator": Parser(_read_operator, (b"gaussian:20", b"blur:2.0", b"mri:4"), _operators),
+    "operator": Parser(
+        _read_operator, (b"gaussian:20", b"inpainting:0.5", b"phase-retrieval:9"), _operators
+    ),
     "latent": Parser(_read_law, (b"normal:3", b"uniform:3:0:1"), _laws),
     "npy": Parser(_measurements(".npy"), (_NPY,), _npy()),
     "npz": Parser(_measurements(".npz"), _NPZ, _npz),

@@ -282,9 +282,7 @@ _BLANK = encode(Manifest())
 HOSTILE: dict[str, Attack] = {
     # the manifest
     "manifest: a million entries": Attack(
-        _manifest(
-            _BLANK.replace('"checkpoints": []', f'"checkpoints": [{"1," * 10**6}1]').encode()
-        ),
+        _manifest(_BLANK.replace(b'"checkpoints": []', b'"checkpoints": [%b1]' % (b"1," * 10**6))),
         _opened,
     ),
     "manifest: eight million brackets": Attack(_manifest(b"[" * (8 << 20)), _opened),

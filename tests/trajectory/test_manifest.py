@@ -118,6 +118,7 @@ HOSTILE = {
     "number": b"1",
     "big-number": b"1" * 5000,
     "nan": b'{"format": NaN}',
+    "overflow": encode(FULL).replace(b"0.99", b"1e999"),
     "deep": b"[" * 100_000,
     "deep-closed": b"[" * 100_000 + b"]" * 100_000,
     "deep-metadata": resealed(metadata={"a": json.loads("[" * 40 + "]" * 40)}),

@@ -162,7 +162,7 @@ def decode(text: bytes, where: str) -> Manifest:
     if len(text) > MAX_BYTES:
         raise _corrupt(where, f"has more than {MAX_BYTES} bytes")
     try:
-        content = json.loads(text, parse_constant=_refuse_constant)
+        content = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite_float)
         _check_depth(content)
     except (ValueError, RecursionError) as error:
         raise _corrupt(where, f"is not readable JSON ({error})") from error
@@ -187,6 +187,12 @@ def _corrupt(where: str, what: str) -> CorruptTrajectoryError:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite_float(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text:.40} is more than a double holds")
+    return number
 
 
 def _sealed(content: Mapping[str, Any]) -> bytes:
