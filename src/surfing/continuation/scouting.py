@@ -118,11 +118,12 @@ class Scouting:
             parents = z[:, torch.arange(self.children, device=y.device) % min(self.elites, keep)]
             born = law.mean + (1 - spread**2) ** 0.5 * (parents - law.mean)
             born = law.project((born + spread * (fresh - law.mean)).flatten(0, 1))
-            found = _distances(_measure(forward, born).unflatten(0, fresh.shape[:2]), y)
+            shape = (len(targets), self.children, -1)
+            found = _distances(_measure(forward, born).reshape(shape), y)
             meter.add(targets, self.children)
             both = torch.cat([risk, found], 1)
             risk, best = both.topk(keep, largest=False)
-            z = _pick(torch.cat([z, born.unflatten(0, fresh.shape[:2])], 1), best)
+            z = _pick(torch.cat([z, born.reshape(shape)], 1), best)
             spread *= 0.8
         return Scouted(z[:, :rows], risk[:, :rows], typical)
 

@@ -100,6 +100,8 @@ class Stopping:
         norm of the noise itself scatters by sqrt(2 m) noise^2 about m noise^2.
         """
         if self.noise is None:
-            return 2 * misfit <= self.accept**2 * y.double().square().sum(-1)
-        m = y.shape[1]
-        return 2 * misfit <= (m + 3 * (2 * m) ** 0.5) * self.noise**2
+            limit = self.accept**2 * y.double().square().sum(-1)
+        else:
+            m = y.shape[1]
+            limit = torch.full_like(misfit, (m + 3 * (2 * m) ** 0.5) * self.noise**2)
+        return torch.le(2 * misfit, limit)
