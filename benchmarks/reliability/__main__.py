@@ -19,7 +19,7 @@ app = App(name="python -m benchmarks.reliability", help=__doc__)
 
 LONG: Mapping[str, dict[str, Any]] = {
     "crash": {"kills": 200},
-    "commands": {"kills": 200, "others": 50},
+    "commands": {"kills": 200, "others": 50, "by_ray": 8},
     "corruption": {"damages": 1000},
     "fuzzing": {"inputs": 100_000},
     "hostile": {},
@@ -29,7 +29,7 @@ LONG: Mapping[str, dict[str, Any]] = {
 }
 SHORT: Mapping[str, dict[str, Any]] = {
     "crash": {"kills": 15},
-    "commands": {"kills": 4, "others": 4},
+    "commands": {"kills": 4, "others": 4, "by_ray": 2},
     "corruption": {"damages": 100},
     "fuzzing": {"inputs": 500},
     "hostile": {},
@@ -46,6 +46,7 @@ def main(
     out: Path = Path("docs/records/reliability.json"),
     page: Path = Path("docs/reliability.md"),
     minutes: float | None = None,
+    inputs: int | None = None,
     seed: int = 0,
     quick: bool = False,
 ) -> None:
@@ -56,6 +57,7 @@ def main(
         out: the record.
         page: made of the record.
         minutes: of the soak.
+        inputs: of each parser in the fuzzing.
         seed: of every random number.
         quick: the bounded form, as the tests run it.
     """
@@ -64,8 +66,8 @@ def main(
     known = bool(only)
     for name in only or sizes:
         arguments = dict(sizes[name])
-        if name == "soak" and minutes is not None:
-            arguments["minutes"] = minutes
+        for asked in ({"minutes": minutes}, {"inputs": inputs}):
+            arguments |= {k: v for k, v in asked.items() if k in arguments and v is not None}
         print(f"{name}: {arguments}", file=sys.stderr, flush=True)
         part: Callable[..., dict[str, Any]] = import_module(f"benchmarks.reliability.{name}").run
         began = time.perf_counter()

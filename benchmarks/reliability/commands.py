@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import random
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ __all__ = ["COMMANDS", "TRAINING", "Command", "end", "make_trajectory", "run"]
 
 ARGUMENTS = {"latent_dim": 3, "hidden": 24, "layers": 1, "image_size": 4}
 INTERRUPTED = 130
+BY_RAY = "recover --executor ray"
 TRAINING = ("surfing.zoo.progress", "surfing.zoo.modules", "torchvision", "sklearn.datasets")
 """What takes seconds to import, so that a training is ended while it trains."""
 
@@ -56,32 +59,36 @@ class Command:
         return order if self.save_seconds is None else order | {"save_seconds": self.save_seconds}
 
 
-def run(*, kills: int, others: int, seed: int) -> dict[str, Any]:
+def run(*, kills: int, others: int, by_ray: int, seed: int) -> dict[str, Any]:
     """Every command, killed and interrupted.
 
     Args:
         kills: of ``surfing recover``.
         others: its interrupts; kills and interrupts of each other command.
+        by_ray: the same of ``surfing recover --executor ray``, where Ray is installed.
         seed: of the moments.
     """
     record: dict[str, Any] = {}
     with victims(*TRAINING) as server, tempfile.TemporaryDirectory() as scratch:
-        for name, make in COMMANDS.items():
-            folder = Path(scratch) / name
+        times = dict.fromkeys(COMMANDS, (others, others)) | {"recover": (kills, others)}
+        if importlib.util.find_spec("ray") is not None:
+            times[BY_RAY] = (by_ray, by_ray)
+        for name, (killed, interrupted) in times.items():
+            folder = Path(scratch) / name.replace(" ", "-")
             folder.mkdir()
-            command = make(folder)
+            command = recovery_by_ray(folder) if name == BY_RAY else COMMANDS[name](folder)
             record[name] = {
-                "kills": end(
+                "kills": end(server, command, folder / "k", times=killed, seed=seed),
+                "interrupts": end(
                     server,
                     command,
-                    folder / "k",
-                    times=kills if name == "recover" else others,
+                    folder / "i",
+                    times=interrupted,
                     seed=seed,
-                ),
-                "interrupts": end(
-                    server, command, folder / "i", times=others, seed=seed, number=signal.SIGINT
+                    number=signal.SIGINT,
                 ),
             }
+            print(f"{name}: {record[name]}", file=sys.stderr, flush=True)
     return record
 
 
@@ -175,6 +182,13 @@ def recovery(folder: Path, *, targets: int = 12, shard: int = 3) -> Command:
     np.save(folder / "y.npy", x.numpy())
     arguments = ("recover", str(folder / "run"), "--measurements", str(folder / "y.npy"))
     return Command((*arguments, "--shard", str(shard)), _recovered, _sound_shards)
+
+
+def recovery_by_ray(folder: Path) -> Command:
+    """The same on a cluster that ends with the command."""
+    local = recovery(folder)
+    more = ("--executor", "ray", "--workers", "2")
+    return replace(local, arguments=(*local.arguments, *more))
 
 
 def _recovered(out: Path) -> dict[str, str]:

@@ -47,7 +47,9 @@ def _overview(record: Mapping[str, Any]) -> str:
     if "crash" in record:
         lines.append(("recordings killed, opened, verified and resumed", record["crash"]["kills"]))
     if "commands" in record:
-        counts = [c for name in _COMMANDS for c in record["commands"][name].items()]
+        counts = [
+            c for name in _ended(record["commands"]) for c in record["commands"][name].items()
+        ]
         for kind, said in (("kills", "killed"), ("interrupts", "interrupted")):
             ended = sum(c["ended"] for k, c in counts if k == kind)
             lines.append((f"commands {said}, resumed to the same bits", ended))
@@ -72,7 +74,11 @@ def _largest(part: Part) -> float:
     return peak
 
 
-_COMMANDS = ("recover", "train", "import")
+_COMMANDS = ("recover", "train", "import", "recover --executor ray")
+
+
+def _ended(part: Part) -> list[str]:
+    return [name for name in _COMMANDS if name in part]
 
 
 def _crash(part: Part) -> str:
@@ -107,7 +113,7 @@ def _disks(part: Part) -> list[tuple[str, str | None]]:
 def _commands(part: Part) -> str:
     rows = [
         (f"`surfing {name}`", kind, c["ended"], c["done"], c["done_after_being_ended"])
-        for name in _COMMANDS
+        for name in _ended(part)
         for kind, c in part[name].items()
     ]
     head = ("command", "ended by", "times", "got done", "of them ended before")
