@@ -151,8 +151,10 @@ def end(
 
 
 def _is_one_sentence(said: str) -> bool:
-    lines = [line for line in said.splitlines() if not line.startswith("warning: ")]
-    return len(lines) == 1 and lines[0].startswith("interrupted: ")
+    """The last word; Ray says things of its own before it."""
+    lines = said.splitlines()
+    told = [line for line in lines if line.startswith("interrupted: ")]
+    return len(told) == 1 and told == lines[-1:] and "Traceback" not in said
 
 
 def make_trajectory(out: Path, *, steps: int = 40) -> Trajectory:
