@@ -129,8 +129,11 @@ def end(
     while count["ended"] < times or ended_here:
         # The last of the folders is left to run to its end.
         after = 1.1 * length * rng.random() if count["ended"] < times else None
-        status = server.run(command.order(out, count["ended"]), after=after, number=number)
-        said = out.with_suffix(".err").read_text()
+        errors = out.with_suffix(".err")
+        errors.unlink(missing_ok=True)
+        order = command.order(out, count["ended"])
+        status = server.run(order, after=after, number=number, moment=errors)
+        said = errors.read_text()
         if status == 0:
             expect(command.result(out) == whole, "the same bits as uninterrupted", out.name)
             count["done"] += 1

@@ -22,9 +22,9 @@ def server() -> Iterator[Victims]:
 def test_a_training_killed_at_random_moments_opens_and_resumes(
     server: Victims, tmp_path: Path
 ) -> None:
-    count = crash.killed_trainings(server, tmp_path, kills=15, seed=0)
-    assert count["kills"] >= 15
-    assert count["after_a_recording"] > 4
+    count = crash.killed_trainings(server, tmp_path, kills=10, seed=0)
+    assert count["kills"] >= 10
+    assert count["after_a_recording"] > 2
     assert count["inside_a_write"] > 0
 
 
