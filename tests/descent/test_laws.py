@@ -224,7 +224,6 @@ class TestStatus:
         assert self.run("fixed", steps=1) == {Status.MAX_STEPS}
 
     def test_diverged(self):
-        problem, truth, net = make_problem(PROBLEMS[3])
         descent = surfing.TorchOptim(lambda p: torch.optim.SGD(p, lr=1e3))
         net = torch.nn.Sequential(torch.nn.Linear(4, 16, bias=False))
         with torch.random.fork_rng():

@@ -1,0 +1,132 @@
+"""What a run returns: saved and read back, it is the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import surfing
+from surfing.solution import Solution, StageRecord, Status, summarise_status
+
+
+def make(targets: int = 3, k: int = 2, stages: int = 2, *, full: bool = True) -> Solution:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    status = torch.tensor([int(Status.SOLVED), int(Status.CONVERGED), int(Status.NONFINITE)])
+    status = status.repeat(targets)[:targets]
+    risk = draw(targets).double().square()
+    records = tuple(
+        StageRecord(
+            float(i) / 3, 10.0 * i, draw(targets, k), risk, torch.arange(targets), risk, status
+        )
+        for i in range(stages)
+    )
+    return Solution(
+        z=draw(targets, k),
+        x=draw(targets, 1, 2, 2),
+        risk=risk,
+        status=status,
+        cost=risk * 100,
+        stages=records,
+        candidates_z=draw(targets, 4, k) if full else None,
+        candidates_risk=draw(targets, 4) if full else None,
+        singular_values=draw(targets, k).abs().sort(1, descending=True).values if full else None,
+        covariance=draw(targets, k, k) if full else None,
+        notes=("a note <&>",),
+        seconds=1.25,
+        depth=7,
+        method="surf LevenbergMarquardt",
+        info={"seed": 3, "nested": {"a": [1, 2.5, None, True]}},
+    )
+
+
+def same(a: Solution, b: Solution) -> bool:
+    def equal(one, other):
+        if isinstance(one, torch.Tensor):
+            return (
+                isinstance(other, torch.Tensor)
+                and one.dtype == other.dtype
+                and one.shape == other.shape
+                and torch.equal(one.nan_to_num(7.5), other.nan_to_num(7.5))
+            )
+        if isinstance(one, tuple) and one and isinstance(one[0], StageRecord):
+            return len(one) == len(other) and all(
+                equal(getattr(r, n), getattr(s, n)) for r, s in zip(one, other) for n in vars(r)
+            )
+        return one == other
+
+    return all(equal(getattr(a, name), getattr(b, name)) for name in vars(a))
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_save_and_load_is_the_identity(tmp_path, full):
+    solution = make(full=full)
+    solution.z[0, 0] = torch.nan
+    solution.risk[1] = torch.inf
+    target = solution.save(tmp_path / "deep" / "s.safetensors")
+    assert same(solution, Solution.load(target))
+    assert not same(solution, make(targets=2))
+
+
+@given(targets=st.integers(0, 4), k=st.integers(1, 3), stages=st.integers(0, 3))
+@settings(max_examples=20, deadline=None)
+def test_any_shape_reads_back(tmp_path_factory, targets, k, stages):
+    solution = make(targets, k, stages)
+    path = solution.save(tmp_path_factory.mktemp("s") / "s.safetensors")
+    assert same(solution, Solution.load(path))
+
+
+def test_nothing_is_overwritten_unasked(tmp_path):
+    path = make().save(tmp_path / "s.safetensors")
+    before = path.read_bytes()
+    with pytest.raises(surfing.OutputExistsError):
+        make(2).save(path)
+    assert path.read_bytes() == before
+    make(2).save(path, overwrite=True)
+    assert len(Solution.load(path)) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["s.safetensors"]
+
+
+def test_what_is_no_solution_is_refused(tmp_path):
+    with pytest.raises(surfing.InputError):
+        Solution.load(tmp_path / "none")
+    (tmp_path / "bad").write_bytes(b"\x00" * 40)
+    with pytest.raises(surfing.InputError, match="not a saved solution"):
+        Solution.load(tmp_path / "bad")
+    path = make().save(tmp_path / "cut")
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(surfing.InputError):
+        Solution.load(path)
+
+
+def test_the_summary_counts_every_target():
+    solution = make(3)
+    text = solution.summary()
+    assert "3 targets" in text
+    for status in Status:
+        if int(status) in solution.status.tolist():
+            assert f"{status.name.lower()}: {status.message}" in text
+    assert "note: a note <&>" in text
+    assert "&lt;&amp;&gt;" in solution._repr_html_()
+    assert sum(count for _, count in summarise_status(solution.status)) == 3
+
+
+def test_failures_are_raised_on_demand():
+    with pytest.raises(surfing.RecoveryError, match="2 of 3 targets failed; target 1: converged"):
+        make(3).raise_failures()
+    assert make(1).raise_failures().z.shape == (1, 2)
+
+
+def test_undetermined_directions_are_counted():
+    solution = make(1)
+    known = torch.tensor([[2.0, 1e-9]])
+    from dataclasses import replace
+
+    assert replace(solution, singular_values=known).undetermined.tolist() == [1]
+    assert replace(solution, singular_values=torch.ones(1, 2)).undetermined.tolist() == [0]
+    assert replace(solution, singular_values=None).undetermined.tolist() == [0]
