@@ -27,7 +27,7 @@ def main(name: str, runs: str, seed: str) -> None:
         def one(data: bytes) -> None:
             accepts(parser, data, scratch)
 
-        options = [f"-runs={runs}", f"-seed={int(seed) + 1}", "-max_len=4096", "-verbosity=1"]
+        options = [f"-runs={runs}", f"-seed={int(seed) + 1}", "-max_len=4096", "-rss_limit_mb=8192"]
         atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={folder}/", str(corpus)], one)
         atheris.Fuzz()
 

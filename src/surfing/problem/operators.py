@@ -138,7 +138,7 @@ class _Entry:
     whole: bool
 
 
-_MAX_ENTRIES = 1 << 30
+_MAX_ENTRIES = 1 << 28
 
 
 def _check_matrix(name: str, m: float, shape: tuple[int, ...]) -> None:
