@@ -93,10 +93,13 @@ def memory_of_recover(folder: Path, *, targets: int, shard: int = 2000) -> dict[
     }
 
 
+# Not getrusage: its maximum counts the parent's memory, from before the program was loaded.
 _MEASURED = """
-import resource, sys
+import sys
+from pathlib import Path
 from surfing.cli import main
 code = main(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+lines = Path("/proc/self/status").read_text().splitlines()
+print(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 sys.exit(code)
 """
