@@ -1,0 +1,225 @@
+"""Who is compared: each a way to spend forward-equivalents, go after go."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surfing.continuation import EqualDrift, direct, surf
+from surfing.continuation.attempt import MENU
+from surfing.continuation.recover import bench_of
+from surfing.continuation.scouting import derived_seed
+from surfing.descent import AbstractDescent, LevenbergMarquardt, TorchOptim
+from surfing.descent.lbfgs import LBFGS
+from surfing.descent.stopping import Stopping
+from surfing.errors import InputError, UnknownNameError, require
+from surfing.generator import Generator
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import nn
+
+    from surfing.problem.operators import Operator
+    from surfing.trajectory import Trajectory
+
+__all__ = ["METHODS", "Go", "Method", "Task", "method"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all methods are given alike.
+
+    Args:
+        trajectory: checkpoints of training.
+        generator: their architecture.
+        operator: what measures.
+        y: measurements.
+        seed: of starts and everything else random.
+    """
+
+    trajectory: Trajectory
+    generator: nn.Module
+    operator: Operator
+    y: Float[Tensor, "targets ..."]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Go:
+    """One go of a method at some targets."""
+
+    z: Float[Tensor, "t k"]
+    misfit: Float[Tensor, " t"]
+    cost: Float[Tensor, " t"]
+
+
+class Method(Protocol):
+    """A restart strategy: goes with other random numbers each."""
+
+    def __call__(self, task: Task, ids: Sequence[int], number: int) -> Go:
+        """Go number `number` at the targets `ids`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Direct:
+    """Descend from one random start on the trained network."""
+
+    descent: AbstractDescent[Any]
+    max_steps: int
+
+    def __call__(self, task: Task, ids: Sequence[int], number: int) -> Go:
+        """One restart."""
+        solution = direct(
+            task.trajectory,
+            task.y[list(ids)],
+            generator=task.generator,
+            operator=task.operator,
+            descent=self.descent,
+            max_steps=self.max_steps,
+            seed=derived_seed(task.seed, "go", number),
+            ids=ids,
+        )
+        return Go(solution.z, solution.risk, solution.cost)
+
+
+@dataclass(frozen=True)
+class Surf:
+    """Ride the training from one random start; a row that gets nowhere is given up early."""
+
+    descent: AbstractDescent[Any]
+    stages: int
+    stage_steps: int
+    max_steps: int
+    start: float = 0.0
+    anneal: float = 0.0
+
+    def __call__(self, task: Task, ids: Sequence[int], number: int) -> Go:
+        """One ride."""
+        solution = surf(
+            task.trajectory,
+            task.y[list(ids)],
+            generator=task.generator,
+            operator=task.operator,
+            descent=self.descent,
+            schedule=EqualDrift(self.stages, start=self.start),
+            stage_steps=self.stage_steps,
+            max_steps=self.max_steps,
+            anneal=self.anneal,
+            stopping=Stopping(ftol=1e-2),
+            seed=derived_seed(task.seed, "go", number),
+            ids=ids,
+        )
+        return Go(solution.z, solution.risk, solution.cost)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One attempt of the menu, by name, again and again."""
+
+    name: str
+
+    def __call__(self, task: Task, ids: Sequence[int], number: int) -> Go:
+        """One attempt."""
+        bench = bench_of(
+            task.trajectory,
+            task.y[list(ids)],
+            generator=task.generator,
+            operator=task.operator,
+            budget=1e12,
+            noise=None,
+            seed=task.seed,
+            ids=ids,
+        )
+        attempt = next(attempt for attempt in MENU if attempt.name == self.name)
+        found = attempt.launch(bench, torch.arange(len(ids), device=task.y.device), number=number)
+        return Go(found.z, found.misfit, bench.meter.spent)
+
+
+@dataclass(frozen=True)
+class CMAES:
+    """Covariance matrix adaptation, one target at a time, each generation one batch of forwards.
+
+    Args:
+        evaluations: in one go.
+        sigma: first step size, in deviations of the law.
+    """
+
+    evaluations: int = 2000
+    sigma: float = 0.5
+
+    def __call__(self, task: Task, ids: Sequence[int], number: int) -> Go:
+        """One restart for each target."""
+        cma = require("cmaes", "bench").CMA
+        law = task.trajectory.latent
+        if law is None:
+            raise InputError("latent: the trajectory does not say what law its latents have.")
+        ends = [self._one(cma, task, law, identity, number) for identity in ids]
+        z, misfit, cost = (torch.stack(column) for column in zip(*ends))
+        return Go(z, misfit, cost)
+
+    def _one(
+        self, cma: Any, task: Task, law: Any, identity: int, number: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        bound = _bound(task)
+        seed = derived_seed(task.seed, "cma", number)
+        start = law.sample([identity], 1, seed=seed)[0, 0].double().numpy()
+        search = cma(mean=start, sigma=self.sigma * law.std, seed=seed % 2**31)
+        best, best_z, spent = float("inf"), start, 0
+        while spent + search.population_size <= self.evaluations and not search.should_stop():
+            asked = np.stack([search.ask() for _ in range(search.population_size)])
+            with torch.no_grad():
+                measured = task.operator(bound(torch.from_numpy(asked).to(task.y)))
+            gap = (measured - task.y[identity]).flatten(1).double()
+            values = (gap.square().sum(1) / 2).tolist()
+            spent += len(values)
+            low = int(np.argmin(values))
+            if values[low] < best:
+                best, best_z = values[low], asked[low]
+            search.tell([(z, value) for z, value in zip(asked, values)])
+        return torch.from_numpy(best_z).to(task.y), _number(best), _number(spent)
+
+
+def _number(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def _bound(task: Task) -> Any:
+    return Generator(task.generator).at(task.trajectory[-1].state)
+
+
+def _adam() -> TorchOptim:
+    return TorchOptim(partial(torch.optim.Adam, lr=0.05))
+
+
+METHODS: Mapping[str, tuple[str, Any]] = {
+    "adam": ("direct Adam, 1000 steps", functools.partial(Direct, max_steps=1000)),
+    "lbfgs": ("direct L-BFGS", Direct(LBFGS(), 200)),
+    "lm": ("direct LM", Planned("restart")),
+    "annealed-lm": ("direct LM, MAP penalty annealed", Planned("annealed restart")),
+    "cma-es": ("CMA-ES", CMAES()),
+    "surf-adam": ("Adam surfing, 10 x 50 + 500", functools.partial(Surf, stages=10,
+                  stage_steps=50, max_steps=500)),
+    "surf-lm": ("LM surfing, 10 x 2 + 40", Surf(LevenbergMarquardt(), 10, 2, 40)),
+    "averaged-ride": ("LM surfing, scouts and averages", Planned("averaged ride")),
+}  # fmt: skip
+
+
+def method(name: str) -> tuple[str, Method]:
+    """Label and method of a name.
+
+    Raises:
+        UnknownNameError: nobody knows it.
+    """
+    if name not in METHODS:
+        raise UnknownNameError("method", name, [*METHODS, "recover"])
+    label, made = METHODS[name]
+    # Adam is made anew: importing this module must not build an optimiser.
+    return label, made(_adam()) if isinstance(made, functools.partial) else made
