@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from surfing._version import __version__
 from surfing.continuation import (
@@ -125,6 +128,15 @@ __all__ = [
 
 _LAZY = ("experiments", "integrations", "report", "theory", "zoo")
 """Subpackages that need more than torch: imported when they are first asked for."""
+
+
+def _view(solution: Solution, path: str | os.PathLike[str] | None, **options: Any) -> Path:
+    from surfing.report.page import view
+
+    return view(solution, path, **options)
+
+
+Solution.viewer = staticmethod(_view)
 
 
 def __getattr__(name: str) -> ModuleType:

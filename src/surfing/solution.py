@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from safetensors import safe_open
@@ -93,6 +93,14 @@ class StageRecord:
     status: Int[Tensor, " targets"]
 
 
+class Viewer(Protocol):
+    """Writes a page about a solution, and says where it is."""
+
+    def __call__(
+        self, solution: Solution, path: str | os.PathLike[str] | None, **options: Any
+    ) -> Path: ...
+
+
 @dataclass(frozen=True)
 class Solution:
     """The recovered latents, and what happened to each target.
@@ -123,6 +131,8 @@ class Solution:
     method: str = ""
     info: dict[str, Any] = field(default_factory=dict)
     """JSON-able facts about the run: budget, seed, which strategy won for whom."""
+    viewer: ClassVar[Viewer]
+    """What :meth:`view` calls. The package sets it: pages are made far above this module."""
 
     @property
     def path(self) -> Float[Tensor, "targets stages k"]:
@@ -177,6 +187,19 @@ class Solution:
         from html import escape
 
         return f"<pre>{escape(self.summary())}</pre>"
+
+    def view(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Path:
+        """Write one self-contained HTML page, and say where it is.
+
+        The surfaces and what the surfer saw need `trajectory=` and `y=`, with `generator=` and
+        `operator=` as the run got them; `beside=` takes a solution by :func:`surfing.direct`. Of
+        what is not given the page shows nothing.
+
+        Args:
+            path: of the page; surfing-view.html, surfing-view-2.html, ... where left out.
+            options: see :func:`surfing.report.page.view`.
+        """
+        return type(self).viewer(self, path, **options)
 
     def raise_failures(self) -> Solution:
         """Return self where every target is met.

@@ -29,6 +29,7 @@ from surfing.cli.recover import recover
 from surfing.cli.reproduce import reproduce
 from surfing.cli.selftest import selftest
 from surfing.cli.train import train
+from surfing.cli.view import view
 from surfing.errors import InputError, SurfingError
 
 __all__ = ["main"]
@@ -67,6 +68,7 @@ def _app() -> App:
     app.command(reproduce)
     app.command(selftest)
     app.command(train)
+    app.command(view)
     return app
 
 

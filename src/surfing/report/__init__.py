@@ -1,4 +1,4 @@
-"""What people look at: intervals, tables and figures."""
+"""What people look at: intervals, tables, figures and the page."""
 
 from surfing.report.figures import (
     drift_profile,
@@ -8,6 +8,7 @@ from surfing.report.figures import (
 )
 from surfing.report.intervals import wilson
 from surfing.report.landscape import Slice, slice_through
+from surfing.report.page import view
 from surfing.report.tables import Column, Table, rate
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "recovery_grid",
     "slice_through",
     "success_against_cost",
+    "view",
     "wilson",
 ]

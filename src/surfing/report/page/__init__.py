@@ -1,0 +1,5 @@
+"""One self-contained page that shows a recovery: the surface, the surfers, the reconstructions."""
+
+from surfing.report.page.view import view
+
+__all__ = ["view"]

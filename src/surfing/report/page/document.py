@@ -1,0 +1,127 @@
+"""Everything that the page shows, as JSON values."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from surfing.report.page.pictures import Atlas, is_image
+from surfing.report.page.surfaces import surfaces
+from surfing.report.tables import seconds
+from surfing.solution import Status, summarise_status
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from surfing.report.page.scene import Scene
+    from surfing.solution import Solution
+
+__all__ = ["document"]
+
+
+def document(scene: Scene, *, featured: int = 8, size: int = 45) -> dict[str, Any]:
+    """The page's data.
+
+    Args:
+        scene: what is shown.
+        featured: how many targets get a surface.
+        size: points along each side of a surface.
+    """
+    chosen = scene.featured(featured)
+    return {
+        "title": scene.title,
+        "facts": _facts(scene),
+        "notes": list(scene.solution.notes),
+        "statuses": {int(s): [s.name.lower(), s.message, s.success] for s in Status},
+        "words": {
+            "surfed": summarise_status(scene.solution.status),
+            "direct": [] if scene.beside is None else summarise_status(scene.beside.status),
+        },
+        "stages": [[record.stage, record.step] for record in scene.solution.stages],
+        "training": _training(scene),
+        "surfed": _outcome(scene, scene.solution),
+        "direct": None if scene.beside is None else _outcome(scene, scene.beside),
+        "ride": _ride(scene.solution),
+        "featured": chosen,
+        "pictures": _pictures(scene, chosen),
+        "surfaces": surfaces(scene, chosen, size=size),
+    }
+
+
+def _facts(scene: Scene) -> list[tuple[str, str]]:
+    solution = scene.solution
+    facts = [("method", solution.method or "unnamed"), ("targets", f"{len(solution)}")]
+    facts.append(("latent dimension", f"{solution.z.shape[1]}"))
+    if scene.problem is not None:
+        operator = scene.problem.architecture.operator.name
+        facts.append(("measured", f"{operator}, m = {scene.problem.y.shape[1]}"))
+    facts.append(("time", seconds(solution.seconds)))
+    if "seed" in solution.info:
+        facts.append(("seed", str(solution.info["seed"])))
+    return facts
+
+
+def _training(scene: Scene) -> dict[str, Any] | None:
+    if scene.trajectory is None:
+        return None
+    drift = scene.trajectory.recorded_drift
+    return {"steps": list(scene.trajectory.steps), "drift": list(drift)}
+
+
+def _outcome(scene: Scene, solution: Solution) -> dict[str, Any]:
+    """What became of each target."""
+    error = None if scene.truth is None else (solution.z - scene.truth).norm(dim=1)
+    return {
+        "status": solution.status.tolist(),
+        "norm": _short((2 * solution.risk).sqrt()),
+        "cost": _short(solution.cost),
+        "error": None if error is None else _short(error),
+    }
+
+
+def _ride(solution: Solution) -> dict[str, Any]:
+    """By stage, then by target."""
+    return {
+        "norm": [_short((2 * record.risk).sqrt()) for record in solution.stages],
+        "steps": [record.steps.tolist() for record in solution.stages],
+        "cost": [_short(record.cost) for record in solution.stages],
+    }
+
+
+def _short(values: Tensor) -> list[float | None]:
+    """Four digits are more than a page can show; what is not finite is null."""
+    numbers = values.detach().cpu().double().tolist()
+    return [float(f"{v:.4g}") if math.isfinite(v) else None for v in numbers]
+
+
+def _pictures(scene: Scene, chosen: list[int]) -> dict[str, Any] | None:
+    """One picture of all signals; the strips of as many targets as there is room for."""
+    x = scene.solution.x
+    if not is_image(tuple(x.shape[1:])) or len(x) == 0:
+        return None
+    true = scene.signals()
+    atlas = Atlas(x if true is None else true)
+    count = min(len(x), atlas.room // 3)
+    places = {
+        "target": None if true is None else atlas.add(true[:count]),
+        "surfed": atlas.add(x[:count]),
+        "direct": None if scene.beside is None else atlas.add(scene.beside.x[:count]),
+    }
+    strips = _strips(scene, atlas, chosen)
+    return {**atlas.document(), **places, "strips": strips}
+
+
+def _strips(scene: Scene, atlas: Atlas, chosen: list[int]) -> dict[int, list[int]]:
+    """G_t(z_t) by stage: first for the targets with a surface, then for the others in order."""
+    stages = scene.solution.stages
+    if scene.trajectory is None or scene.problem is None or not stages:
+        return {}
+    first = set(chosen)
+    order = [*chosen, *(i for i in range(len(scene.solution)) if i not in first)]
+    order = order[: atlas.room // len(stages)]
+    strips: dict[int, list[int]] = {target: [] for target in order}
+    for record in stages:
+        seen = scene.problem.signals(scene.trajectory.at(record.stage), record.z[order])
+        for target, place in zip(order, atlas.add(seen)):
+            strips[target].append(place)
+    return strips

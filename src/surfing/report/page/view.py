@@ -1,0 +1,111 @@
+"""From a solution to a page on the disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from surfing.continuation.binding import bind
+from surfing.errors import InputError, OutputExistsError
+from surfing.report.page.document import document
+from surfing.report.page.render import render
+from surfing.report.page.scene import Scene
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+    from surfing.latents import Latent
+    from surfing.problem.operators import OperatorLike
+    from surfing.solution import Solution
+    from surfing.trajectory import Trajectory
+
+__all__ = ["view"]
+
+
+def view(
+    solution: Solution,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    trajectory: Trajectory | None = None,
+    y: Float[Tensor, "targets ..."] | np.ndarray | None = None,
+    generator: nn.Module | None = None,
+    operator: OperatorLike = None,
+    operator_seed: int = 0,
+    latent: Latent | None = None,
+    beside: Solution | None = None,
+    truth: Float[Tensor, "targets k"] | None = None,
+    x: Float[Tensor, "targets ..."] | None = None,
+    title: str = "Surfing",
+    featured: int = 8,
+    size: int = 45,
+    overwrite: bool = False,
+) -> Path:
+    """Write one self-contained HTML page about a solution.
+
+    The surfaces and what the surfer sees need the trajectory and `y`, with generator and operator
+    as they were given to :func:`surfing.surf`; without them the page shows what the solution alone
+    knows.
+
+    Args:
+        solution: what a run returned.
+        path: of the page; surfing-view.html, surfing-view-2.html, ... where left out.
+        trajectory: the training that was ridden.
+        y: the measurements.
+        generator: the architecture, where the trajectory names none.
+        operator: see :func:`surfing.surf`.
+        operator_seed: of a named operator's random numbers.
+        latent: the law of z, where the trajectory keeps none.
+        beside: the same targets by direct descent, to compare with.
+        truth: the true latents, where they are known.
+        x: the true signals, where they are known.
+        title: of the page.
+        featured: how many targets get a surface: those that the ride met and direct descent did
+            not, and failures, come first.
+        size: points along each side of a surface.
+        overwrite: replace a file at `path`.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        InputError: parts that don't belong together.
+        OutputExistsError: the file is there and `overwrite` is false.
+    """
+    if len(solution) == 0:
+        raise InputError("solution: expected at least one target, got none.")
+    target = _fresh() if path is None else Path(path)
+    if target.exists() and not overwrite:
+        raise OutputExistsError(f"{target} exists; pass overwrite=True or another path.")
+    if y is not None and trajectory is None:
+        raise InputError("trajectory: expected the one that was ridden, along with y.")
+    problem = None
+    if trajectory is not None and y is not None:
+        problem = bind(
+            trajectory,
+            y,
+            generator=generator,
+            operator=operator,
+            latent=latent,
+            operator_seed=operator_seed,
+        )
+    scene = Scene(solution, title, trajectory, problem, beside, truth, x)
+    page = render(document(scene, featured=featured, size=size))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _fresh() -> Path:
+    """The first name that is free."""
+    number = 1
+    while (page := Path(f"surfing-view{'' if number == 1 else f'-{number}'}.html")).exists():
+        number += 1
+    return page
