@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import pick_device
@@ -21,6 +22,7 @@ def reproduce(
     *,
     quick: bool = False,
     workers: int = 1,
+    targets: int | None = None,
     out: Path = Path("surfing-reproduce"),
     common: Common | None = None,
 ) -> Report:
@@ -30,9 +32,10 @@ def reproduce(
     draws again what the record says.
 
     Args:
-        what: theory; an unknown name lists those that are known.
+        what: zoo, table1, fig1, fig2, fig3, fig4, budget, ablations or theory.
         quick: minutes instead of hours, with fewer and smaller problems.
         workers: processes.
+        targets: more or fewer of them than were published, where the experiment has targets.
         out: folder for what is made.
     """
     common = common or Common()
@@ -43,6 +46,8 @@ def reproduce(
     if out.exists() and not out.is_dir():
         raise OutputExistsError(f"--out: {out} is a file; name a folder.")
     config = dataclasses.replace(module.QUICK if quick else module.FULL, seed=common.seed)
+    if targets is not None:
+        config = _with_targets(config, targets, what)
     device = str(pick_device(common.device))
     with screen.progress(f"reproducing {what}") as tick:
         record = module.run(config, out, device=device, progress=tick, workers=workers)
@@ -52,3 +57,12 @@ def reproduce(
     pictures = module.figures(record, out)
     screen.say(table, "", f"Written to {out}: {what}.json, {what}.md and {len(pictures)} pictures.")
     return {"what": what, "out": out, "pictures": pictures, "record": record}
+
+
+def _with_targets(config: Any, targets: int, what: str) -> Any:
+    """The configuration with another number of targets."""
+    if not hasattr(config, "targets"):
+        raise InputError(f"--targets: {what} has none.")
+    if targets < 1:
+        raise InputError(f"--targets: expected a positive number, got {targets}.")
+    return dataclasses.replace(config, targets=targets)

@@ -1,0 +1,123 @@
+"""Table 1: targets in the range of the generator, all of the signal measured, one start each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from surfing.experiments.cells import PACKAGED, ZOO, available, open_cell
+from surfing.experiments.document import document, labelled, save
+from surfing.experiments.parts import Parts
+from surfing.experiments.registry import Record, Tick
+from surfing.experiments.rides import ADAM_METHODS, RIDES, judge
+from surfing.experiments.selftest import own_samples
+from surfing.report import Column, Table, rate, wilson
+from surfing.report.tables import count
+
+__all__ = ["FULL", "QUICK", "Config", "figures", "markdown", "run"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run.
+
+    Args:
+        seed: of targets and starts.
+        cells: trained models; those that are not trained are left out, and the record says so.
+        targets: of the methods that use Levenberg-Marquardt; the paper has 300.
+        adam_targets: of the methods that use Adam, the first so many of the same targets.
+    """
+
+    seed: int = 0
+    cells: tuple[str, ...] = ZOO
+    targets: int = 100
+    adam_targets: int = 20
+
+
+FULL = Config()
+QUICK = Config(cells=(PACKAGED,), targets=12, adam_targets=2)
+
+
+def run(
+    config: Config,
+    out: Path,
+    *,
+    device: str = "cpu",
+    progress: Tick | None = None,
+    workers: int = 1,
+) -> Record:
+    """A part is a cell and a method."""
+    tasks = {
+        f"{cell} {name}": (config, cell, name) for cell in available(config.cells) for name in RIDES
+    }
+    parts = Parts(out, "table1", config)
+    results = parts.measure(_measure, tasks, progress=progress, workers=workers)
+    return document(config, results, success="||z - z*|| < .01")
+
+
+def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
+    bed = open_cell(cell).boxed()
+    few = min(config.adam_targets, config.targets)
+    targets = few if name in ADAM_METHODS else config.targets
+    own = own_samples(bed.trajectory, bed.generator, targets, seed=config.seed)
+    result = judge(RIDES[name], bed, own.x, own.z, seed=config.seed)
+    return {"cell": cell, "method": name, **result}
+
+
+def figures(record: Record, out: Path) -> list[Path]:
+    """Success by cell and method, with intervals."""
+    results = list(record["results"].values())
+    cells = list(dict.fromkeys(r["cell"] for r in results))
+    figure = Figure(figsize=(1.6 + 1.1 * len(cells), 3.4), layout="constrained")
+    ax = figure.subplots()
+    for number, name in enumerate(RIDES):
+        rows = [r for r in results if r["method"] == name]
+        at = [cells.index(r["cell"]) + 0.13 * (number - 2.5) for r in rows]
+        share = [r["found"][0] / r["found"][1] for r in rows]
+        bands = [wilson(*r["found"]) for r in rows]
+        below = [max(0.0, s - low) for s, (low, _) in zip(share, bands)]
+        above = [max(0.0, high - s) for s, (_, high) in zip(share, bands)]
+        ax.errorbar(at, share, (below, above), fmt="osD^vP"[number], ms=4, lw=1, label=name)
+    ax.set_xticks(range(len(cells)), [labelled(c).replace(", ", "\n") for c in cells], fontsize=8)
+    ax.set_ylim(-0.03, 1.03)
+    ax.set_ylabel("latents found")
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside right", frameon=False, fontsize=8)
+    return [save(figure, out / "table1-success.png")]
+
+
+def markdown(record: Record) -> str:
+    """A line a cell and method."""
+    columns = [
+        Column("cell", "model", right=False),
+        Column("method", "method", right=False),
+        Column("found", "found", rate),
+        Column("targets", "targets", count),
+        Column("steps", "steps, 75th percentile", count),
+        Column("cost", "cost a target", count),
+    ]
+    config = record["config"]
+    missing = [c for c in config["cells"] if f"{c} direct LM" not in record["results"]]
+    notes = [
+        f"Found: {record['success']}, with its 95% Wilson interval. Cost in forward-equivalents. "
+        f"Targets and starts uniform on [-1, 1]^k [reconstructed], all pixels measured, one start "
+        f"a target (recover: up to 2000 forward-equivalents, its pilot not counted). The Adam "
+        f"methods were run on the first {config['adam_targets']} of the {config['targets']} "
+        "targets.",
+    ]
+    if missing:
+        notes.append(f"\nNot run, because not trained yet: {', '.join(map(labelled, missing))}.")
+    table = Table("", columns, notes=tuple(notes))
+    for part in record["results"].values():
+        table = table.add(
+            cell=labelled(part["cell"]),
+            method=part["method"],
+            found=part["found"],
+            targets=part["found"][1],
+            steps=part["steps_75"],
+            cost=part["cost"],
+        )
+    return table.markdown()
