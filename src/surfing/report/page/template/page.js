@@ -220,7 +220,7 @@
 
   // Targets.
   const orders = {
-    feature: ["won by surfing first", (a, b) => rank(a) - rank(b) || a - b],
+    feature: ["with a surface first", (a, b) => surfaces.has(b) - surfaces.has(a) || rank(a) - rank(b) || a - b],
     number: ["number", (a, b) => a - b],
     status: ["status", (a, b) => data.surfed.status[a] - data.surfed.status[b] || a - b],
     norm: ["residual, largest first", (a, b) => (data.surfed.norm[b] ?? Infinity) - (data.surfed.norm[a] ?? Infinity) || a - b],

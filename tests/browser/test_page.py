@@ -1,0 +1,114 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.browser.conftest import Watched
+
+pytestmark = pytest.mark.browser
+
+
+def test_it_loads_without_errors_and_asks_for_nothing(opened: Watched, page_file: Path) -> None:
+    assert opened.errors == []
+    outside = [url for url in opened.requests if not url.startswith("data:")]
+    assert outside == [page_file.as_uri()]
+    assert opened.page.locator("h1").inner_text() == "<b>Wave</b></script>"
+
+
+def test_the_slider_changes_the_surface_and_back(opened: Watched) -> None:
+    last = opened.pixels()
+    opened.page.locator("#when").fill("0")
+    first = opened.pixels()
+    opened.page.locator("#when").fill("5")
+    assert len({last, first, opened.pixels()}) == 3
+    opened.page.locator("#when").fill("9")
+    assert opened.pixels() == last
+    assert opened.errors == []
+
+
+def test_play_goes_from_the_first_stage_to_the_last(opened: Watched) -> None:
+    page = opened.page
+    page.locator("#play").click()
+    assert page.locator("#play").get_attribute("aria-pressed") == "true"
+    early = opened.pixels()
+    while float(opened.painted()[1]) < 3:
+        page.wait_for_timeout(100)
+    assert opened.pixels() != early
+    page.wait_for_selector("#play[aria-pressed=false]", timeout=30_000)
+    assert opened.painted()[1] == "9.00"
+
+
+def test_a_target_is_selected_by_its_tile(opened: Watched) -> None:
+    page = opened.page
+    before = opened.pixels()
+    page.locator("#only").select_option("surface")
+    other = page.locator(".tile[aria-pressed=false]").first
+    number = other.get_attribute("data-target")
+    other.click()
+    assert page.locator("#card h2").inner_text() == f"Target {number}"
+    assert opened.painted()[0] == number
+    assert opened.pixels() != before
+    assert page.locator("#strip button").count() == 10
+
+
+def test_targets_sort_and_filter(opened: Watched) -> None:
+    page = opened.page
+    page.locator("#sort").select_option("number")
+    tiles = page.locator(".tile")
+    numbers = [int(tiles.nth(i).get_attribute("data-target")) for i in range(tiles.count())]
+    assert numbers == list(range(12))
+    page.locator("#sort").select_option("status")
+    statuses = page.evaluate(
+        "() => { const d = JSON.parse(document.getElementById('data').textContent).surfed.status;"
+        " return [...document.querySelectorAll('.tile')].map(t => d[t.dataset.target]); }"
+    )
+    assert statuses == sorted(statuses)
+
+
+def test_all_of_it_by_keyboard(opened: Watched) -> None:
+    page = opened.page
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        named = page.evaluate("document.activeElement.id || document.activeElement.className")
+        reached.add(named)
+        if named == "tile":
+            break
+    assert {"theme", "stage", "play", "when", "height", "scale", "pick", "sort"} <= reached
+    number = page.evaluate("document.activeElement.dataset.target")
+    page.keyboard.press("Enter")
+    assert page.locator("#card h2").inner_text() == f"Target {number}"
+
+    page.locator("#when").focus()
+    page.keyboard.press("Home")
+    assert opened.painted()[1] == "0.00"
+    page.keyboard.press("ArrowRight")
+    assert float(opened.painted()[1]) > 0
+    page.locator("#stage").focus()
+    before = opened.pixels()
+    page.keyboard.press("ArrowLeft")
+    assert opened.pixels() != before
+    page.keyboard.press("Space")
+    assert page.locator("#play").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("Space")
+    assert page.locator("#play").get_attribute("aria-pressed") == "false"
+    page.locator("#theme").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert opened.errors == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_it_fits(
+    browser: Any, page_file: Path, tmp_path: Path, *, scheme: str, width: int, height: int
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    watched = Watched(context.new_page(), page_file)
+    page = watched.page
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(8, 19, 25)") is dark is (scheme == "dark")
+    page.screenshot(path=tmp_path / "page.png", full_page=True)
+    assert watched.errors == []
+    context.close()
