@@ -1,0 +1,139 @@
+"""The reviewers' question answered: success at equal cost, every method, several cells."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from surfing.experiments.cells import PACKAGED, available, open_cell
+from surfing.experiments.compare import compare
+from surfing.experiments.document import document, labelled, save
+from surfing.experiments.methods import METHODS
+from surfing.experiments.parts import Parts
+from surfing.experiments.registry import Record, Tick
+from surfing.report import Column, Table, rate, success_against_cost
+from surfing.report.tables import count
+
+__all__ = ["FULL", "QUICK", "Config", "figures", "markdown", "run"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run.
+
+    Args:
+        seed: of targets, starts and operators.
+        cells: trained models.
+        operator: what measures.
+        targets: own samples.
+        few: targets of the methods in `scarce`, the first so many.
+        scarce: methods that are slow for their cost.
+        budgets: forward-equivalents a target.
+        methods: names, as `surfing compare` knows them.
+    """
+
+    seed: int = 0
+    cells: tuple[str, ...] = ("mlp14-k10", "wgan-gp-k10")
+    operator: str = "gaussian:20"
+    targets: int = 48
+    few: int = 16
+    scarce: tuple[str, ...] = ("adam", "surf-adam", "lbfgs", "cma-es")
+    budgets: tuple[int, ...] = (250, 500, 1000, 2000, 4000)
+    methods: tuple[str, ...] = (*METHODS, "recover")
+
+
+FULL = Config()
+QUICK = Config(
+    cells=(PACKAGED,),
+    targets=6,
+    budgets=(250, 500),
+    methods=("lm", "annealed-lm", "surf-lm"),
+)
+
+
+def run(
+    config: Config,
+    out: Path,
+    *,
+    device: str = "cpu",
+    progress: Tick | None = None,
+    workers: int = 1,
+) -> Record:
+    """A part is a cell and a method."""
+    tasks = {
+        f"{cell} {name}": (config, cell, name)
+        for cell in available(config.cells)
+        for name in config.methods
+    }
+    parts = Parts(out, "budget", config)
+    return document(config, parts.measure(_measure, tasks, progress=progress, workers=workers))
+
+
+def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
+    bed, began = open_cell(cell), time.perf_counter()
+    comparison = compare(
+        bed.trajectory,
+        bed.generator,
+        operator=config.operator,
+        targets=config.targets,
+        budgets=config.budgets,
+        methods=[name],
+        scarce=config.scarce,
+        scarce_targets=config.few,
+        seed=config.seed,
+    )
+    (line,) = comparison.to_dict()["methods"]
+    return {"cell": cell, **line, "seconds": round(time.perf_counter() - began, 2)}
+
+
+def _cells(record: Record) -> dict[str, list[dict[str, Any]]]:
+    cells: dict[str, list[dict[str, Any]]] = {}
+    for part in record["results"].values():
+        cells.setdefault(part["cell"], []).append(part)
+    return cells
+
+
+def figures(record: Record, out: Path) -> list[Path]:
+    """Success against cost, a picture a cell."""
+    made = []
+    for cell, lines in _cells(record).items():
+        curves = {
+            line["label"]: [
+                (float(b), *pair) for b, pair in zip(record["config"]["budgets"], line["found"])
+            ]
+            for line in lines
+        }
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        ax = success_against_cost(curves, ax=figure.subplots())
+        ax.set_title(f"{labelled(cell)}, {record['config']['operator']}", fontsize=9)
+        made.append(save(figure, out / f"budget-{cell}.png"))
+    return made
+
+
+def markdown(record: Record) -> str:
+    """A line a cell and method, a column a budget."""
+    config = record["config"]
+    columns = [Column("cell", "model", right=False), Column("label", "method", right=False)]
+    columns += [Column(str(b), f"at {count(b)}", rate) for b in config["budgets"]]
+    columns += [Column("targets", "targets", count), Column("extra", "spent once", count)]
+    note = (
+        f"Measured by {config['operator']}. Share of targets found by forward-equivalents a "
+        "target, restarts included, with 95% Wilson intervals. Spent once: recover's pilot, for "
+        f"all targets together. Slow methods got the first {config['few']} targets."
+    )
+    table = Table("", columns, notes=(note,))
+    for part in record["results"].values():
+        row = dict(zip(map(str, config["budgets"]), part["found"]))
+        targets = part["found"][0][1]
+        table = table.add(
+            cell=labelled(part["cell"]),
+            label=part["label"],
+            targets=targets,
+            extra=part["extra_cost"] or None,
+            **row,
+        )
+    return table.markdown()

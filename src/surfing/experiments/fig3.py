@@ -1,0 +1,163 @@
+"""Figure 3: exact recovery against the number of Gaussian measurements, at equal budget."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from surfing.experiments.cells import PACKAGED, available, open_cell
+from surfing.experiments.compare import compare
+from surfing.experiments.document import document, labelled, save
+from surfing.experiments.parts import Parts
+from surfing.experiments.registry import Record, Tick
+from surfing.report import Column, Table, rate, wilson
+from surfing.report.tables import count
+
+__all__ = ["FULL", "QUICK", "Config", "figures", "markdown", "needed", "run"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run.
+
+    Args:
+        seed: of targets, starts and operators.
+        cells: trained models.
+        measurements: numbers m of Gaussian measurements.
+        targets: a point; the paper has 200.
+        few: targets a point of the methods that use Adam.
+        budget: forward-equivalents a target: what one Adam ride costs.
+        methods: names, as `surfing compare` knows them.
+    """
+
+    seed: int = 0
+    cells: tuple[str, ...] = ("dcgan-k20",)
+    measurements: tuple[int, ...] = (20, 30, 50, 100, 200)
+    targets: int = 32
+    few: int = 8
+    budget: int = 3100
+    methods: tuple[str, ...] = ("adam", "surf-adam", "lm", "surf-lm", "annealed-lm", "recover")
+
+
+FULL = Config()
+QUICK = Config(
+    cells=(PACKAGED,),
+    measurements=(10, 30),
+    targets=6,
+    budget=500,
+    methods=("lm", "surf-lm"),
+)
+
+
+def run(
+    config: Config,
+    out: Path,
+    *,
+    device: str = "cpu",
+    progress: Tick | None = None,
+    workers: int = 1,
+) -> Record:
+    """A part is a cell, a number of measurements and a method."""
+    tasks = {
+        f"{cell} {m} {name}": (config, cell, m, name)
+        for cell in available(config.cells)
+        for m in config.measurements
+        for name in config.methods
+    }
+    parts = Parts(out, "fig3", config)
+    return document(config, parts.measure(_measure, tasks, progress=progress, workers=workers))
+
+
+def _measure(config: Config, cell: str, m: int, name: str) -> dict[str, Any]:
+    bed, began = open_cell(cell), time.perf_counter()
+    comparison = compare(
+        bed.trajectory,
+        bed.generator,
+        operator=f"gaussian:{m}",
+        targets=config.targets,
+        budgets=(config.budget,),
+        methods=[name],
+        scarce=("adam", "surf-adam"),
+        scarce_targets=config.few,
+        seed=config.seed,
+    )
+    (line,) = comparison.to_dict()["methods"]
+    return {
+        "cell": cell,
+        "m": m,
+        "name": name,
+        "label": line["label"],
+        "found": line["found"][0],
+        "cost": round(line["cost"][0], 1),
+        "by_target": line["by_target"][0],
+        "seconds": round(time.perf_counter() - began, 2),
+    }
+
+
+def needed(record: Record, cell: str, name: str, share: float) -> int | None:
+    """The least m that was tried from which on at least that share is recovered; None if none."""
+    points = [
+        (part["m"], part["found"][0] / part["found"][1])
+        for part in record["results"].values()
+        if (part["cell"], part["name"]) == (cell, name)
+    ]
+    enough = None
+    for m, reached in sorted(points, reverse=True):
+        if reached < share:
+            break
+        enough = m
+    return enough
+
+
+def figures(record: Record, out: Path) -> list[Path]:
+    """A curve a method."""
+    results, made = list(record["results"].values()), []
+    for cell in dict.fromkeys(r["cell"] for r in results):
+        figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+        ax = figure.subplots()
+        for number, name in enumerate(record["config"]["methods"]):
+            rows = [r for r in results if (r["cell"], r["name"]) == (cell, name)]
+            m = [r["m"] for r in rows]
+            bands = [wilson(*r["found"]) for r in rows]
+            colour = f"C{number}"
+            ax.fill_between(m, [b[0] for b in bands], [b[1] for b in bands], color=colour,
+                            alpha=0.1, lw=0)  # fmt: skip
+            ax.plot(m, [r["found"][0] / r["found"][1] for r in rows], color=colour, lw=1.4,
+                    marker="osD^vP"[number % 6], ms=4, label=rows[0]["label"])  # fmt: skip
+        ax.set_xscale("log")
+        ax.set_xticks(record["config"]["measurements"], record["config"]["measurements"])
+        ax.minorticks_off()
+        ax.set_ylim(-0.02, 1.02)
+        ax.set_xlabel("Gaussian measurements")
+        ax.set_ylabel("recovered exactly")
+        ax.set_title(f"{labelled(cell)}, {count(record['config']['budget'])} a target", fontsize=9)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(frameon=False, fontsize=7)
+        made.append(save(figure, out / f"fig3-{cell}.png"))
+    return made
+
+
+def markdown(record: Record) -> str:
+    """A line a method, a column an m, and the m that half and nine tenths need."""
+    config, results = record["config"], list(record["results"].values())
+    columns = [Column("label", "method", right=False)]
+    columns += [Column(str(m), f"m = {m}", rate) for m in config["measurements"]]
+    columns += [Column("half", "50% from m =", str), Column("most", "90% from m =", str)]
+    made = []
+    for cell in dict.fromkeys(r["cell"] for r in results):
+        table = Table(labelled(cell), columns, notes=(
+            f"Share recovered exactly within {count(config['budget'])} forward-equivalents a "
+            f"target, {config['targets']} targets a point, {config['few']} for Adam; 95% Wilson "
+            "intervals. Last columns: among the numbers tried.",
+        ))  # fmt: skip
+        for name in config["methods"]:
+            rows = [r for r in results if (r["cell"], r["name"]) == (cell, name)]
+            half, most = (needed(record, cell, name, share) or "–" for share in (0.5, 0.9))
+            row = {str(r["m"]): r["found"] for r in rows}
+            table = table.add(label=rows[0]["label"], half=half, most=most, **row)
+        made.append(table.markdown())
+    return "\n\n".join(made)
