@@ -18,6 +18,14 @@ Tick = Callable[[int, int], None]
 """Called with (parts done, parts in all)."""
 
 EXPERIMENTS = {
+    "zoo": "surfing.experiments.zoo",
+    "table1": "surfing.experiments.table1",
+    "fig1": "surfing.experiments.fig1",
+    "fig2": "surfing.experiments.fig2",
+    "fig3": "surfing.experiments.fig3",
+    "fig4": "surfing.experiments.fig4",
+    "budget": "surfing.experiments.budget",
+    "ablations": "surfing.experiments.ablations",
     "theory": "surfing.experiments.theory",
 }
 """Name on the command line -> the module, loaded when it is asked for."""
