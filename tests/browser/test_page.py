@@ -41,6 +41,10 @@ def test_a_target_is_selected_by_its_tile(opened: Watched) -> None:
     page = opened.page
     before = opened.pixels()
     page.locator("#only").select_option("surface")
+    page.locator(".tile canvas").first.scroll_into_view_if_needed()
+    opened.settle()
+    opaque = "c => c.getContext('2d').getImageData(c.width - 1, 0, 1, 1).data[3]"
+    assert page.locator(".tile canvas").first.evaluate(opaque) == 255
     other = page.locator(".tile[aria-pressed=false]").first
     number = other.get_attribute("data-target")
     other.click()

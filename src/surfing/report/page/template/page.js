@@ -92,11 +92,13 @@
     }
     return canvas;
   }
-  function sprite(number) {
-    const made = el("span", `sprite${pictures.grey ? " grey" : ""}`), side = 43, [x, y] = cell(number);
-    made.style.backgroundImage = "var(--sheet)";
-    made.style.backgroundSize = `${pictures.columns * side}px ${pictures.rows * side}px`;
-    made.style.backgroundPosition = `${(-x / pictures.width) * side}px ${(-y / pictures.height) * side}px`;
+  // A tile's pictures side by side, drawn when it comes into sight: there may be a thousand.
+  const painter = new IntersectionObserver((seen) => { for (const { isIntersecting, target } of seen) if (isIntersecting) { painter.unobserve(target); const pen = target.getContext("2d"); target.places.forEach((number, k) => pen.drawImage(sheet, ...cell(number), pictures.width, pictures.height, k * (pictures.width + 3), 0, pictures.width, pictures.height)); } });
+  function row(places) {
+    const made = el("canvas", `row${pictures.grey ? " grey" : ""}`);
+    made.width = places.length * (pictures.width + 3) - 3; made.height = pictures.height;
+    made.places = places;
+    painter.observe(made);
     return made;
   }
   function figure(canvas, name, note) { const made = el("figure"), below = el("figcaption"); below.append(el("b", "", name)); if (note) below.append(el("br"), note); made.append(canvas, below); return made; }
@@ -232,11 +234,11 @@
   const made = new Map();
   function tile(i) {
     if (made.has(i)) return made.get(i);
-    const button = el("button", "tile"), row = el("div", "row");
+    const button = el("button", "tile");
     button.type = "button";
     button.dataset.target = i;
-    if (pictures) for (const which of ["target", "surfed", "direct"]) if (pictures[which] && i < pictures[which].length) row.append(sprite(pictures[which][i]));
-    if (row.children.length) button.append(row);
+    const places = sheet ? ["target", "surfed", "direct"].filter((which) => pictures[which] && i < pictures[which].length).map((which) => pictures[which][i]) : [];
+    if (places.length) button.append(row(places));
     const name = data.statuses[data.surfed.status[i]][0].replace(/_/g, " ");
     button.append(el("b", "", `${i}`), surfaces.has(i) ? " · surface" : "", el("br"), el("span", met(data.surfed, i) ? "met" : "unmet", name), el("br"), `residual ${known(data.surfed.norm[i]) ? show(data.surfed.norm[i]) : "not finite"}`);
     button.setAttribute("aria-pressed", i === state.target);
@@ -354,11 +356,10 @@
     setup(); tiles(); select(state.target);
     curves();
     window.addEventListener("resize", curves);
-    document.documentElement.dataset.ready = "yes";
+    document.documentElement.dataset.ready = Math.round(performance.now());
   }
 
   if (!pictures) { begin(); return; }
-  document.documentElement.style.setProperty("--sheet", `url(${pictures.png})`);
   sheet = new Image();
   sheet.addEventListener("load", begin);
   sheet.addEventListener("error", () => { sheet = null; begin(); });
