@@ -32,6 +32,7 @@ const Charts = (() => {
     const every = Math.max(1, Math.ceil((b - a) / 5));
     for (let e = Math.ceil(a - 1e-9); e <= b + 1e-9; e += 1) if (e % every === 0) f.ticks.push(10 ** e);
     if (f.ticks.length < 3) f.ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500].map((m) => m * 10 ** Math.floor(a)).filter((v) => v >= low * 0.999 && v <= high * 1.001);
+    if (f.ticks.length < 2) f.ticks = nice(low, high);
     return f;
   }
 
