@@ -29,7 +29,7 @@ LONG: Mapping[str, dict[str, Any]] = {
 }
 SHORT: Mapping[str, dict[str, Any]] = {
     "crash": {"kills": 15},
-    "commands": {"kills": 4, "others": 4, "by_ray": 2},
+    "commands": {"kills": 4, "others": 4, "by_ray": 0},
     "corruption": {"damages": 100},
     "fuzzing": {"inputs": 500},
     "hostile": {},
