@@ -42,7 +42,7 @@ class Config:
     seed: int = 0
     cells: tuple[str, ...] = ("wgan-gp-k10",)
     operators: tuple[str, ...] = ("gaussian:20",)
-    targets: int = 100
+    targets: int = 60
 
 
 FULL = Config()

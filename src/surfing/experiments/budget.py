@@ -39,8 +39,8 @@ class Config:
     seed: int = 0
     cells: tuple[str, ...] = ("mlp14-k10", "wgan-gp-k10")
     operator: str = "gaussian:20"
-    targets: int = 48
-    few: int = 16
+    targets: int = 32
+    few: int = 8
     scarce: tuple[str, ...] = ("adam", "surf-adam", "lbfgs", "cma-es")
     budgets: tuple[int, ...] = (250, 500, 1000, 2000, 4000)
     methods: tuple[str, ...] = (*METHODS, "recover")

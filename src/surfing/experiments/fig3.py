@@ -36,9 +36,9 @@ class Config:
 
     seed: int = 0
     cells: tuple[str, ...] = ("dcgan-k20",)
-    measurements: tuple[int, ...] = (20, 30, 50, 100, 200)
-    targets: int = 32
-    few: int = 8
+    measurements: tuple[int, ...] = (20, 40, 80, 160)
+    targets: int = 24
+    few: int = 6
     budget: int = 3100
     methods: tuple[str, ...] = ("adam", "surf-adam", "lm", "surf-lm", "annealed-lm", "recover")
 

@@ -45,8 +45,8 @@ class Config:
 
     seed: int = 0
     cells: tuple[str, ...] = ("dcgan-k20",)
-    measurements: tuple[int, ...] = (20, 50, 100, 200, 400)
-    targets: int = 24
+    measurements: tuple[int, ...] = (20, 50, 100, 300)
+    targets: int = 16
     floor_starts: int = 8
 
 

@@ -27,14 +27,14 @@ class Config:
     Args:
         seed: of targets and starts.
         cells: trained models; those that are not trained are left out, and the record says so.
-        targets: of the methods that use Levenberg-Marquardt; the paper has 300.
+        targets: of the methods that use Levenberg-Marquardt.
         adam_targets: of the methods that use Adam, the first so many of the same targets.
     """
 
     seed: int = 0
     cells: tuple[str, ...] = ZOO
-    targets: int = 100
-    adam_targets: int = 20
+    targets: int = 300
+    adam_targets: int = 40
 
 
 FULL = Config()
