@@ -34,10 +34,11 @@ def render(record: Mapping[str, Any]) -> str:
 def _when(part: Part | None) -> str:
     if part is None:
         return ""
-    form = "bounded form" if part["quick"] else "long form"
+    sizes = [f"{name.replace('_', ' ')} {size:,}" for name, size in part["arguments"].items()]
+    form = "Run with " + ", ".join([*sizes, f"seed {part['seed']}"])
     versions, machine = part["versions"], part["machine"]
     return (
-        f"\n*{form}, seed {part['seed']}, {part['seconds']:.0f} s on {part['date']}; torch "
+        f"\n*{form}; {part['seconds']:.0f} s on {part['date']}; torch "
         f"{versions['torch']}, Python {versions['python']}, {machine['processor']}.*\n"
     )
 
