@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from surfing.continuation import EqualDrift, direct, surf
-from surfing.descent import LevenbergMarquardt, TorchOptim
+from surfing.continuation import EqualDrift, direct, recover, surf
+from surfing.descent import LevenbergMarquardt
 from surfing.experiments.selftest import FOUND, OwnSamples, own_samples
 from surfing.problem import as_operator
 
@@ -43,8 +41,10 @@ SETTINGS = (
     Setting("50 measurements", "gaussian:50"),
     Setting("20 measurements", "gaussian:20"),
 )
-ADAM_STEPS, STAGES, STAGE_STEPS = 1000, 10, 50
-"""Of direct Adam; surfing takes as many in all: nine stages of fifty, the rest at the last."""
+STAGES = 10
+"""Of a ride, at equal drift."""
+BUDGET = 1000
+"""Forward-equivalents a target, of the default strategy."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,7 @@ class Outcome:
 
     Attributes:
         setting: what was measured.
-        method: "direct", "surfing", or direct with as many starts as surfing's cost buys.
-        descent: the optimiser, the same for both.
-        starts: per target.
+        method: "direct", "surfing", or "recover", the default strategy.
         found: targets with ||z - z*|| < .01, and how many there were.
         residual: median ||A G(z) - y||.
         cost: mean forward-equivalents a target.
@@ -65,8 +63,6 @@ class Outcome:
 
     setting: str
     method: str
-    descent: str
-    starts: int
     found: tuple[int, int]
     residual: float
     cost: float
@@ -98,28 +94,22 @@ def run(
         progress: called with (runs done, runs in all).
 
     Returns:
-        The targets, and the outcomes: settings in order, Levenberg-Marquardt before Adam.
+        The targets, and the outcomes: settings in order, all by Levenberg-Marquardt.
     """
     truth = own_samples(trajectory, generator, targets, seed=seed)
-    total = 5 * len(settings)
+    total = 3 * len(settings)
     outcomes: list[Outcome] = []
 
-    def keep(outcome: Outcome) -> Outcome:
+    def keep(outcome: Outcome) -> None:
         outcomes.append(outcome)
         if progress is not None:
             progress(len(outcomes), total)
-        return outcome
 
     for setting in settings:
         bench = _Bench(trajectory, generator, truth, setting, seed)
-        alone = keep(bench.direct(LevenbergMarquardt()))
-        ridden = keep(bench.surfing(LevenbergMarquardt()))
-        again = max(2, round(ridden.cost / alone.cost))
-        keep(bench.direct(LevenbergMarquardt(), starts=again))
-        adam = TorchOptim(partial(torch.optim.Adam, lr=0.05))
-        keep(bench.direct(adam, max_steps=ADAM_STEPS))
-        rest = ADAM_STEPS - (STAGES - 1) * STAGE_STEPS
-        keep(bench.surfing(adam, stage_steps=STAGE_STEPS, max_steps=rest))
+        keep(bench.direct())
+        keep(bench.surfing())
+        keep(bench.recover())
     return truth, outcomes
 
 
@@ -133,7 +123,7 @@ class _Bench:
     setting: Setting
     seed: int
 
-    def direct(self, descent: Any, *, starts: int = 1, max_steps: int | None = None) -> Outcome:
+    def direct(self) -> Outcome:
         """On the trained network alone."""
         solution = direct(
             self.trajectory,
@@ -141,16 +131,12 @@ class _Bench:
             generator=self.generator,
             operator=self.setting.operator,
             operator_seed=self.seed,
-            descent=descent,
-            starts=starts,
-            max_steps=max_steps,
+            descent=LevenbergMarquardt(),
             seed=self.seed,
         )
-        return self._outcome("direct", solution, descent, starts)
+        return self._outcome("direct", solution)
 
-    def surfing(
-        self, descent: Any, *, stage_steps: int | None = None, max_steps: int | None = None
-    ) -> Outcome:
+    def surfing(self) -> Outcome:
         """Along the checkpoints."""
         solution = surf(
             self.trajectory,
@@ -158,13 +144,24 @@ class _Bench:
             generator=self.generator,
             operator=self.setting.operator,
             operator_seed=self.seed,
-            descent=descent,
+            descent=LevenbergMarquardt(),
             schedule=EqualDrift(STAGES),
-            stage_steps=stage_steps,
-            max_steps=max_steps,
             seed=self.seed,
         )
-        return self._outcome("surfing", solution, descent, 1)
+        return self._outcome("surfing", solution)
+
+    def recover(self) -> Outcome:
+        """By the default strategy; its pilot, made once for all targets, is not in the cost."""
+        solution = recover(
+            self.trajectory,
+            self._measured(),
+            generator=self.generator,
+            operator=self.setting.operator,
+            operator_seed=self.seed,
+            budget=BUDGET,
+            seed=self.seed,
+        )
+        return self._outcome("recover", solution)
 
     def _measured(self) -> Tensor:
         x = self.truth.x
@@ -172,14 +169,11 @@ class _Bench:
         forward = as_operator(self.setting.operator, shape, seed=self.seed, device=x.device)
         return forward(x)
 
-    def _outcome(self, method: str, solution: Solution, descent: Any, starts: int) -> Outcome:
-        named = "Adam" if isinstance(descent, TorchOptim) else "Levenberg-Marquardt"
+    def _outcome(self, method: str, solution: Solution) -> Outcome:
         error = (solution.z - self.truth.z).norm(dim=1)
         return Outcome(
             self.setting.name,
             method,
-            named,
-            starts,
             (int((error < FOUND).sum()), len(error)),
             float((2 * solution.risk).sqrt().median()),
             float(solution.cost.mean()),
