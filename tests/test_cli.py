@@ -17,13 +17,13 @@ import torch
 from safetensors.torch import save_file
 
 import surfing
+from surfing.architectures import mlp_generator
 from surfing.cli import app, inputs, main
 from surfing.cli import demo as demo_command
 from surfing.cli import recover as recover_command
 from surfing.experiments import demo as demo_experiment
 from surfing.experiments.selftest import Selftest, own_samples
 from surfing.problem import as_operator
-from surfing.architectures import mlp_generator
 
 ARGUMENTS = {"latent_dim": 3, "hidden": 24, "layers": 1, "image_size": 4}
 TARGETS = 10
@@ -176,9 +176,9 @@ BAD_OPTIONS = {
     "--latent cauchy:3": "normal:K",
     "--latent normal:0": "positive",
     "--latent normal:5": "latents",
-    "--starts 0": "--starts",
-    "--starts two": "--starts",
-    "--strats 2": "--starts",
+    "--budget 0": "--budget",
+    "--budget two": "--budget",
+    "--bugdet 2": "--budget",
     "--noise -1": "noise",
     "--noise nan": "noise",
     "--shard 0": "--shard",
@@ -322,16 +322,16 @@ def test_an_interrupted_recover_goes_on_and_shards_dont_matter(
     y, whole, pieces = files / "y.npy", tmp_path / "whole", tmp_path / "pieces"
     assert main(recovered(run, y, whole, "--quiet")) == 0
 
-    solve, calls = recover_command.Job.solve, []
+    solve, calls = recover_command.recover_targets, []
 
-    def interrupted(self: object, ids: range, *rest: object) -> object:
+    def interrupted(*rest: object, ids: range, **others: object) -> object:
         calls.append(ids)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return solve(self, ids, *rest)  # type: ignore[arg-type]
+        return solve(*rest, ids=ids, **others)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(recover_command.Job, "solve", interrupted)
+        patched.setattr(recover_command, "recover_targets", interrupted)
         assert main(recovered(run, y, pieces, "--shard", 4)) == 130
     said = capsys.readouterr().err
     assert said.startswith("interrupted: ")
@@ -350,8 +350,8 @@ def test_a_run_is_not_mixed_with_another(
 ) -> None:
     out = tmp_path / "out"
     assert main(recovered(run, files / "y.npy", out, "--quiet")) == 0
-    again = recovered(run, files / "y.npy", out, "--starts", 2, "--seed", 1)
-    assert "another seed, starts" in refused(capsys, again)
+    again = recovered(run, files / "y.npy", out, "--budget", 300, "--seed", 1)
+    assert "another budget, seed" in refused(capsys, again)
     assert "measurements" in refused(capsys, recovered(run, files / "big_endian.npy", out))
     assert main([*again, "--overwrite", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["shards_found"] == 0
@@ -381,12 +381,14 @@ def test_options_from_a_file_and_the_command_line_wins(
     run: Path, files: Path, tmp_path: Path
 ) -> None:
     settings = tmp_path / "settings.toml"
-    settings.write_text(f'measurements = "{files / "y.npy"}"\nstarts = 2\nseed = 3\nquiet = true\n')
+    lines = f'measurements = "{files / "y.npy"}"\nbudget = 200\nseed = 3\nquiet = true\n'
+    settings.write_text(lines)
     out = tmp_path / "out"
-    arguments = ["recover", str(run), "--out", str(out), "--config", str(settings), "--starts", "3"]
+    options = ["--out", str(out), "--config", str(settings), "--budget", "300"]
+    arguments = ["recover", str(run), *options]
     assert main(arguments) == 0
     facts = json.loads((out / "run.json").read_text())["facts"]
-    assert (facts["seed"], facts["starts"]) == (3, 3)
+    assert (facts["seed"], facts["budget"]) == (3, 300)
 
 
 def test_inspect_counts_and_verifies(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,6 +54,7 @@ from surfing.errors import (
     SurfingError,
     TrajectoryError,
     UnknownNameError,
+    WorkerLostError,
 )
 from surfing.latents import Latent, Normal, Uniform
 from surfing.solution import Solution, StageRecord, Status
@@ -119,6 +120,7 @@ __all__ = [
     "TrajectoryError",
     "Uniform",
     "UnknownNameError",
+    "WorkerLostError",
     "__version__",
     "direct",
     "import_checkpoints",

@@ -12,6 +12,7 @@ SurfingError
 │   └── LockedTrajectoryError           another recorder is writing to it
 ├── OutputExistsError (FileExistsError) the output would overwrite something
 ├── MissingExtraError (ImportError)     an optional dependency is not installed
+├── WorkerLostError                     a cluster's worker died again and again on one shard
 └── RecoveryError                       a numerical failure, where the caller asked for `throw=True`
 
 Every message says what was expected, what came and the remedy. A numerical failure is otherwise a
@@ -37,6 +38,7 @@ __all__ = [
     "SurfingError",
     "TrajectoryError",
     "UnknownNameError",
+    "WorkerLostError",
     "require",
 ]
 
@@ -91,6 +93,10 @@ class OutputExistsError(SurfingError, FileExistsError):
 
 class MissingExtraError(SurfingError, ImportError):
     """An optional dependency is not installed; the message says what to install."""
+
+
+class WorkerLostError(SurfingError):
+    """A cluster's worker died again and again on one shard; what was finished is kept."""
 
 
 class RecoveryError(SurfingError):

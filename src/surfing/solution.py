@@ -221,6 +221,32 @@ class Solution:
         moved = {name: t.to(device) for name, t in self._tensors().items()}
         return _unpack(moved, self._facts())
 
+    @classmethod
+    def joined(cls, parts: Sequence[Solution]) -> Solution:
+        """The solutions of parts of the targets as one, in order.
+
+        Costs, seconds and depths add up; of other facts, counts by name add up and the rest is
+        that of the first part.
+
+        Raises:
+            InputError: there are none, or they come from different methods.
+        """
+        if not parts:
+            raise InputError("parts: expected at least one solution, got none.")
+        stages = [tuple((r.stage, r.step) for r in part.stages) for part in parts]
+        if len(set(stages)) > 1 or len({part.method for part in parts}) > 1:
+            raise InputError("parts: expected solutions of one method with the same stages.")
+        named = [part._tensors() for part in parts]
+        names = dict.fromkeys(name for tensors in named for name in tensors)
+        tensors = {name: _concatenated(name, named) for name in names}
+        facts = parts[0]._facts() | {
+            "notes": list(dict.fromkeys(note for part in parts for note in part.notes)),
+            "seconds": sum(part.seconds for part in parts),
+            "depth": sum(part.depth for part in parts),
+            "info": _joined_info([part.info for part in parts]),
+        }
+        return _unpack(tensors, facts)
+
     def _tensors(self) -> dict[str, Tensor]:
         named = {
             name: value for name in _FIELDS if isinstance(value := getattr(self, name), Tensor)
@@ -250,7 +276,11 @@ class Solution:
             raise OutputExistsError(f"{target} exists; pass overwrite=True or another path.")
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        tensors = {name: t.detach().cpu().contiguous() for name, t in self._tensors().items()}
+        # Copies: what shares memory, as the latents of a lone start do, can't be written.
+        tensors = {
+            name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, t in self._tensors().items()
+        }
         try:
             facts = json.loads(json.dumps(self._facts()))  # as it will read back
             facts["sha256"] = _seal(tensors, facts)
@@ -293,12 +323,33 @@ _FIELDS = (
 _STAGE_FIELDS = ("z", "risk", "steps", "cost", "status")
 
 
+def _concatenated(name: str, parts: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    """One field of all parts; what a part does not know is NaN."""
+    known = next(part[name] for part in parts if name in part)
+    return torch.cat(
+        [
+            part[name]
+            if name in part
+            else known.new_full((len(part["z"]), *known.shape[1:]), torch.nan)
+            for part in parts
+        ]
+    )
+
+
+def _joined_info(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    counts: dict[str, int] = {}
+    for part in parts:
+        for name, number in part.get("solved_by", {}).items():
+            counts[name] = counts.get(name, 0) + number
+    return dict(parts[0]) | ({"solved_by": counts} if "solved_by" in parts[0] else {})
+
+
 def _seal(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
     """SHA-256 of all that a file says: names, types, shapes, numbers and facts."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from surfing.architectures import generator_from_manifest
 from surfing.errors import InputError, MeasurementError, SurfingError
+from surfing.execution.parquet import Column
 from surfing.generator import State
 from surfing.latents import Latent, Normal, Uniform
 from surfing.trajectory import Checkpoint, Trajectory
@@ -165,29 +166,37 @@ def read_latent(text: str) -> Latent:
     raise InputError(f"--latent: expected normal:K, uniform:K or uniform:K:LOW:HIGH, got {text!r}.")
 
 
-def read_measurements(path: Path) -> np.ndarray | Tensor:
+def read_measurements(path: Path) -> np.ndarray | Tensor | Column:
     """Measurements from a file, one line a target, not yet in memory where that can be.
 
     Args:
-        path: .npy; .npz or .safetensors with one array, or one that is called y.
+        path: .npy; .npz or .safetensors with one array, or one that is called y; .parquet or a
+            folder of such, with one column, or one that is called y.
 
     Raises:
         MeasurementError: no such file, of another kind, damaged, or holding no array or several.
     """
-    readers: dict[str, Callable[[Path], np.ndarray | Tensor]] = {
+    readers: dict[str, Callable[[Path], np.ndarray | Tensor | Column]] = {
         ".npy": _read_npy,
         ".npz": _read_npz,
         ".safetensors": _read_safetensors,
+        ".parquet": Column.open,
     }
-    if not path.is_file():
+    kind = ".parquet" if path.is_dir() else path.suffix
+    if not path.is_file() and not path.is_dir():
         raise MeasurementError(f"--measurements: {path} is no file.")
-    if path.suffix not in readers:
+    if kind not in readers:
         raise MeasurementError(
             f"--measurements: expected a file that ends in {', '.join(readers)}, got {path.name}."
         )
     try:
-        y = readers[path.suffix](path)
-    except MeasurementError:
+        y = readers[kind](path)
+    except MeasurementError as error:
+        said = str(error)
+        raise MeasurementError(
+            said if said.startswith("--") else f"--measurements: {said}"
+        ) from error
+    except SurfingError:
         raise
     except Exception as error:  # each format, and each way to damage it, has its own
         raise MeasurementError(
@@ -205,7 +214,7 @@ def read_measurements(path: Path) -> np.ndarray | Tensor:
     return y
 
 
-def _check_dtype(y: np.ndarray | Tensor) -> None:
+def _check_dtype(y: np.ndarray | Tensor | Column) -> None:
     if isinstance(y, Tensor):
         known = y.dtype in (torch.float16, torch.float32, torch.float64) or y.is_complex()
     else:
@@ -258,7 +267,10 @@ def _only(path: Path, names: list[str]) -> str:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file, or of the files in a folder, by name."""
+    if path.is_dir():
+        lines = [f"{file.name} {digest(file)}" for file in sorted(path.glob("*.parquet"))]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

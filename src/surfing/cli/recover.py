@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from surfing.cli.common import Common, Report, Screen, Tick
+from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import (
     digest,
     load_generator,
@@ -21,14 +22,15 @@ from surfing.cli.inputs import (
     source_digest,
     state_digest,
 )
-from surfing.cli.shards import Shards
-from surfing.continuation import surf
-from surfing.continuation.binding import bind
-from surfing.descent import Stopping
-from surfing.errors import InputError, MeasurementError
+from surfing.continuation import Mix, Pilot
+from surfing.continuation import recover as recover_targets
+from surfing.continuation.attempt import Bench
+from surfing.continuation.recover import bench_of, block_size
+from surfing.errors import InputError, MeasurementError, OutputExistsError
+from surfing.execution import Executor, Local, Measurements, Ray, Shards, Solve
+from surfing.execution.solve import rows_of
 from surfing.report import Column, Table
 from surfing.report.tables import count, number, seconds
-from surfing.solution import Solution
 from surfing.trajectory import Trajectory
 
 __all__ = ["recover"]
@@ -44,20 +46,25 @@ def recover(
     operator_seed: int = 0,
     generator: str | None = None,
     latent: str | None = None,
-    starts: int = 4,
+    budget: float = 2000,
     noise: float | None = None,
-    shard: int = 256,
+    executor: Literal["local", "ray"] = "local",
+    workers: int | None = None,
+    shard: int | None = None,
+    parquet: bool = False,
     overwrite: bool = False,
     common: Common | None = None,
 ) -> Report:
     """Recover latents and signals from measurements.
 
     Targets are worked on in shards, each written when it is done: after an interruption the same
-    command goes on from there. Results don't depend on the size of the shards.
+    command goes on from there. Results depend neither on the executor nor on the number of
+    workers, nor on the size of the shards where that is a multiple of the default.
 
     Args:
         run: a trajectory's folder, or packaged.
-        measurements: .npy, .npz or .safetensors: one line a target, as the operator returns it.
+        measurements: .npy, .npz or .safetensors, or .parquet or a folder of such: one line a
+            target, as the operator returns it.
         out: folder for z.npy, x.npy, result.json and the shards.
         operator: gaussian:20, inpainting:0.5, downsampling:4, blur:2.0, mri:4 or
             phase-retrieval:400; the identity where left out.
@@ -65,32 +72,50 @@ def recover(
         generator: package.module:callable that makes the module that was trained; may be left out
             where the trajectory names an architecture of the zoo.
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
-        starts: start points a target; the best by measurement risk is kept.
+        budget: what each target may spend, in passes through the generator.
         noise: standard deviation of the noise in each measurement.
-        shard: targets worked on at a time.
+        executor: local, in this process, or ray, on the workers of a Ray cluster: the one that
+            RAY_ADDRESS names, or one on this machine.
+        workers: of the cluster; one a CPU where left out.
+        shard: targets worked on at a time; 256 on a CPU and 4096 on a GPU where left out.
+        parquet: write a folder of parquet files too, one a shard.
         overwrite: delete the results that OUT holds of another run.
     """
     common = common or Common()
     screen = Screen(common)
-    trajectory = open_run(run, pick_device(common.device), latent=latent)
+    trajectory = open_run(run, device := pick_device(common.device), latent=latent)
     job = Job(
         trajectory,
         load_generator(generator, trajectory),
         read_measurements(measurements),
         operator=operator,
         operator_seed=operator_seed,
-        starts=starts,
+        budget=budget,
         noise=noise,
         seed=common.seed,
     )
-    job.check()
+    by = _executor(executor, workers, device)
+    bench = job.check()
     facts = job.facts() | {"measurements": digest(measurements)}
-    shards = Shards.open(out, facts, targets=len(job.y), size=shard, overwrite=overwrite)
+    size = block_size(device) if shard is None else shard
+    try:
+        shards = Shards.open(out, facts, targets=len(job.y), size=size, overwrite=overwrite)
+    except (InputError, OutputExistsError) as error:
+        raise type(error)(f"--{error}") from error  # as it was typed
+    mix = shards.keep("mix", lambda: Pilot().choose(bench).to_dict())
     with screen.progress("recovering") as tick:
-        there = shards.run(lambda ids: job.solve(ids, shards, tick))
-    result = shards.gather()
+        there = shards.run(job.solver(mix), job.y, by, place=bench.problem.device, progress=tick)
+    result = shards.gather(parquet=parquet) | {"mix": mix}
     screen.say(_table(result).rich(), f"{_resumed(there)}Written to {out}.")
     return {"out": out, "shards_found": there, **result}
+
+
+def _executor(name: str, workers: int | None, device: torch.device) -> Executor:
+    if name == "local":
+        if workers is not None:
+            raise InputError("--workers: expected with --executor ray; this process is one.")
+        return Local()
+    return Ray(workers=workers, gpus=0.0 if device.type == "cpu" else 1.0)
 
 
 @dataclass(frozen=True)
@@ -103,43 +128,50 @@ class Job:
         y: one line a target, perhaps still on the disk.
         operator: by name, or None.
         operator_seed: of the operator's random numbers.
-        starts: start points a target.
+        budget: forward-equivalents a target.
         noise: standard deviation, or None.
-        seed: of the starts.
+        seed: of everything random.
     """
 
     trajectory: Trajectory
     generator: nn.Module
-    y: np.ndarray | Tensor
+    y: Measurements
     operator: str | None
     operator_seed: int
-    starts: int
+    budget: float
     noise: float | None
     seed: int
 
-    def check(self) -> None:
+    def check(self) -> Bench:
         """Find whatever is wrong before anything is written.
+
+        Returns:
+            What the pilot works on: one target, whose measurements it does not look at.
 
         Raises:
             SurfingError: an argument, the measurements, or that they don't fit each other.
         """
-        if self.starts < 1:
-            raise InputError(f"--starts: expected a positive number, got {self.starts}.")
-        Stopping(noise=self.noise)
         _check_finite(self.y)
         # One target tells whether shapes and types fit, without the others in memory.
-        part = self.part(range(1))
+        first = rows_of(self.y, range(1))
         try:
-            bind(
+            return bench_of(
                 self.trajectory,
-                part,
+                first.to(_device(self.trajectory)),
                 generator=self.generator,
                 operator=self.operator,
-                latent=None,
+                budget=self.budget,
+                noise=self.noise,
+                seed=self.seed,
                 operator_seed=self.operator_seed,
             )
-        except MeasurementError as error:
-            said = str(error).replace(str(tuple(part.shape)), str(tuple(self.y.shape)))
+        except InputError as error:
+            if str(error).startswith(("budget:", "noise:")):
+                raise InputError(f"--{error}") from error
+            if not isinstance(error, MeasurementError):
+                raise
+            whole = (len(self.y), *first.shape[1:])
+            said = str(error).replace(str(tuple(first.shape)), str(whole))
             raise MeasurementError(f"--measurements: {said}") from error
 
     def facts(self) -> dict[str, Any]:
@@ -151,46 +183,36 @@ class Job:
             "latent": None if latent is None else latent.to_dict(),
             "operator": self.operator,
             "operator_seed": self.operator_seed,
-            "starts": self.starts,
+            "budget": self.budget,
             "noise": self.noise,
             "seed": self.seed,
         }
 
-    def part(self, ids: range) -> Tensor:
-        """Some targets' measurements, in memory, on the trajectory's device."""
-        device = next(t.device for t in self.trajectory[-1].state.values())
-        rows = self.y[ids.start : ids.stop]
-        if isinstance(rows, np.ndarray):
-            rows = torch.from_numpy(np.array(rows, dtype=rows.dtype.newbyteorder("=")))
-        return rows.to(device)
-
-    def solve(self, ids: range, shards: Shards, tick: Tick) -> Solution:
-        """One shard. Targets are known by their number in the file, wherever they are solved."""
-        before = shards.ranges().index(ids)
-
-        def advance(done: int, total: int) -> None:
-            tick(before * total + done, len(shards.ranges()) * total)
-
-        return surf(
+    def solver(self, mix: dict[str, Any]) -> Solve:
+        """What is done with a shard; the pilot's answer goes along."""
+        return partial(
+            recover_targets,
             self.trajectory,
-            self.part(ids),
             generator=self.generator,
             operator=self.operator,
-            operator_seed=self.operator_seed,
-            starts=self.starts,
-            stopping=Stopping(noise=self.noise),
+            budget=self.budget,
+            noise=self.noise,
+            mix=Mix.from_dict(mix),
             seed=self.seed,
-            ids=ids,
-            progress=advance,
+            operator_seed=self.operator_seed,
         )
 
 
 _AT_A_TIME = 1 << 22
 
 
-def _check_finite(y: np.ndarray | Tensor) -> None:
+def _device(trajectory: Trajectory) -> torch.device:
+    return next(t.device for t in trajectory[-1].state.values())
+
+
+def _check_finite(y: Measurements) -> None:
     bad: list[int] = []
-    rows = max(1, _AT_A_TIME // math.prod(y.shape[1:]))
+    rows = max(1, _AT_A_TIME // max(1, math.prod(y[0:1].shape)))
     for low in range(0, len(y), rows):
         part = np.asarray(y[low : low + rows])
         lost = ~np.isfinite(part).reshape(len(part), -1).all(1)

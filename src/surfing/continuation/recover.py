@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,7 @@ from surfing.descent.lbfgs import LBFGS
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.descent.stopping import Stopping
 from surfing.errors import EmptyTrajectoryError, InputError
+from surfing.execution import Executor, as_executor, solve_all
 from surfing.problem.problem import Problem
 from surfing.problem.risk import CostMeter
 from surfing.solution import Solution, StageRecord, Status
@@ -33,10 +35,8 @@ if TYPE_CHECKING:
     from surfing.problem.operators import OperatorLike
     from surfing.trajectory import Trajectory
 
-__all__ = ["recover"]
+__all__ = ["bench_of", "block_size", "recover"]
 
-_BLOCK = 4096
-"""Targets worked on at a time: memory does not grow with their number."""
 _DEAR_TANGENTS = 256
 """Tangent passes of one Jacobian beyond which gradients alone are cheaper."""
 
@@ -57,6 +57,7 @@ def recover(
     operator_seed: int = 0,
     throw: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    executor: Executor | str | None = None,
 ) -> Solution:
     """Recover latents from measurements, within a budget.
 
@@ -85,6 +86,8 @@ def recover(
         operator_seed: of a named operator's random numbers.
         throw: raise where a target fails.
         progress: called with (targets done, targets in all).
+        executor: None, "local" or "ray", or one of :mod:`surfing.execution`: who works on the
+            blocks of targets. The pilot is made here, once.
 
     Returns:
         A :class:`Solution`; `info` holds the mix and which attempts solved how many targets.
@@ -92,11 +95,89 @@ def recover(
     Raises:
         SurfingError: bad input, before any work; with `throw`, a target that failed.
     """
+    began = time.perf_counter()
+    bench = bench_of(
+        trajectory,
+        y,
+        generator=generator,
+        operator=operator,
+        budget=budget,
+        noise=noise,
+        stopping=stopping,
+        latent=latent,
+        seed=seed,
+        ids=ids,
+        operator_seed=operator_seed,
+    )
+    chosen = _mix(mix, bench)
+    if executor is None or len(bench.problem) == 0:
+        solution = _here(trajectory, bench, chosen, progress)
+    else:
+        job = partial(
+            recover,
+            trajectory,
+            generator=generator,
+            operator=operator,
+            budget=budget,
+            noise=noise,
+            mix=chosen,
+            stopping=stopping,
+            latent=latent,
+            seed=seed,
+            operator_seed=operator_seed,
+        )
+        solution = solve_all(
+            job,
+            y,
+            as_executor(executor),
+            shard=block_size(bench.problem.device),
+            ids=bench.ids,
+            progress=progress,
+        )
+    solution = replace(solution, seconds=time.perf_counter() - began)
+    return solution.raise_failures() if throw else solution
+
+
+def _here(
+    trajectory: Trajectory,
+    bench: Bench,
+    mix: Mix,
+    progress: Callable[[int, int], None] | None,
+) -> Solution:
+    """Block by block, in this process."""
+    best = _Best.none(bench.problem, covariance=bench.stopping.noise is not None)
+    everybody = torch.arange(len(bench.problem), device=bench.problem.device)
+    for block in torch.split(everybody, block_size(bench.problem.device)):
+        _solve(bench, mix, best, block, progress)
+    end = (len(trajectory) - 1.0, float(trajectory.steps[-1]))
+    solution = _solution(bench, best, end)
+    facts = {"seed": bench.seed, "budget": bench.budget, "mix": mix.to_dict()}
+    return replace(solution, info=facts | solution.info, method="recover")
+
+
+def bench_of(
+    trajectory: Trajectory,
+    y: Float[Tensor, "targets ..."] | np.ndarray,
+    *,
+    generator: nn.Module | None,
+    operator: OperatorLike,
+    budget: float,
+    noise: float | None,
+    stopping: Stopping | None = None,
+    latent: Latent | None = None,
+    seed: int = 0,
+    ids: Sequence[int] | None = None,
+    operator_seed: int = 0,
+) -> Bench:
+    """What :func:`recover` works on, its arguments checked.
+
+    Raises:
+        SurfingError: bad input.
+    """
     if len(trajectory) == 0:
         raise EmptyTrajectoryError("trajectory: expected at least one checkpoint, got none.")
     if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0:
         raise InputError(f"budget: expected a positive number, got {budget!r}.")
-    began = time.perf_counter()
     stopping = Stopping() if stopping is None else stopping
     stopping = stopping if noise is None else replace(stopping, noise=noise)
     problem = bind(
@@ -110,7 +191,7 @@ def recover(
     ids = range(len(problem)) if ids is None else ids
     if len(ids) != len(problem):
         raise InputError(f"ids: expected {len(problem)}, one a target, got {len(ids)}.")
-    bench = Bench(
+    return Bench(
         problem,
         networks_of(trajectory),
         stopping,
@@ -120,17 +201,16 @@ def recover(
         float(budget),
         descent=corrector(problem, trajectory),
     )
-    chosen = _mix(mix, bench)
-    best = _Best.none(problem, covariance=noise is not None)
-    everybody = torch.arange(len(problem), device=problem.device)
-    for block in everybody.split(_BLOCK):
-        _solve(bench, chosen, best, block, progress)
-    facts = {"seed": seed, "budget": budget, "mix": chosen.to_dict()}
-    solution = _solution(bench, best, len(trajectory) - 1.0, float(trajectory.steps[-1]))
-    solution = replace(
-        solution, info=facts | solution.info, seconds=time.perf_counter() - began, method="recover"
-    )
-    return solution.raise_failures() if throw else solution
+
+
+def block_size(device: torch.device) -> int:
+    """Targets worked on at a time: memory does not grow with their number.
+
+    A kernel's rounding depends on how many rows it is given, so that results are the same bit for
+    bit only where the blocks are: shards of targets are whole blocks. Caches like small blocks,
+    and accelerators large ones.
+    """
+    return 256 if device.type == "cpu" else 4096
 
 
 def networks_of(trajectory: Trajectory) -> dict[int, State]:
@@ -249,7 +329,7 @@ def _fitting(attempt: Attempt, remaining: float, price: float) -> Attempt | None
     return max(fit, key=lambda a: a.least(price), default=None)
 
 
-def _solution(bench: Bench, best: _Best, stage: float, step: float) -> Solution:
+def _solution(bench: Bench, best: _Best, end: tuple[float, float]) -> Solution:
     problem = bench.problem
     ended = torch.where(best.status == int(Status.MAX_STEPS), int(Status.BUDGET_SPENT), best.status)
     status = bench.stopping.verdict(ended, best.misfit, problem.y)
@@ -258,7 +338,7 @@ def _solution(bench: Bench, best: _Best, stage: float, step: float) -> Solution:
     solvers = [name for name, met in zip(best.made_by, success) if met]
     solution = Solution(
         z=best.z,
-        x=problem.signals(bench.networks[1], best.z),
+        x=_signals(bench, best.z),
         risk=best.misfit,
         status=status,
         cost=bench.meter.spent,
@@ -271,8 +351,14 @@ def _solution(bench: Bench, best: _Best, stage: float, step: float) -> Solution:
         info={"solved_by": {name: solvers.count(name) for name in dict.fromkeys(solvers)}},
     )
     status = identified(solution)
-    record = StageRecord(stage, step, best.z, best.misfit, best.steps, bench.meter.spent, status)
+    record = StageRecord(*end, best.z, best.misfit, best.steps, bench.meter.spent, status)
     return replace(solution, status=status, stages=(record,))
+
+
+def _signals(bench: Bench, z: Float[Tensor, "targets k"]) -> Float[Tensor, "targets ..."]:
+    """Block by block, like all else."""
+    blocks = torch.split(z, block_size(bench.problem.device))
+    return torch.cat([bench.problem.signals(bench.networks[1], block) for block in blocks])
 
 
 def _covariance(curvature: Float[Tensor, "t k k"], noise: float) -> Float[Tensor, "t k k"]:

@@ -2,6 +2,7 @@
 
 OUT/run.json            what the run is: hashes of its inputs, its arguments
 OUT/shards/00000000-00000256.safetensors    one Solution each, by target
+OUT/mix.json            what the pilot found; kept, so that every shard goes by the same
 OUT/z.npy, x.npy, result.json               the whole, once every shard is there
 """
 
@@ -17,16 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.lib.format import open_memmap
 
 from surfing.errors import InputError, OutputExistsError
+from surfing.execution.parquet import write_solution
+from surfing.execution.solve import Executor, Measurements, Progress, Solve, rows_of
 from surfing.solution import Solution, Status
 
 __all__ = ["Shards"]
 
 _FORMAT = 1
 _RUN = "run.json"
-_RESULTS = ("z.npy", "x.npy", "result.json")
+_RESULTS = ("z.npy", "x.npy", "result.json", "mix.json")
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Shards:
             OutputExistsError: `out` holds another run, or something else.
         """
         if isinstance(size, bool) or size < 1:
-            raise InputError(f"--shard: expected a positive number of targets, got {size}.")
+            raise InputError(f"shard: expected a positive number of targets, got {size}.")
         found = _read_run(out)
         if found is not None:
             differing = _differing(found["facts"], facts)
@@ -68,14 +72,12 @@ class Shards:
                 return cls(out, targets, int(found["shard"]))
             if not overwrite:
                 raise OutputExistsError(
-                    f"--out: {out} holds a run with another {', '.join(differing)}. Repeat its "
-                    "arguments to go on with it, name another folder, or give --overwrite."
+                    f"out: {out} holds a run with another {', '.join(differing)}. Repeat its "
+                    "arguments to go on with it, name another folder, or say overwrite."
                 )
             _clear(out)
-        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise OutputExistsError(
-                f"--out: {out} exists and holds no run of surfing recover; name another folder."
-            )
+        elif out.exists() and not _is_unused(out):
+            raise OutputExistsError(f"out: {out} exists and holds no run; name another folder.")
         (out / "shards").mkdir(parents=True, exist_ok=True)
         run = {"format": _FORMAT, "key": _key(facts), "shard": size, "facts": dict(facts)}
         _write_json(out / _RUN, run)
@@ -102,30 +104,74 @@ class Shards:
             warnings.warn(f"{error} It is computed again.", stacklevel=2)
             return False
 
-    def run(self, solve: Callable[[range], Solution]) -> int:
-        """Solve what is not solved yet.
+    def run(
+        self,
+        solve: Solve,
+        y: Measurements,
+        executor: Executor,
+        *,
+        place: torch.device | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Solve what is not solved yet, and write each shard when it is.
+
+        Targets are known by their number in `y`, wherever they are solved.
 
         Args:
-            solve: called with the targets of a shard.
+            solve: what to do with a shard.
+            y: one line a target, perhaps still on the disk.
+            executor: who does it.
+            place: the device that measurements are moved to.
+            progress: called with (targets done, targets in all), those of before included.
 
         Returns:
             How many shards were there already.
         """
-        there = 0
-        for ids in self.ranges():
-            if self.done(ids):
-                there += 1
-            else:
-                solve(ids).save(self.path(ids), overwrite=True)
-        return there
+        waiting = [part for part in self.ranges() if not self.done(part)]
+        before = self.targets - sum(map(len, waiting))
+
+        def tick(done: int, total: int) -> None:
+            if progress is not None:
+                progress(before + done, before + total)
+
+        solved = executor.run(
+            solve,
+            waiting,
+            lambda part: rows_of(y, part).to(place),
+            ids=range(self.targets),
+            progress=tick,
+        )
+        for part, solution in solved:
+            solution.save(self.path(part), overwrite=True)
+        return len(self.ranges()) - len(waiting)
 
     def solutions(self) -> Iterator[tuple[range, Solution]]:
         """One shard after the other."""
         for ids in self.ranges():
             yield ids, Solution.load(self.path(ids))
 
-    def gather(self) -> dict[str, Any]:
+    def keep(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What the run found out once and goes by from then on: made, or read where it is there.
+
+        Args:
+            name: of the file, without .json.
+            make: called where it is not there.
+        """
+        path = self.out / f"{name}.json"
+        try:
+            there = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            there = None
+        if isinstance(there, dict):
+            return there
+        _write_json(path, made := make())
+        return made
+
+    def gather(self, *, parquet: bool = False) -> dict[str, Any]:
         """Write z.npy, x.npy and result.json, a shard in memory at a time.
+
+        Args:
+            parquet: write a folder of parquet files too, one a shard.
 
         Returns:
             What result.json holds.
@@ -147,6 +193,9 @@ class Shards:
             status[place] = solution.status.numpy()
             notes |= dict.fromkeys(solution.notes)
             seconds, method = seconds + solution.seconds, solution.method
+            if parquet:
+                name = self.path(ids).with_suffix(".parquet").name
+                write_solution(self.out / "parquet" / name, ids, solution)
         for name, array in arrays.items():
             array.flush()
             os.replace(self.out / f".{name}.npy.part", self.out / f"{name}.npy")
@@ -186,13 +235,23 @@ def _read_run(out: Path) -> dict[str, Any] | None:
         readable = readable and isinstance(found["shard"], int) and found["shard"] > 0
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         readable = False
     if not readable:
         raise OutputExistsError(
-            f"--out: {out / _RUN} is damaged, or of another version; name another folder."
+            f"out: {out / _RUN} is damaged, or of another version; name another folder."
         )
     return dict(found)
+
+
+def _is_unused(out: Path) -> bool:
+    """Empty, or left by a start that was killed before it had said what the run is."""
+
+    def left(path: Path) -> bool:
+        empty = path.name == "shards" and path.is_dir() and not any(path.iterdir())
+        return empty or path.name.startswith(f".{_RUN}.")
+
+    return out.is_dir() and all(map(left, out.iterdir()))
 
 
 def _differing(found: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
@@ -206,7 +265,8 @@ def _key(facts: Mapping[str, Any]) -> str:
 
 def _clear(out: Path) -> None:
     """What a run wrote, and nothing else. Its run.json stays until the next one replaces it."""
-    for path in [*(out / "shards").glob("*.safetensors"), *(out / name for name in _RESULTS)]:
+    pieces = [*(out / "shards").glob("*.safetensors"), *(out / "parquet").glob("*.parquet")]
+    for path in [*pieces, *(out / name for name in _RESULTS)]:
         path.unlink(missing_ok=True)
 
 

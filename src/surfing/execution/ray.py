@@ -1,0 +1,188 @@
+"""Shards on the workers of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from surfing.errors import InputError, WorkerLostError, require
+from surfing.execution.packing import Packed, pack, unpack
+
+if TYPE_CHECKING:
+    from surfing.execution.solve import Progress, Solve
+    from surfing.solution import Solution
+
+__all__ = ["Ray"]
+
+_AHEAD = 2
+"""Shards that a worker holds: the one it works on, and the next, so that it never waits."""
+
+
+@dataclass(frozen=True)
+class Ray:
+    """Workers of a Ray cluster; where none runs, one is started on this machine.
+
+    The trajectory, generator and operator are sent once to each node. The shard of a worker that
+    is killed, or whose node is lost, is done again by another.
+
+    Args:
+        workers: how many; one for each CPU of the cluster where left out, or, with `gpus`, as
+            many as its GPUs serve.
+        threads: of each worker. Results are the same bit for bit as those of one process that
+            uses as many.
+        gpus: of each worker; may be a fraction.
+        address: of a running cluster; where left out, the one that is connected to or that the
+            environment names, else a new one.
+        attempts: how often a shard may lose its worker.
+    """
+
+    workers: int | None = None
+    threads: int = 1
+    gpus: float = 0.0
+    address: str | None = None
+    attempts: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "threads", "attempts"):
+            value = getattr(self, name)
+            if name == "workers" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name}: expected a positive integer, got {value!r}.")
+        if not 0 <= self.gpus < float("inf"):
+            raise InputError(f"gpus: expected a number >= 0, got {self.gpus!r}.")
+
+    def run(
+        self,
+        solve: Solve,
+        shards: Sequence[range],
+        measured: Callable[[range], Tensor],
+        *,
+        ids: Sequence[int],
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[range, Solution]]:
+        """See :class:`surfing.execution.Executor`.
+
+        Raises:
+            MissingExtraError: Ray is not installed.
+            WorkerLostError: a shard lost its worker `attempts` times.
+        """
+        ray = require("ray", "ray")
+        packed = pack(solve)
+        if not shards:
+            return
+        total, done = sum(map(len, shards)), 0
+        with _connected(ray, self.address):
+            pool = _Pool(ray, self, packed, size=min(len(shards), self._size(ray)))
+            try:
+                for part, solution in pool.run(shards, measured, ids):
+                    done += len(part)
+                    yield part, solution
+                    if progress is not None:
+                        progress(done, total)
+            finally:
+                pool.close()
+
+    def _size(self, ray: Any) -> int:
+        if self.workers is not None:
+            return self.workers
+        there = ray.cluster_resources()
+        if self.gpus:
+            return max(1, int(there.get("GPU", 0) / self.gpus))
+        return max(1, int(there.get("CPU", 1) / self.threads))
+
+
+@contextmanager
+def _connected(ray: Any, address: str | None) -> Iterator[None]:
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(address=address, include_dashboard=False, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class _Worker:
+    """Lives in a process of the cluster; keeps what all shards need."""
+
+    def __init__(self, packed: Packed, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._solve = unpack(packed)
+
+    def solve(self, y: Tensor, ids: Sequence[int]) -> Solution:
+        solution: Solution = self._solve(y, ids=ids)
+        return solution
+
+
+class _Pool:
+    """Workers, each with a few shards; one that is lost is replaced."""
+
+    def __init__(self, ray: Any, settings: Ray, packed: Packed, *, size: int) -> None:
+        self._ray, self._settings = ray, settings
+        self._packed = ray.put(packed)
+        options = {"num_cpus": settings.threads, "num_gpus": settings.gpus}
+        self._make = ray.remote(_Worker).options(**options)
+        self._workers = [self._hire() for _ in range(size)]
+        self._running: dict[Any, tuple[range, int]] = {}
+
+    def run(
+        self, shards: Sequence[range], measured: Callable[[range], Tensor], ids: Sequence[int]
+    ) -> Iterator[tuple[range, Solution]]:
+        waiting, lost = deque(shards), Counter[range]()
+        while waiting or self._running:
+            self._hand_out(waiting, measured, ids)
+            (ready,), _ = self._ray.wait(list(self._running), num_returns=1)
+            part, worker = self._running.pop(ready)
+            try:
+                solution = self._ray.get(ready)
+            except self._ray.exceptions.RayTaskError as error:
+                raise error.cause from error
+            except self._ray.exceptions.RayActorError as error:
+                lost[part] += 1
+                self._replace(worker, waiting, part)
+                if lost[part] >= self._settings.attempts:
+                    raise WorkerLostError(
+                        f"targets {part.start} to {part.stop - 1} lost their worker {lost[part]} "
+                        "times; most often it ran out of memory. Use smaller shards or fewer "
+                        "workers. What was finished is kept."
+                    ) from error
+                continue
+            yield part, solution
+
+    def close(self) -> None:
+        for worker in self._workers:
+            self._ray.kill(worker)
+
+    def _hire(self) -> Any:
+        return self._make.remote(self._packed, self._settings.threads)
+
+    def _hand_out(
+        self, waiting: deque[range], measured: Callable[[range], Tensor], ids: Sequence[int]
+    ) -> None:
+        """To the least busy first, so that the last shards are spread as well."""
+        busy = Counter(worker for _, worker in self._running.values())
+        for held in range(_AHEAD):
+            for number, worker in enumerate(self._workers):
+                if waiting and busy[number] == held:
+                    part = waiting.popleft()
+                    mine = ids[part.start : part.stop]
+                    self._running[worker.solve.remote(measured(part), mine)] = (part, number)
+                    busy[number] += 1
+
+    def _replace(self, worker: int, waiting: deque[range], part: range) -> None:
+        """Another worker; the shard that was worked on, and the one behind it, go first."""
+        behind = [(ref, p) for ref, (p, number) in self._running.items() if number == worker]
+        for ref, other in behind:
+            del self._running[ref]
+            waiting.appendleft(other)
+        waiting.appendleft(part)
+        self._ray.kill(self._workers[worker])
+        self._workers[worker] = self._hire()
