@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from surfing.descent.base import AbstractDescent, State, fresh
+from surfing.descent.conjugate_gradients import conjugate_gradients
 from surfing.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ __all__ = ["LevenbergMarquardt"]
 @dataclass(frozen=True)
 class _State(State):
     gradient: Float[Tensor, "r k"]
-    hessian: Float[Tensor, "r k k"]
+    hessian: Float[Tensor, "r k k"] | None
+    """None where it is never formed."""
     stale: Bool[Tensor, " r"]
     """z moved since gradient and hessian were taken."""
     damping: Float[Tensor, " r"]
@@ -42,10 +44,18 @@ class LevenbergMarquardt(AbstractDescent[_State]):
     The damping multiplies the identity in units of the latent's standard deviation: coordinates
     of z share one law, so no other scale is natural.
 
+    Up to `dense_up_to` latents J'J is formed, by k tangents, and solved by Cholesky. Beyond, it
+    never is: d comes from conjugate gradients, each step of which costs one tangent and one
+    reverse pass whatever k is, and the memory of a row grows with k instead of k^2.
+
     Args:
-        damping: first damping, relative to the largest diagonal entry of J'J.
+        damping: first damping, relative to the largest diagonal entry of J'J; without J'J, to its
+            Rayleigh quotient along the gradient.
         shrink: least factor that a successful step multiplies the damping by, in (0, 1).
         max_refusals: refused steps in a row before a row is called stalled.
+        dense_up_to: k beyond which J'J is not formed.
+        inner_steps: conjugate gradient steps at most.
+        inner_tolerance: their relative residual, in (0, 1).
 
     Source: Nielsen, "Damping parameter in Marquardt's method", IMM-REP-1999-05; Moré, "The
     Levenberg-Marquardt algorithm" (1978).
@@ -57,6 +67,9 @@ class LevenbergMarquardt(AbstractDescent[_State]):
     damping: float = 1e-2
     shrink: float = 0.1
     max_refusals: int = 10
+    dense_up_to: int = 128
+    inner_steps: int = 30
+    inner_tolerance: float = 0.1
 
     stage_steps: ClassVar[int] = 2
     final_steps: ClassVar[int] = 40
@@ -67,15 +80,24 @@ class LevenbergMarquardt(AbstractDescent[_State]):
                 "LevenbergMarquardt: expected damping > 0, 0 < shrink < 1 and max_refusals > 0, "
                 f"got {self}."
             )
+        if not (self.dense_up_to >= 0 and self.inner_steps > 0 and 0 < self.inner_tolerance < 1):
+            raise InputError(
+                "LevenbergMarquardt: expected dense_up_to >= 0, inner_steps > 0 and "
+                f"0 < inner_tolerance < 1, got {self}."
+            )
 
     def init(self, risk: Risk, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> _State:
         """The Gauss-Newton model at the start."""
-        model = risk.quadratic(z, rows)
-        peak = model.hessian.diagonal(dim1=-2, dim2=-1).amax(-1)
+        value, gradient, hessian = self._model(risk, z, rows)
+        if hessian is not None:
+            peak = hessian.diagonal(dim1=-2, dim2=-1).amax(-1)
+        else:
+            bend = (gradient * risk.curvature_product(z, rows, gradient)).sum(-1)
+            peak = (bend / gradient.square().sum(-1)).nan_to_num(nan=0.0)
         return _State(
-            **fresh(rows, z, model.value),
-            gradient=model.gradient,
-            hessian=model.hessian,
+            **fresh(rows, z, value),
+            gradient=gradient,
+            hessian=hessian,
             stale=torch.zeros_like(rows, dtype=torch.bool),
             damping=self.damping * peak.clamp(min=torch.finfo(torch.float64).tiny),
             refusals=torch.zeros_like(rows),
@@ -83,13 +105,12 @@ class LevenbergMarquardt(AbstractDescent[_State]):
 
     def step(self, risk: Risk, state: _State) -> _State:
         """One trial for every row; f never rises."""
-        state = _refresh(risk, state)
-        d, solved = _damped_step(state)
+        state = self._refresh(risk, state)
+        d, image, solved = self._damped_step(risk, state)
         trial = state.z + d.to(state.z.dtype)
         value = risk.value(trial, state.rows)
         slope = (state.gradient * d).sum(-1)
-        bend = (d * (state.hessian @ d.unsqueeze(-1)).squeeze(-1)).sum(-1)
-        promise = -(slope + bend / 2)
+        promise = -(slope + (d * image).sum(-1) / 2)
         accept = solved & (value < state.value)  # false for NaN
         refusals = torch.where(accept, 0, state.refusals + 1)
         return dataclasses.replace(
@@ -105,12 +126,56 @@ class LevenbergMarquardt(AbstractDescent[_State]):
         )
 
     def price(self, risk: Risk) -> float:
-        """A Jacobian and a trial."""
-        return 2 + risk.forward.tangent_passes(risk.latent.dim, risk.y.shape[1])
+        """A Jacobian and a trial; without J'J a gradient, its products and a trial."""
+        if self._dense(risk.latent.dim):
+            return 2 + risk.forward.tangent_passes(risk.latent.dim, risk.y.shape[1])
+        return 4 + self.inner_steps * risk.forward.product_passes
 
-    def curvature(self, state: _State) -> Float[Tensor, "r k k"]:
+    def curvature(self, state: _State) -> Float[Tensor, "r k k"] | None:
         """J'J where it was last taken."""
         return state.hessian
+
+    def _dense(self, k: int) -> bool:
+        return k <= self.dense_up_to
+
+    def _model(self, risk: Risk, z: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        if self._dense(z.shape[1]):
+            model = risk.quadratic(z, rows)
+            return model.value, model.gradient, model.hessian
+        value, gradient = risk.gradient(z, rows)
+        return value, gradient.double(), None
+
+    def _refresh(self, risk: Risk, state: _State) -> _State:
+        """Take the model anew for the rows that have moved."""
+        stale = state.stale.nonzero().flatten()
+        if len(stale) == 0:
+            return state
+        _, gradient, hessian = self._model(risk, state.z[stale], state.rows[stale])
+        if hessian is not None and state.hessian is not None:
+            hessian = state.hessian.index_copy(0, stale, hessian)
+        return dataclasses.replace(
+            state,
+            gradient=state.gradient.index_copy(0, stale, gradient),
+            hessian=hessian,
+            stale=torch.zeros_like(state.stale),
+        )
+
+    def _damped_step(self, risk: Risk, state: _State) -> tuple[Tensor, Tensor, Tensor]:
+        """d of each row, J'J d, and which rows have a d."""
+        if state.hessian is not None:
+            d, found = _cholesky_step(state, state.hessian)
+            image = (state.hessian @ d.unsqueeze(-1)).squeeze(-1)
+        else:
+            d, residual = conjugate_gradients(
+                lambda at, v: risk.curvature_product(state.z[at], state.rows[at], v),
+                -state.gradient,
+                state.damping,
+                tolerance=self.inner_tolerance,
+                max_steps=self.inner_steps,
+            )
+            image = -state.gradient - residual - state.damping[:, None] * d
+            found = torch.isfinite(d).all(-1) & torch.isfinite(residual).all(-1)
+        return torch.where(found[:, None], d, 0.0), image, found
 
     def _next_damping(self, state: _State, gain: Tensor, accept: Tensor) -> Tensor:
         relax = (1 - (2 * gain - 1) ** 3).clamp(self.shrink, 2.0)
@@ -118,28 +183,13 @@ class LevenbergMarquardt(AbstractDescent[_State]):
         return state.damping * torch.where(accept, relax, raise_)
 
 
-def _refresh(risk: Risk, state: _State) -> _State:
-    """Take the model anew for the rows that have moved."""
-    stale = state.stale.nonzero().flatten()
-    if len(stale) == 0:
-        return state
-    model = risk.quadratic(state.z[stale], state.rows[stale])
-    return dataclasses.replace(
-        state,
-        gradient=state.gradient.index_copy(0, stale, model.gradient),
-        hessian=state.hessian.index_copy(0, stale, model.hessian),
-        stale=torch.zeros_like(state.stale),
-    )
-
-
-def _damped_step(state: _State) -> tuple[Tensor, Tensor]:
+def _cholesky_step(state: _State, hessian: Tensor) -> tuple[Tensor, Tensor]:
     """d of each row, and which rows have one; `cholesky_ex` lets a bad row harm no other."""
     eye = torch.eye(state.z.shape[1], dtype=torch.float64, device=state.z.device)
-    matrix = state.hessian + state.damping[:, None, None] * eye
+    matrix = hessian + state.damping[:, None, None] * eye
     finite = torch.isfinite(matrix).all(-1).all(-1) & torch.isfinite(state.gradient).all(-1)
     matrix = torch.where(finite[:, None, None], matrix, eye)
     gradient = torch.where(finite[:, None], state.gradient, 0.0)
     factor, info = torch.linalg.cholesky_ex(matrix)
     d = -torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
-    solved = finite & (info == 0) & torch.isfinite(d).all(-1)
-    return torch.where(solved[:, None], d, 0.0), solved
+    return d, finite & (info == 0) & torch.isfinite(d).all(-1)

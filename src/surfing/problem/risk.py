@@ -137,6 +137,21 @@ class Risk:
             hessian = hessian + torch.diag_embed(reg[:, None].expand(-1, k) / law.std**2)
         return Quadratic(value, gradient, hessian)
 
+    def curvature_product(
+        self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"], v: Float[Tensor, "r k"]
+    ) -> Float[Tensor, "r k"]:
+        """H v of the Gauss-Newton model, H never formed. Costs 4 a row (reverse mode alone: 7)."""
+        products = [z.new_zeros(0, z.shape[1])]
+        size = self.forward.chunk(4)
+        for start in range(0, len(z), size):
+            part = slice(start, start + size)
+            products.append(self.forward.curvature_product(z[part], v[part].to(z.dtype)))
+        self.meter.add(rows, self.forward.product_passes)
+        product = torch.cat(products).double()
+        if self.reg is not None:
+            product = product + self.reg[rows].double()[:, None] * v / self.latent.std**2
+        return product
+
     def _normal_equations(self, z: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
             value, jacobian = self.forward.linearise(z)
