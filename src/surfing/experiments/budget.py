@@ -107,7 +107,8 @@ def figures(record: Record, out: Path) -> list[Path]:
             share = [found / targets for found, targets in line["found"]]
             ours = line["name"] == "recover"
             ax.plot(budgets, share, lw=2.2 if ours else 1.2,
-                    color="black" if ours else f"C{number}", marker="osD^vPX*h"[number % 9], ms=5, label=line["label"])  # fmt: skip
+                    color="black" if ours else f"C{number}", marker="osD^vPX*h"[number % 9],
+                    ms=5, label=line["label"])  # fmt: skip
         ax.set_xscale("log")
         ax.set_xticks(budgets, [count(b) for b in budgets])
         ax.minorticks_off()

@@ -86,7 +86,8 @@ def _measure(config: Config, cell: str) -> dict[str, Any]:
                 latents: torch.Tensor, x: torch.Tensor = x, bound: Any = bound
             ) -> torch.Tensor:
                 with torch.no_grad():
-                    return (bound(latents) - x).flatten(1).square().sum(1) / 2
+                    gap: torch.Tensor = bound(latents) - x
+                    return gap.flatten(1).square().sum(1) / 2
 
             plane = slice_through(risk, path, size=config.size)
             panels.append(

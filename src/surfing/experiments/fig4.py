@@ -83,7 +83,7 @@ def _measure(config: Config, cell: str, m: int | None, name: str) -> dict[str, A
     x = _held_out(config, size)
     operator = None if m is None else f"gaussian:{m}"
     forward = as_operator(operator, tuple(x.shape[1:]), seed=config.seed)
-    common = {"generator": bed.generator, "operator": forward, "seed": config.seed}
+    common: dict[str, Any] = {"generator": bed.generator, "operator": forward, "seed": config.seed}
     if m is None:
         solution = surf(bed.trajectory, x, starts=config.floor_starts, **common)
     else:

@@ -55,9 +55,9 @@ def page(records: dict[str, Record], pictures: dict[str, list[Path]], *, root: P
         "# Results",
         "",
         "After Song, Fan and Lafferty, *Surfing* (NeurIPS 2019), on generators of our own: "
-        "settings that the paper's abstract and reviews do not tell are reconstructed, and no number below "
-        "is the paper's. This page is written by `scripts/results` from the records in "
-        "`docs/records`; each section names the command that made its record.",
+        "settings that the paper's abstract and reviews do not tell are reconstructed, and no "
+        "number below is the paper's. This page is written by `scripts/results` from the records "
+        "in `docs/records`; each section names the command that made its record.",
         "",
         "## In short",
         "",

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -37,7 +37,7 @@ class Parts:
     def measure(
         self,
         function: Callable[..., Any],
-        tasks: dict[str, Sequence[Any]],
+        tasks: Mapping[str, Sequence[Any]],
         *,
         progress: Tick | None = None,
         workers: int = 1,
