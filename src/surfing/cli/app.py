@@ -22,6 +22,7 @@ from cyclopts.config import Toml
 
 from surfing._version import __version__
 from surfing.cli.common import Common
+from surfing.cli.compare import compare
 from surfing.cli.demo import demo
 from surfing.cli.importing import import_
 from surfing.cli.inspect import inspect
@@ -61,6 +62,7 @@ def _app() -> App:
         version=__version__,
         default_parameter=Parameter(negative=()),
     )
+    app.command(compare)
     app.command(demo)
     app.command(import_, name="import")
     app.command(inspect)

@@ -50,7 +50,8 @@ def pack(value: object) -> Packed:
             if type(item) is Tensor and item.layout is torch.strided and not item.requires_grad:
                 flat = item.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
                 facts = (item.dtype, tuple(item.shape), str(item.device))
-                return _rebuild, (pickle.PickleBuffer(flat), *facts)
+                buffer = pickle.PickleBuffer(flat)  # type: ignore[arg-type]
+                return _rebuild, (buffer, *facts)
             return super().reducer_override(item)
 
     stream = io.BytesIO()
