@@ -137,7 +137,7 @@ class TorchLBFGS:
             target.spend(3)
             optimiser.zero_grad()
             risk = target.residual(z).square().sum() / 2
-            target.stop_at_floor(float(risk), z[0])
+            target.stop_at_floor(float(risk.detach()), z[0])
             (risk * self.scale).backward()  # type: ignore[no-untyped-call]
             return risk.detach() * self.scale
 

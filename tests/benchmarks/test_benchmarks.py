@@ -1,0 +1,60 @@
+"""The benchmark commands run, and what their records say follows from what was measured."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import jacobian, recovery, tuning
+from surfing.zoo.packaged import packaged_path
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:deepinv"),
+]
+METHODS = ("lm-surfing", "lm", "torch-lbfgs", "scipy-jacfwd")
+
+
+def test_recovery_with_tuned_settings(tmp_path: Path) -> None:
+    tuned, out = tmp_path / "tuning.json", tmp_path / "recovery.json"
+    common = {"operators": ("gaussian:20",), "threads": 1, "short": True}
+    best = tuning.main(packaged_path(), out=tuned, methods=("lm",), **common)  # type: ignore[arg-type]
+    recovery.main(packaged_path(), out=out, methods=METHODS, tuning=tuned, **common)  # type: ignore[arg-type]
+    record = json.loads(out.read_text())
+    (cell,) = record["cells"]
+    lines = cell["methods"]
+    assert list(lines) == list(METHODS)
+    chosen = best["cells"][0]["methods"]["lm"]["best"]
+    assert lines["lm"]["settings"].items() >= chosen.items()
+    for line in lines.values():
+        found = [error < 0.01 for error in line["error"]]
+        assert line["recovered"] == found
+        assert line["cost_per_target"] == pytest.approx(statistics.mean(line["cost"]), rel=1e-5)
+        median = statistics.median(line["seconds"])
+        if any(found):
+            expected = median / sum(found)
+            assert line["seconds_per_recovered"] == pytest.approx(expected, rel=1e-5)
+        else:
+            assert line["seconds_per_recovered"] is None
+
+
+def test_jacobian(tmp_path: Path) -> None:
+    record = jacobian.main(out=tmp_path / "j.json", latents=(3,), threads=(1,), short=True)
+    assert json.loads((tmp_path / "j.json").read_text())["quick"] is True
+    assert [line["network"] for line in record["lines"]] == list(jacobian.NETWORKS)
+
+
+def test_multiplications_by_hand() -> None:
+    net = nn.Sequential(
+        nn.Linear(3, 2 * 4 * 4),
+        nn.Unflatten(1, (2, 4, 4)),
+        nn.ConvTranspose2d(2, 5, 4, 2, 1),
+        nn.Conv2d(5, 1, 3),
+    )
+    by_hand = 3 * 32 + 16 * 2 * (5 * 16) + 36 * (5 * 9)
+    assert jacobian.multiplications(net, torch.zeros(1, 3)) == by_hand
