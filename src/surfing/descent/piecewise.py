@@ -99,7 +99,8 @@ class PiecewiseAffine:
         if state is not None:
             inner.load_state_dict({name: t.detach().cpu() for name, t in state.items()})
         try:
-            traced = fx.symbolic_trace(inner)
+            # In a container, so that a module which is one layer is read as that layer.
+            traced = fx.symbolic_trace(nn.Sequential(inner))
         except Exception as error:
             raise GeneratorError(
                 f"generator: the layers of {type(module).__name__} can't be read off ({error}); "

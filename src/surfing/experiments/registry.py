@@ -26,7 +26,6 @@ EXPERIMENTS = {
     "fig4": "surfing.experiments.fig4",
     "budget": "surfing.experiments.budget",
     "ablations": "surfing.experiments.ablations",
-    "theory": "surfing.experiments.theory",
 }
 """Name on the command line -> the module, loaded when it is asked for."""
 
