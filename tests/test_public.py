@@ -18,6 +18,7 @@ base = time.perf_counter() - began
 before = {name.partition(".")[0] for name in sys.modules}
 began = time.perf_counter()
 import surfing
+import surfing.integrations
 own = time.perf_counter() - began
 after = {name.partition(".")[0] for name in sys.modules}
 print(json.dumps({"base": base, "own": own, "new": sorted(after - before)}))
