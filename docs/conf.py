@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -98,23 +99,28 @@ def commands() -> str:
     from surfing.cli.app import _app
 
     text = _app().generate_docs(output_format="markdown", recursive=True, heading_level=2)
-    # The page has a title and a table of its own.
+    # The page has a title and a table of its own, and says once what every command takes.
     each = re.sub(r"\A.*?(?=^### )", "", text, count=1, flags=re.S | re.M)
+    each = re.sub(r"^\*\*Every command\*\*:\n\n(?:\*.*\n)+", "", each, flags=re.M)
+    # cyclopts takes what this process was called with into the usage lines.
+    each = re.sub(r"^(surfing \w+) -m \S+", r"\1", each, flags=re.M)
     return re.sub(r"^### surfing ", "## ", each, flags=re.M)
 
 
 def record(name: str) -> str:
-    """The table of a committed record; a sentence where it has not been made."""
-    table = HERE / "records" / f"{name}.md"
-    if table.is_file():
-        return table.read_text(encoding="utf-8")
-    return f"The record has not been made yet: `surfing reproduce {name}`."
+    """The tables of a committed record; a sentence where it has not been made."""
+    from surfing.experiments.registry import experiment
+
+    path = HERE / "records" / f"{name}.json"
+    if not path.is_file():
+        return f"The record has not been made yet: `surfing reproduce {name}`."
+    return experiment(name).markdown(json.loads(path.read_text(encoding="utf-8")))
 
 
 def evidence() -> str:
     """The table of contents of the pages with numbers."""
     there = [name for name in EVIDENCE if (HERE / f"{name}.md").is_file()]
-    return "\n".join(["```{toctree}", ":hidden:", ":caption: Evidence", "", *there, "```"])
+    return "\n".join(["```{toctree}", *there, "```"])
 
 
 def write_generated() -> None:
