@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -71,6 +72,7 @@ class Ray:
 
         Raises:
             MissingExtraError: Ray is not installed.
+            InputError: the cluster can't host the workers, or they can't be sent what they need.
             WorkerLostError: a shard lost its worker `attempts` times.
         """
         ray = require("ray", "ray")
@@ -90,12 +92,26 @@ class Ray:
                 pool.close()
 
     def _size(self, ray: Any) -> int:
-        if self.workers is not None:
-            return self.workers
-        there = ray.cluster_resources()
-        if self.gpus:
-            return max(1, int(there.get("GPU", 0) / self.gpus))
-        return max(1, int(there.get("CPU", 1) / self.threads))
+        """How many workers: more than the cluster can host would be waited for without end."""
+        room = _room(ray, self.threads, self.gpus)
+        if (self.workers or 1) > room:
+            name = "workers" if room else "threads" if not self.gpus else "gpus"
+            raise InputError(
+                f"{name}: the cluster hosts {room} workers of {self.threads} CPUs and "
+                f"{self.gpus:g} GPUs each, and {self.workers or 'at least 1'} are asked for; ask "
+                "for fewer or smaller ones, or start it with more nodes."
+            )
+        return self.workers or room
+
+
+def _room(ray: Any, cpus: int, gpus: float) -> int:
+    """Workers that fit, node by node; a worker is never spread over two."""
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    wanted = {"CPU": float(cpus), "GPU": gpus}
+    return sum(
+        min(int(node.get(kind, 0) / share) for kind, share in wanted.items() if share)
+        for node in there
+    )
 
 
 @contextmanager
@@ -103,7 +119,12 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(address=address, include_dashboard=False, log_to_driver=False)
+    ray.init(
+        address=address,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+    )
     try:
         yield
     finally:
@@ -131,31 +152,53 @@ class _Pool:
         options = {"num_cpus": settings.threads, "num_gpus": settings.gpus}
         self._make = ray.remote(_Worker).options(**options)
         self._workers = [self._hire() for _ in range(size)]
-        self._running: dict[Any, tuple[range, int]] = {}
+        self._held: list[dict[Any, range]] = [{} for _ in range(size)]
+        """What each worker has, in the order in which it works on them."""
 
     def run(
         self, shards: Sequence[range], measured: Callable[[range], Tensor], ids: Sequence[int]
     ) -> Iterator[tuple[range, Solution]]:
         waiting, lost = deque(shards), Counter[range]()
-        while waiting or self._running:
+        while waiting or any(self._held):
             self._hand_out(waiting, measured, ids)
-            (ready,), _ = self._ray.wait(list(self._running), num_returns=1)
-            part, worker = self._running.pop(ready)
+            worker = self._next_ready()
+            # The first, whichever is ready: all shards of a worker that died are ready at once,
+            # and the first that has no result is the one that it died of.
+            result, part = next(iter(self._held[worker].items()))
             try:
-                solution = self._ray.get(ready)
+                solution = self._ray.get(result)
             except self._ray.exceptions.RayTaskError as error:
                 raise error.cause from error
-            except self._ray.exceptions.RayActorError as error:
+            except self._losses() as error:
                 lost[part] += 1
-                self._replace(worker, waiting, part)
-                if lost[part] >= self._settings.attempts:
-                    raise WorkerLostError(
-                        f"targets {part.start} to {part.stop - 1} lost their worker {lost[part]} "
-                        "times; most often it ran out of memory. Use smaller shards or fewer "
-                        "workers. What was finished is kept."
-                    ) from error
+                self._check_loss(error, part, lost[part])
+                self._replace(worker, waiting)
                 continue
+            del self._held[worker][result]
             yield part, solution
+
+    def _next_ready(self) -> int:
+        (ready,), _ = self._ray.wait([ref for held in self._held for ref in held], num_returns=1)
+        return next(number for number, held in enumerate(self._held) if ready in held)
+
+    def _losses(self) -> tuple[type[Exception], ...]:
+        """A worker's death, or that of the node that had its results."""
+        errors = self._ray.exceptions
+        return errors.RayActorError, errors.ObjectLostError, errors.OutOfMemoryError
+
+    def _check_loss(self, error: Exception, part: range, times: int) -> None:
+        if getattr(error, "actor_init_failed", False):
+            raise InputError(
+                "executor: a worker could not read the generator, operator or trajectory "
+                f"({str(error).strip().splitlines()[-1]}); what they import must be installed on "
+                "every node."
+            ) from error
+        if times >= self._settings.attempts:
+            raise WorkerLostError(
+                f"targets {part.start} to {part.stop - 1} lost their worker {times} times; most "
+                "often it ran out of memory. Use smaller shards or fewer workers. What was "
+                "finished is kept."
+            ) from error
 
     def close(self) -> None:
         for worker in self._workers:
@@ -168,21 +211,16 @@ class _Pool:
         self, waiting: deque[range], measured: Callable[[range], Tensor], ids: Sequence[int]
     ) -> None:
         """To the least busy first, so that the last shards are spread as well."""
-        busy = Counter(worker for _, worker in self._running.values())
-        for held in range(_AHEAD):
-            for number, worker in enumerate(self._workers):
-                if waiting and busy[number] == held:
+        for depth in range(_AHEAD):
+            for worker, held in zip(self._workers, self._held):
+                if waiting and len(held) == depth:
                     part = waiting.popleft()
                     mine = ids[part.start : part.stop]
-                    self._running[worker.solve.remote(measured(part), mine)] = (part, number)
-                    busy[number] += 1
+                    held[worker.solve.remote(measured(part), mine)] = part
 
-    def _replace(self, worker: int, waiting: deque[range], part: range) -> None:
+    def _replace(self, worker: int, waiting: deque[range]) -> None:
         """Another worker; the shard that was worked on, and the one behind it, go first."""
-        behind = [(ref, p) for ref, (p, number) in self._running.items() if number == worker]
-        for ref, other in behind:
-            del self._running[ref]
-            waiting.appendleft(other)
-        waiting.appendleft(part)
+        waiting.extendleft(reversed(self._held[worker].values()))
+        self._held[worker] = {}
         self._ray.kill(self._workers[worker])
         self._workers[worker] = self._hire()

@@ -1,0 +1,142 @@
+"""Shards in this process, and what is made of their solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import surfing
+from surfing.continuation import Mix
+from surfing.errors import InputError
+from surfing.execution import Local, Ray, as_executor, solve_all
+from surfing.solution import Solution, Status
+
+MIX = Mix(opening=(), cycle=("pair",))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums that several threads share are rounded otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def scaled(y: Tensor, *, ids: Sequence[int], progress: object = None) -> Solution:
+    """A solve whose answer shows which targets, by which names, it was asked for."""
+    names = torch.tensor(list(ids), dtype=torch.float32)
+    if callable(progress):
+        progress(len(y), len(y))
+    return Solution(
+        z=torch.stack([y[:, 0], names], 1),
+        x=y,
+        risk=names,
+        status=torch.full((len(y),), int(Status.SOLVED)),
+        cost=torch.ones(len(y)),
+        seconds=1.0,
+        depth=2,
+        method="scaled",
+        info={"solved_by": {"it": len(y)}},
+    )
+
+
+@pytest.mark.parametrize("shard", [1, 3, 7, 100])
+@pytest.mark.parametrize("kind", [torch.tensor, np.array], ids=["tensor", "array"])
+def test_every_target_is_solved_once_under_its_own_id(shard: int, kind: object) -> None:
+    y = kind([[float(value)] for value in range(7)])  # type: ignore[operator]
+    ticks: list[tuple[int, int]] = []
+    ids = range(50, 57)
+    solution = solve_all(
+        scaled, y, Local(), shard=shard, ids=ids, progress=lambda *tick: ticks.append(tick)
+    )
+    assert solution.z.tolist() == [[float(i), 50.0 + i] for i in range(7)]
+    assert ticks == sorted(ticks)
+    assert ticks[-1] == (7, 7)
+
+
+def test_recover_in_shards_is_recover(path: surfing.Trajectory, net: nn.Module, y: Tensor) -> None:
+    many = y.repeat(26, 1, 1, 1)  # 312 targets: more than one block
+    options = {"generator": net, "budget": 60, "mix": MIX}
+    plain = surfing.recover(path, many, **options)
+    local = surfing.recover(path, many, executor="local", **options)
+    assert same(plain, local)
+
+
+def test_joined_takes_apart_and_puts_together(
+    path: surfing.Trajectory, net: nn.Module, y: Tensor
+) -> None:
+    whole = surfing.direct(path, y, generator=net, starts=2, max_steps=5)
+    assert same(Solution.joined([whole]), whole)
+    parts = [
+        surfing.direct(
+            path, y[part.start : part.stop], generator=net, starts=2, max_steps=5, ids=part
+        )
+        for part in (range(5), range(5, 12))
+    ]
+    left = Solution.joined([Solution.joined(parts[:1]), parts[1]])
+    joined = Solution.joined(parts)
+    assert same(left, joined)
+    assert len(joined) == sum(map(len, parts))
+    assert joined.seconds == pytest.approx(sum(part.seconds for part in parts))
+    assert joined.depth == sum(part.depth for part in parts)
+    torch.testing.assert_close(joined.z, whole.z, rtol=1e-4, atol=1e-4)
+
+
+def test_joined_adds_counts_and_keeps_notes_once() -> None:
+    one = replace(scaled(torch.ones(2, 1), ids=range(2)), notes=("a", "b"))
+    two = replace(scaled(torch.ones(3, 1), ids=range(2, 5)), notes=("b", "c"))
+    joined = Solution.joined([one, two])
+    assert joined.info["solved_by"] == {"it": 5}
+    assert joined.notes == ("a", "b", "c")
+
+
+def test_what_a_part_does_not_know_is_nan() -> None:
+    one = scaled(torch.ones(2, 1), ids=range(2))
+    two = replace(one, singular_values=torch.ones(2, 2))
+    joined = Solution.joined([one, two]).singular_values
+    assert joined is not None
+    assert joined.isnan().tolist() == [[True, True]] * 2 + [[False, False]] * 2
+
+
+def test_joined_refuses_what_does_not_belong_together() -> None:
+    one = scaled(torch.ones(2, 1), ids=range(2))
+    with pytest.raises(InputError, match="at least one"):
+        Solution.joined([])
+    with pytest.raises(InputError, match="one method"):
+        Solution.joined([one, replace(one, method="another")])
+
+
+def test_executors_by_name() -> None:
+    assert as_executor(None) == as_executor("local") == Local()
+    assert as_executor("ray") == Ray()
+    assert as_executor(Ray(workers=3)) == Ray(workers=3)
+    with pytest.raises(InputError, match=r"executor: expected .* got 'spark'"):
+        as_executor("spark")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"workers": 0}, {"workers": 1.5}, {"workers": True}, {"threads": 0}, {"attempts": 0}),
+        *({"gpus": -1.0}, {"gpus": float("inf")}, {"gpus": float("nan")}),
+    ],
+    ids=str,
+)
+def test_bad_settings_of_a_cluster(options: dict[str, float]) -> None:
+    (name,) = options
+    with pytest.raises(InputError, match=f"^{name}: expected"):
+        Ray(**options)  # type: ignore[arg-type]
+
+
+def same(one: Solution, other: Solution) -> bool:
+    """Bit for bit, but for the time."""
+    ours, theirs = one._tensors(), other._tensors()
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(ours[name].nan_to_num(7e7), theirs[name].nan_to_num(7e7)) for name in ours
+    )

@@ -1,0 +1,212 @@
+"""Shards on a real cluster of two workers, which are killed while they work."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import surfing
+from surfing.continuation import Mix
+from surfing.errors import InputError, WorkerLostError
+from surfing.execution import Local, Ray, Shards, Solve, solve_all
+from surfing.execution.packing import pack, unpack
+from surfing.solution import Solution
+
+ray = pytest.importorskip("ray")
+
+# Ray leaves pipes and log files of the processes that it started to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed (file|socket):ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
+]
+TWO = Ray(workers=2)
+MIX = Mix(opening=(), cycle=("pair",))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as many as a worker has: sums are rounded alike
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # while Ray itself starts and ends
+        # This file lies on no worker's path.
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def solve(path: surfing.Trajectory, net: nn.Module) -> Solve:
+    return partial(surfing.recover, path, generator=net, budget=60, mix=MIX)
+
+
+@pytest.fixture(scope="module")
+def once(solve: Solve, y: Tensor) -> Solution:
+    """What this process makes of it, in shards of 2."""
+    return solve_all(solve, y, Local(), shard=2, ids=range(len(y)))
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A solve that kills its own process on one target, a number of times."""
+
+    solve: Solve
+    victim: int
+    folder: Path
+    deaths: int
+
+    def __call__(self, y: Tensor, *, ids: Sequence[int], progress: object = None) -> Solution:
+        (self.folder / f"{ids[0]}-{time.monotonic_ns()}-begun").touch()
+        if self.victim in ids and self.count("death") < self.deaths:
+            (self.folder / f"{time.monotonic_ns()}-death").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.solve(y, ids=ids)
+
+    def count(self, what: str) -> int:
+        return len(list(self.folder.glob(f"*{what}")))
+
+
+def refuse(y: Tensor, *, ids: Sequence[int], progress: object = None) -> Solution:
+    raise InputError(f"target {ids[0]} is not to my taste.")
+
+
+class Unreadable:
+    """Can be sent, but not put together again."""
+
+    def __call__(self, y: Tensor, *, ids: Sequence[int], progress: object = None) -> Solution:
+        raise AssertionError
+
+    def __reduce__(self) -> object:
+        return int, ("not a number",)
+
+
+def test_recover_on_a_cluster_is_recover(
+    path: surfing.Trajectory, net: nn.Module, y: Tensor
+) -> None:
+    many = y.repeat(26, 1, 1, 1)  # 312 targets: more than one block
+    options = {"generator": net, "budget": 60, "mix": MIX}
+    plain = surfing.recover(path, many, **options)
+    ticks: list[tuple[int, int]] = []
+    spread = surfing.recover(
+        path, many, executor=TWO, progress=lambda *tick: ticks.append(tick), **options
+    )
+    assert same(plain, spread)
+    assert ticks[-1] == (312, 312)
+    assert spread.info["solved_by"] == plain.info["solved_by"]
+
+
+def test_the_shard_of_a_killed_worker_is_done_again_and_order_does_not_matter(
+    solve: Solve, y: Tensor, once: Solution, tmp_path: Path
+) -> None:
+    deadly = Deadly(solve, victim=5, folder=tmp_path, deaths=1)
+    shards = [range(low, low + 2) for low in range(0, len(y), 2)]
+    found = dict(TWO.run(deadly, shards[::-1], lambda part: slice_of(y, part), ids=range(len(y))))
+    assert same(Solution.joined([found[part] for part in shards]), once)
+    assert deadly.count("death") == 1
+
+
+def test_a_shard_that_kills_every_worker_is_blamed_and_the_run_goes_on_later(
+    solve: Solve, y: Tensor, once: Solution, tmp_path: Path
+) -> None:
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    deadly = Deadly(solve, victim=5, folder=folder, deaths=100)
+    by = Ray(workers=1, attempts=2)  # the others wait behind the deadly one, in the same worker
+    shards = Shards.open(tmp_path / "out", {}, targets=len(y), size=2, overwrite=False)
+    with pytest.raises(WorkerLostError, match="targets 4 to 5 lost their worker 2 times"):
+        shards.run(deadly, y, by)
+    assert deadly.count("death") == 2
+    assert deadly.count("begun") == 4
+    assert [shards.done(part) for part in shards.ranges()] == [True] * 2 + [False] * 4
+    assert shards.run(solve, y, Local()) == 2
+    assert same(Solution.joined([solution for _, solution in shards.solutions()]), once)
+
+
+def test_what_a_worker_raises_is_raised_here(y: Tensor) -> None:
+    with pytest.raises(InputError, match=r"^target 0 is not to my taste"):
+        solve_all(refuse, y, Ray(workers=1), shard=2, ids=range(len(y)))
+
+
+def test_what_no_worker_can_read_is_refused_at_once(y: Tensor) -> None:
+    with pytest.raises(InputError, match=r"^executor: a worker could not read .*not a number"):
+        solve_all(Unreadable(), y, Ray(workers=1), shard=2, ids=range(len(y)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        (Ray(workers=3), "workers"),
+        (Ray(threads=3), "threads"),
+        (Ray(workers=2, threads=2), "workers"),
+        (Ray(gpus=1), "gpus"),
+    ],
+    ids=str,
+)
+def test_more_than_the_cluster_hosts_is_refused(
+    settings: Ray, name: str, solve: Solve, y: Tensor
+) -> None:
+    if name == "gpus" and ray.cluster_resources().get("GPU"):
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(InputError, match=f"^{name}: the cluster hosts "):
+        solve_all(solve, y, settings, shard=2, ids=range(len(y)))
+
+
+def test_packing_is_the_identity(path: surfing.Trajectory, net: nn.Module) -> None:
+    values = {
+        "half": torch.arange(3, dtype=torch.float16),
+        "view": torch.arange(12.0).reshape(3, 4).T,
+        "scalar": torch.tensor(2.5),
+        "empty": torch.empty(0, 3),
+        "flags": torch.tensor([True, False]),
+        "array": np.arange(4),
+        "function": lambda value: value + 1,
+        "state": path[-1].state,
+        "module": net,
+    }
+    again = unpack(pack(values))
+    for name in ("half", "view", "scalar", "empty", "flags"):
+        assert again[name].dtype == values[name].dtype  # type: ignore[union-attr]
+        assert torch.equal(again[name], values[name])  # type: ignore[arg-type]
+    assert again["array"].tolist() == [0, 1, 2, 3]
+    assert again["function"](1) == 2
+    for name, weights in path[-1].state.items():
+        assert torch.equal(again["state"][name], weights)
+    for ours, theirs in zip(net.parameters(), again["module"].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+        assert theirs.requires_grad
+
+
+def test_tensors_are_sent_once_however_often_they_are_named() -> None:
+    big = torch.zeros(1000)
+    assert pack([big, big, big]).size < 2 * pack([big]).size
+
+
+def test_what_cannot_be_sent_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w") as file, pytest.raises(InputError, match=r"^executor: "):
+        pack({"open": file})
+
+
+def slice_of(y: Tensor, part: range) -> Tensor:
+    return y[part.start : part.stop].clone()
+
+
+def same(one: Solution, other: Solution) -> bool:
+    """Bit for bit, but for the time."""
+    ours, theirs = one._tensors(), other._tensors()
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(ours[name].nan_to_num(7e7), theirs[name].nan_to_num(7e7)) for name in ours
+    )
