@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +16,7 @@ deepinv = pytest.importorskip("deepinv")
 
 from surfing.errors import InputError  # noqa: E402
 from surfing.integrations.deepinv import SurfingReconstructor  # noqa: E402
+from surfing.problem.problem import Problem  # noqa: E402
 
 PILOT = surfing.Pilot(targets=4, goes=1)
 
@@ -94,3 +98,116 @@ def test_the_noise_of_the_physics_is_where_descent_stops(
     noisy.noise_model.sigma = torch.tensor([0.05, 0.1])
     with pytest.raises(InputError, match="one sigma"):
         model(measured, noisy)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A physics of the library, and what it needs of a signal."""
+
+    build: Callable[[], deepinv.physics.Physics]
+    channels: int = 1
+    forward_mode: bool = True
+
+
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def fourier() -> deepinv.physics.Physics:
+    """Complex measurements."""
+    return deepinv.physics.LinearPhysics(A=torch.fft.rfft2, A_adjoint=torch.fft.irfft2)
+
+
+def blur() -> deepinv.physics.Physics:
+    kernel = deepinv.physics.functional.blur.gaussian_blur(sigma=(0.6, 0.6))
+    return deepinv.physics.Blur(filter=kernel, padding="circular")
+
+
+IMAGE = (1, 8, 8)
+physics = deepinv.physics
+PHYSICS = {
+    "sensing": Measured(lambda: physics.CompressedSensing(m=20, img_size=IMAGE, rng=rng())),
+    "structured": Measured(
+        lambda: physics.StructuredRandom(img_size=IMAGE, output_size=IMAGE, rng=rng())
+    ),
+    "inpainting": Measured(lambda: physics.Inpainting(img_size=IMAGE, mask=0.5, rng=rng())),
+    "blur": Measured(blur),
+    "downsampling": Measured(
+        lambda: physics.Downsampling(img_size=IMAGE, filter="bilinear", factor=2)
+    ),
+    "mri": Measured(
+        lambda: physics.MRI(mask=torch.eye(8).roll(2, 1) + torch.eye(8), img_size=(2, 8, 8)),
+        channels=2,
+    ),
+    "tomography": Measured(
+        lambda: physics.Tomography(angles=6, img_width=8, normalize=True), forward_mode=False
+    ),
+    "phase retrieval": Measured(
+        lambda: physics.RandomPhaseRetrieval(m=100, img_size=IMAGE, rng=rng())
+    ),
+    "complex": Measured(fourier),
+}
+
+
+class Sine(nn.Module):
+    """A layer that the structured Jacobian engine has no rule for."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(x)
+
+
+def generator_of(channels: int, bend: nn.Module) -> nn.Sequential:
+    torch.manual_seed(channels)
+    last = nn.Linear(24, channels * 64)
+    return nn.Sequential(nn.Linear(3, 24), bend, last, nn.Unflatten(1, (channels, 8, 8)))
+
+
+def path_to(net: nn.Module) -> surfing.Trajectory:
+    """From other weights to those of the module, on a straight line."""
+    end = net.state_dict()
+    start = {name: t + 0.1 * torch.randn(t.shape, generator=rng()) for name, t in end.items()}
+    states = [(i, {n: start[n].lerp(end[n], i / 3) for n in end}) for i in range(4)]
+    return surfing.Trajectory.from_state_dicts(states, latent=surfing.Normal(3))
+
+
+@pytest.mark.filterwarnings("ignore:Complex modules are a new feature:UserWarning")
+@pytest.mark.parametrize("bend", [nn.ReLU(), Sine()], ids=["structured", "plain"])
+@pytest.mark.parametrize("name", PHYSICS)
+def test_a_physics_is_an_operator(name: str, bend: nn.Module) -> None:
+    """Its Jacobian is autograd's, and measurements of the generator's own pictures are met.
+
+    Of a generator with structure, tangents go straight through a linear physics; of any other,
+    the physics must have a forward mode, or reverse mode is used and a note says so.
+    """
+    measured, net = PHYSICS[name].build(), generator_of(PHYSICS[name].channels, bend)
+    reversed_ = isinstance(bend, Sine) and not PHYSICS[name].forward_mode
+    path, z = path_to(net), surfing.Normal(3).sample(range(3), 1, seed=2)[:, 0]
+
+    def measure(z: Tensor) -> Tensor:
+        x = net(z.reshape(-1, 3))
+        return measured.A(x.cfloat() if name == "phase retrieval" else x)
+
+    def flat(z: Tensor) -> Tensor:
+        y = measure(z)
+        return (torch.view_as_real(y) if y.is_complex() else y).flatten()
+
+    with torch.no_grad():
+        y = measure(z)
+    problem = Problem.build(net, path[-1].state, y, latent=path.latent, operator=measured)
+    value, jacobian = problem.architecture.at(path[-1].state).linearise(z[:2])
+    # Single precision, sums of some hundred terms.
+    for row in range(2):
+        expected = torch.autograd.functional.jacobian(flat, z[row])
+        torch.testing.assert_close(value[row], flat(z[row]), rtol=1e-4, atol=1e-5)
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(jacobian[row], expected, rtol=1e-4, atol=1e-5 * scale)
+    notes = problem.architecture.notes
+    assert bool(notes) == reversed_
+    assert all("reverse mode" in note for note in notes)
+
+    solution = surfing.recover(path, y, generator=net, operator=measured, mix=PILOT)
+    assert bool(solution.success.all()), solution.summary()
+    with torch.no_grad():
+        residual = (measure(solution.z) - y).abs().flatten(1).norm(dim=1)
+        assert bool((residual < 1e-3 * y.abs().flatten(1).norm(dim=1)).all())
+    assert bool(solution.notes) == reversed_

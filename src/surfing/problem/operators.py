@@ -80,7 +80,10 @@ def as_operator(
     if isinstance(operator, str):
         return _named(operator, signal_shape, seed, device)
     if isinstance(operator, HasA):
-        return Operator(operator.A, linear=_is_linear(operator), name=type(operator).__name__)
+        linear, name = _is_a(operator, "LinearPhysics"), type(operator).__name__
+        if _is_a(operator, "PhaseRetrieval"):  # takes complex signals only, which these aren't
+            return Operator(lambda x: operator.A(x.to(torch.cfloat)), linear=linear, name=name)
+        return Operator(operator.A, linear=linear, name=name)
     if callable(operator):
         return Operator(operator, linear=False, name=getattr(operator, "__name__", "callable"))
     raise InputError(
@@ -89,9 +92,9 @@ def as_operator(
     )
 
 
-def _is_linear(physics: object) -> bool:
+def _is_a(physics: object, kind: str) -> bool:
     # By name, so that deepinv need not be imported to look.
-    return any(base.__name__ == "LinearPhysics" for base in type(physics).__mro__)
+    return any(base.__name__ == kind for base in type(physics).__mro__)
 
 
 def _named(name: str, shape: tuple[int, ...], seed: int, device: torch.device | str) -> Operator:
@@ -210,7 +213,7 @@ def _phase_retrieval(
 ) -> Operator:
     _check_matrix("phase-retrieval", m, shape)
     intensity = physics.RandomPhaseRetrieval(m=int(m), img_size=shape, device=rng.device, rng=rng)
-    return Operator(lambda x: intensity.A(x.to(torch.cfloat)), linear=False, name="phase-retrieval")
+    return as_operator(intensity, shape)
 
 
 OPERATORS: dict[str, _Entry] = {
