@@ -126,14 +126,15 @@ def test_a_shard_that_kills_every_worker_is_blamed_and_the_run_goes_on_later(
     folder.mkdir()
     deadly = Deadly(solve, victim=5, folder=folder, deaths=100)
     by = Ray(workers=1, attempts=2)  # the others wait behind the deadly one, in the same worker
-    shards = Shards.open(tmp_path / "out", {}, targets=len(y), size=2, overwrite=False)
-    with pytest.raises(WorkerLostError, match="targets 4 to 5 lost their worker 2 times"):
-        shards.run(deadly, y, by)
-    assert deadly.count("death") == 2
-    assert deadly.count("begun") == 4
-    assert [shards.done(part) for part in shards.ranges()] == [True] * 2 + [False] * 4
-    assert shards.run(solve, y, Local()) == 2
-    assert same(Solution.joined([solution for _, solution in shards.solutions()]), once)
+    with Shards.open(tmp_path / "out", {}, targets=len(y), size=2, overwrite=False) as shards:
+        with pytest.raises(WorkerLostError, match="targets 4 to 5 lost their worker 2 times"):
+            shards.run(deadly, y, by)
+        assert deadly.count("death") == 2
+        assert deadly.count("begun") == 4
+        assert [shards.done(part) for part in shards.ranges()] == [True] * 2 + [False] * 4
+        assert shards.run(solve, y, Local()) == 2
+        found = [solution for _, solution in shards.solutions()]
+    assert same(Solution.joined(found), once)
 
 
 def test_what_a_worker_raises_is_raised_here(y: Tensor) -> None:

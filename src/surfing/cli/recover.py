@@ -102,10 +102,16 @@ def recover(
         shards = Shards.open(out, facts, targets=len(job.y), size=size, overwrite=overwrite)
     except (InputError, OutputExistsError) as error:
         raise type(error)(f"--{error}") from error  # as it was typed
-    mix = shards.keep("mix", lambda: Pilot().choose(bench).to_dict())
-    with screen.progress("recovering") as tick:
-        there = shards.run(job.solver(mix), job.y, by, place=bench.problem.device, progress=tick)
-    result = shards.gather(parquet=parquet) | {"mix": mix}
+    with shards, screen.progress("recovering") as tick:
+        mix = shards.keep("mix", lambda: Pilot().choose(bench).to_dict())
+        solver, place = job.solver(mix), bench.problem.device
+        try:
+            there = shards.run(solver, job.y, by, place=place, progress=tick)
+        except InputError as error:
+            if str(error).startswith("workers:"):
+                raise InputError(f"--{error}") from error
+            raise
+        result = shards.gather(parquet=parquet) | {"mix": mix}
     screen.say(_table(result).rich(), f"{_resumed(there)}Written to {out}.")
     return {"out": out, "shards_found": there, **result}
 

@@ -15,16 +15,17 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from surfing.errors import InputError, OutputExistsError
+from surfing.errors import InputError, LockedTrajectoryError, OutputExistsError, TrajectoryError
 from surfing.execution.parquet import write_solution
 from surfing.execution.solve import Executor, Measurements, Progress, Solve, rows_of
 from surfing.solution import Solution, Status
+from surfing.trajectory.lock import LOCK_NAME, DirectoryLock
 
 __all__ = ["Shards"]
 
@@ -35,17 +36,19 @@ _RESULTS = ("z.npy", "x.npy", "result.json", "mix.json")
 
 @dataclass(frozen=True)
 class Shards:
-    """The folder of one run.
+    """The folder of one run; it is this process's alone until the `with` block ends.
 
     Args:
         out: the folder.
         targets: how many there are.
         size: targets in each shard but the last.
+        lock: of the folder.
     """
 
     out: Path
     targets: int
     size: int
+    lock: DirectoryLock
 
     @classmethod
     def open(
@@ -61,27 +64,23 @@ class Shards:
             overwrite: delete another run's results.
 
         Raises:
-            OutputExistsError: `out` holds another run, or something else.
+            OutputExistsError: `out` holds another run, or something else, or is being written to.
         """
         if isinstance(size, bool) or size < 1:
             raise InputError(f"shard: expected a positive number of targets, got {size}.")
-        found = _read_run(out)
-        if found is not None:
-            differing = _differing(found["facts"], facts)
-            if not differing and not overwrite:
-                return cls(out, targets, int(found["shard"]))
-            if not overwrite:
-                raise OutputExistsError(
-                    f"out: {out} holds a run with another {', '.join(differing)}. Repeat its "
-                    "arguments to go on with it, name another folder, or say overwrite."
-                )
-            _clear(out)
-        elif out.exists() and not _is_unused(out):
-            raise OutputExistsError(f"out: {out} exists and holds no run; name another folder.")
-        (out / "shards").mkdir(parents=True, exist_ok=True)
-        run = {"format": _FORMAT, "key": _key(facts), "shard": size, "facts": dict(facts)}
-        _write_json(out / _RUN, run)
-        return cls(out, targets, size)
+        lock = _locked(out)
+        try:
+            kept = _begin(out, facts, size, overwrite=overwrite)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(out, targets, kept, lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.lock.release()
 
     def ranges(self) -> list[range]:
         """The targets of each shard."""
@@ -205,6 +204,42 @@ class Shards:
         return result
 
 
+def _locked(out: Path) -> DirectoryLock:
+    """Two that write one folder would each undo what the other does."""
+    if out.exists() and not out.is_dir():
+        raise OutputExistsError(f"out: {out} is a file; name a folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        return DirectoryLock(out)
+    except LockedTrajectoryError as error:
+        raise OutputExistsError(
+            f"out: another process is writing to {out}. Let it end, or name another folder."
+        ) from error
+    except TrajectoryError as error:
+        raise InputError(f"out: {error}") from error
+
+
+def _begin(out: Path, facts: Mapping[str, Any], size: int, *, overwrite: bool) -> int:
+    """Say in the folder what the run is, and return its shards' size."""
+    found = _read_run(out)
+    if found is not None:
+        differing = _differing(found["facts"], facts)
+        if not differing and not overwrite:
+            return int(found["shard"])
+        if not overwrite:
+            raise OutputExistsError(
+                f"out: {out} holds a run with another {', '.join(differing)}. Repeat its "
+                "arguments to go on with it, name another folder, or say overwrite."
+            )
+        _clear(out)
+    elif not _is_unused(out):
+        raise OutputExistsError(f"out: {out} exists and holds no run; name another folder.")
+    (out / "shards").mkdir(parents=True, exist_ok=True)
+    run = {"format": _FORMAT, "key": _key(facts), "shard": size, "facts": dict(facts)}
+    _write_json(out / _RUN, run)
+    return size
+
+
 def _summary(risk: np.ndarray, status: np.ndarray, cost: np.ndarray) -> dict[str, Any]:
     ends = [Status(int(s)) for s in status]
     residual = np.sqrt(2 * risk)
@@ -249,9 +284,9 @@ def _is_unused(out: Path) -> bool:
 
     def left(path: Path) -> bool:
         empty = path.name == "shards" and path.is_dir() and not any(path.iterdir())
-        return empty or path.name.startswith(f".{_RUN}.")
+        return empty or path.name == LOCK_NAME or path.name.startswith(f".{_RUN}.")
 
-    return out.is_dir() and all(map(left, out.iterdir()))
+    return all(map(left, out.iterdir()))
 
 
 def _differing(found: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:

@@ -15,9 +15,10 @@ from surfing.errors import LockedTrajectoryError, TrajectoryError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["DirectoryLock"]
+__all__ = ["LOCK_NAME", "DirectoryLock"]
 
 LOCK_NAME = ".surfing-lock"
+
 _UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 
