@@ -263,3 +263,12 @@ def test_windows_longer_than_the_path_are_left_out(path, y, net):
     names = {trial.name for trial in QUICK.choose(bench).trials}
     assert "averaged ride" not in names
     assert "pair" in names
+
+
+@pytest.mark.parametrize("budget", [120, 300, 3000])
+def test_a_single_checkpoint_is_enough(path, y, budget):
+    """Neither the mix nor what fits a small rest asks for an average that is not there."""
+    hard = y + 0.3 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    solution = surfing.recover(path[-1:], hard, budget=budget, mix=DEFAULT)
+    assert 0 < float(solution.cost.min()) <= float(solution.cost.max()) <= budget
+    assert not bool(solution.success.any())

@@ -17,7 +17,7 @@ from surfing.problem.risk import CostMeter
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-__all__ = ["Mix", "Pilot", "Trial"]
+__all__ = ["Mix", "Pilot", "Trial", "affordable"]
 
 _TRUTHS = 1 << 42
 """Identities of the pilot's latents; far from any target's own."""
@@ -133,7 +133,7 @@ class Pilot:
         Args:
             bench: of the caller; its measurements are not used, nor is its meter charged.
         """
-        budget, bench, menu = bench.budget, self._own(bench), _affordable(bench)
+        budget, bench, menu = bench.budget, self._own(bench), affordable(bench)
         targets = torch.arange(self.targets, device=bench.meter.spent.device)
         met: dict[str, Tensor] = {}
         cost: dict[str, Tensor] = {}
@@ -175,7 +175,8 @@ class Pilot:
         return met, bench.meter.spent - before
 
 
-def _affordable(bench: Bench) -> Sequence[Attempt]:
+def affordable(bench: Bench) -> Sequence[Attempt]:
+    """The menu without the attempts whose windows are longer than the path."""
     known = set(bench.networks)
     return [a for a in MENU if all(heat.window in known for heat in a.heats)]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from surfing.continuation.attempt import MENU, Attempt, Bench, Found
 from surfing.continuation.binding import bind
-from surfing.continuation.pilot import DEFAULT, Mix, Pilot
+from surfing.continuation.pilot import DEFAULT, Mix, Pilot, affordable
 from surfing.continuation.ride import identified, singular_values
 from surfing.descent.lbfgs import LBFGS
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
@@ -297,10 +297,10 @@ def _solve(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Attempt after attempt, for the targets of a block that are still open."""
-    open_, price, number = block, _price(bench), 0
+    open_, price, number, menu = block, _price(bench), 0, affordable(bench)
     before, total = int(block[0]) if len(block) else 0, len(bench.problem)
     while len(open_):
-        attempt = _fitting(mix.attempt(number), float(bench.remaining[open_].max()), price)
+        attempt = _fitting(menu, mix.attempt(number), float(bench.remaining[open_].max()), price)
         if attempt is None:
             break
         going = open_[bench.remaining[open_] >= attempt.least(price)]
@@ -321,11 +321,13 @@ def _price(bench: Bench) -> float:
     return bench.descent.price(risk)
 
 
-def _fitting(attempt: Attempt, remaining: float, price: float) -> Attempt | None:
-    """The attempt, or the largest one that fits what is left; None where nothing does."""
-    if attempt.least(price) <= remaining:
+def _fitting(
+    menu: Sequence[Attempt], attempt: Attempt, remaining: float, price: float
+) -> Attempt | None:
+    """The attempt, or the largest of the menu that fits what is left; None where nothing does."""
+    if attempt in menu and attempt.least(price) <= remaining:
         return attempt
-    fit = [a for a in MENU if a.least(price) <= remaining]
+    fit = [a for a in menu if a.least(price) <= remaining]
     return max(fit, key=lambda a: a.least(price), default=None)
 
 
