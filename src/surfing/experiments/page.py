@@ -15,6 +15,7 @@ from surfing.report.tables import count, rate
 __all__ = ["PARTS", "draw", "page", "read_records"]
 
 PARTS = {
+    "adam": "Adam surfing against direct Adam",
     "table1": "In-range targets, all of the signal measured (Table 1)",
     "fig2": "How far from the truth (Figure 2)",
     "fig1": "The surface and the surfer (Figure 1)",

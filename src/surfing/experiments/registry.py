@@ -19,6 +19,7 @@ Tick = Callable[[int, int], None]
 
 EXPERIMENTS = {
     "zoo": "surfing.experiments.zoo",
+    "adam": "surfing.experiments.adam",
     "table1": "surfing.experiments.table1",
     "fig1": "surfing.experiments.fig1",
     "fig2": "surfing.experiments.fig2",
