@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -524,3 +525,18 @@ def test_the_entry_point_is_installed() -> None:
     script = Path(sys.executable).with_name("surfing")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == surfing.__version__
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+def test_bash_completes_what_was_installed(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("surfing")
+    home = {**os.environ, "HOME": str(tmp_path), "SHELL": "/bin/bash"}
+    subprocess.run([script, "--install-completion"], env=home, check=True, capture_output=True)
+    complete = (
+        "source ~/.bashrc; COMP_WORDS=(surfing recover --executor ''); COMP_CWORD=3; _surfing\n"
+        "echo ${COMPREPLY[@]}; COMP_WORDS=(surfing rec); COMP_CWORD=1; _surfing\n"
+        "echo ${COMPREPLY[@]}"
+    )
+    line = ["bash", "--norc", "-c", complete]
+    done = subprocess.run(line, env=home, check=True, capture_output=True, text=True)
+    assert done.stdout.split("\n")[:2] == ["local ray", "recover"]

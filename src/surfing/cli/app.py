@@ -71,6 +71,7 @@ def _app() -> App:
     app.command(selftest)
     app.command(train)
     app.command(view)
+    app.register_install_completion_command(help="Install completion for the shell in use.")
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from surfing.trajectory import Trajectory
 
 __all__ = ["bench_of", "block_size", "recover"]
+
+_log = logging.getLogger(__name__)
 
 _DEAR_TANGENTS = 256
 """Tangent passes of one Jacobian beyond which gradients alone are cheaper."""
@@ -110,6 +113,7 @@ def recover(
         operator_seed=operator_seed,
     )
     chosen = _mix(mix, bench)
+    _log.info("%d targets, attempts %s", len(bench.problem), [*chosen.opening, *chosen.cycle])
     if executor is None or len(bench.problem) == 0:
         solution = _here(trajectory, bench, chosen, progress)
     else:
@@ -307,6 +311,8 @@ def _solve(
         found = attempt.launch(bench, going, number=number)
         best.take(going, found, attempt.name, bench.stopping.noise or 0.0)
         open_ = open_[~bench.stopping.met(best.misfit[open_], bench.problem.y[open_])]
+        still = len(open_)
+        _log.debug("attempt %d, %s: %d went, %d open", number, attempt.name, len(going), still)
         number += 1
         if progress is not None:
             progress(before + len(block) - len(open_), total)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Ray"]
 
+_log = logging.getLogger(__name__)
+
 _AHEAD = 2
 """Shards that a worker holds: the one it works on, and the next, so that it never waits."""
 
@@ -199,6 +201,7 @@ class _Pool:
                 "often it ran out of memory. Use smaller shards or fewer workers. What was "
                 "finished is kept."
             ) from error
+        _log.warning("targets %d to %d lost their worker; again", part.start, part.stop - 1)
 
     def close(self) -> None:
         for worker in self._workers:

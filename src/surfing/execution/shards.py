@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,8 @@ from surfing.solution import Solution, Status
 from surfing.trajectory.lock import LOCK_NAME, DirectoryLock
 
 __all__ = ["Shards"]
+
+_log = logging.getLogger(__name__)
 
 _FORMAT = 1
 _RUN = "run.json"
@@ -142,6 +145,7 @@ class Shards:
         )
         for part, solution in solved:
             solution.save(self.path(part), overwrite=True)
+            _log.info("%s: targets %d to %d are done", self.out, part.start, part.stop - 1)
         return len(self.ranges()) - len(waiting)
 
     def solutions(self) -> Iterator[tuple[range, Solution]]:

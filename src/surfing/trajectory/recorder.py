@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Mapping
@@ -31,6 +32,8 @@ from surfing.trajectory.tensors import combine, signature, snapshot
 from surfing.trajectory.thinning import most_redundant
 
 __all__ = ["Recorder"]
+
+_log = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -268,12 +271,15 @@ class Recorder:
             average = self._store.put(self._average.state, self._step, average=True)
         entry = Entry(self._step, raw, average, drift)
         self._store.commit(self._thinned((*self._entries, entry)))
+        kept, most = len(self._entries), self._limit
+        _log.info("%s: recorded step %d, %d of at most %d", self.path, self._step, kept, most)
 
     def _begin(self, state: State, resume_from: int | None) -> None:
         decay = self._store.manifest.average
         self._average = None if decay is None else RunningAverage(state, decay)
         if self._entries:
             self._check_fits(state)
+            _log.info("%s: going on after step %d", self.path, self._entries[-1].step)
             self.resume_from(self._entries[-1].step if resume_from is None else resume_from)
             return
         self._step = resume_from or 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from surfing.trajectory.store import Store, read_manifest, read_state
 from surfing.trajectory.tensors import signature
 
 __all__ = ["Verification", "repair", "verify_directory", "verify_states"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def repair(path: str | os.PathLike[str]) -> tuple[int, ...]:
             kept.append(replace(entry, drift=None) if lost else entry)
         if dropped:
             Store(directory, manifest).commit(kept)
+            _log.warning("%s: dropped the damaged checkpoints of steps %s", directory, dropped)
         return tuple(dropped)
     finally:
         lock.release()
