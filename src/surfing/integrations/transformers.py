@@ -1,0 +1,147 @@
+"""Record a training by Transformers' Trainer: one callback."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from surfing.errors import GeneratorError, require
+from surfing.generator import unwrap
+from surfing.latents import Latent
+from surfing.trajectory.recorder import Recorder
+from surfing.trajectory.schedules import Schedule
+
+require("transformers.trainer_callback", "transformers")  # says what to install, if missing
+
+from transformers.trainer_callback import (  # noqa: E402
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
+from transformers.training_args import TrainingArguments  # noqa: E402
+
+__all__ = ["RecorderCallback"]
+
+
+class RecorderCallback(TrainerCallback):  # type: ignore[misc]
+    """Record the generator of a Trainer's model while it trains.
+
+    Steps are the Trainer's ``global_step``: one for each step of its optimiser, however many
+    batches are accumulated for it.
+
+    Rank zero records. When the Trainer resumes from one of its checkpoints
+    (``train(resume_from_checkpoint=...)``), the trajectory goes back to that step with it:
+    checkpoints that were recorded beyond are dropped, because those steps will be passed again.
+
+    The Trainer tells its callbacks nothing of an exception. Every checkpoint that was recorded
+    before is complete on disk; the last state of a failed training is kept by :meth:`close`.
+
+    Args:
+        path: the trajectory's directory.
+        generator: the attribute of the model that holds the generator, dots allowed; None where
+            the whole model is the generator.
+        latent: see :class:`surfing.trajectory.recorder.Recorder`, here and below.
+        every: likewise.
+        schedule: likewise.
+        max_checkpoints: likewise.
+        dtype: likewise.
+        average: likewise.
+        architecture: likewise.
+        metadata: likewise.
+        seed: likewise.
+        overwrite: delete the trajectory that `path` holds, unless the Trainer resumes.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        generator: str | None = "generator",
+        latent: Latent | None = None,
+        every: int | None = None,
+        schedule: Schedule | None = None,
+        max_checkpoints: int = 1000,
+        dtype: str = "float32",
+        average: float | None = None,
+        architecture: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        overwrite: bool = False,
+    ) -> None:
+        self.recorder: Recorder | None = None
+        self._path, self._name, self._latent = path, generator, latent
+        self._every, self._schedule, self._limit = every, schedule, max_checkpoints
+        self._dtype, self._average, self._seed = dtype, average, seed
+        self._architecture, self._metadata, self._overwrite = architecture, metadata, overwrite
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Record the weights at hand."""
+        self.close()  # of a training that failed
+        if state.is_world_process_zero:
+            self.recorder = self._open(_find(kwargs["model"], self._name), state.global_step)
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Let the recorder see the state."""
+        if self.recorder is not None:
+            self.recorder.at(state.global_step)
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Record the last state."""
+        self.close()
+
+    def close(self) -> None:
+        """Record the last state and let go of the directory; for trainings that failed."""
+        if self.recorder is not None:
+            self.recorder.close()
+            self.recorder = None
+
+    def _open(self, generator: nn.Module, step: int) -> Recorder:
+        return Recorder(
+            self._path,
+            generator,
+            latent=self._latent,
+            every=self._every,
+            schedule=self._schedule,
+            max_checkpoints=self._limit,
+            dtype=self._dtype,
+            average=self._average,
+            architecture=self._architecture,
+            metadata=self._metadata,
+            seed=self._seed,
+            resume_from=step or None,  # beyond 0 only where the Trainer resumes
+            overwrite=self._overwrite and not step,
+        )
+
+
+def _find(model: nn.Module, name: str | None) -> nn.Module:
+    model = unwrap(model)
+    found: Any = model
+    for part in name.split(".") if name else ():
+        found = getattr(found, part, None)
+    if not isinstance(found, nn.Module):
+        raise GeneratorError(
+            f"generator: expected {type(model).__name__}.{name} to be a module, got "
+            f"{type(found).__name__}. Give the name of the attribute that holds the generator."
+        )
+    return found
