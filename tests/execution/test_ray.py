@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import surfing
+from surfing.cli import main
 from surfing.continuation import Mix
 from surfing.errors import InputError, WorkerLostError
 from surfing.execution import Local, Ray, Shards, Solve, solve_all
@@ -25,6 +27,7 @@ from surfing.execution.packing import pack, unpack
 from surfing.solution import Solution
 
 ray = pytest.importorskip("ray")
+pq = pytest.importorskip("pyarrow.parquet")
 
 # Ray leaves pipes and log files of the processes that it started to the garbage collector.
 pytestmark = [
@@ -164,6 +167,29 @@ def test_more_than_the_cluster_hosts_is_refused(
         pytest.skip("this machine has a GPU")
     with pytest.raises(InputError, match=f"^{name}: the cluster hosts "):
         solve_all(solve, y, settings, shard=2, ids=range(len(y)))
+
+
+def test_the_command_on_a_cluster_from_parquet_to_parquet(
+    path: surfing.Trajectory, y: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.save(run := tmp_path / "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray Data's own
+        ray.data.from_numpy(y.numpy()).write_parquet(str(tmp_path / "y"))
+    line = ["recover", run, "--budget", "60", "--shard", "6", "--device", "cpu", "--json"]
+    line += ["--measurements", tmp_path / "y", "--out", tmp_path / "out", "--executor", "ray"]
+    assert main([str(a) for a in [*line, "--workers", "3"]]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: --workers: the cluster")
+    assert main([str(a) for a in [*line, "--workers", "2", "--parquet"]]) == 0
+    result = json.loads(capsys.readouterr().out)
+    solve = partial(surfing.recover, path, budget=60, mix=result["mix"])
+    here = solve_all(solve, y, Local(), shard=6, ids=range(len(y)))
+    assert result["met"] == int(here.success.sum())
+    assert np.array_equal(np.load(tmp_path / "out" / "z.npy"), here.z.numpy())
+    assert np.array_equal(np.load(tmp_path / "out" / "x.npy"), here.x.numpy())
+    files = sorted((tmp_path / "out" / "parquet").iterdir())
+    x = np.concatenate([pq.read_table(f)["x"].combine_chunks().to_numpy_ndarray() for f in files])
+    assert np.array_equal(x, here.x.numpy())
 
 
 def test_packing_is_the_identity(path: surfing.Trajectory, net: nn.Module) -> None:
