@@ -36,7 +36,7 @@ class Stopping:
     """
 
     rtol: float = 1e-6
-    accept: float = 1e-3
+    accept: float = 1e-4
     xtol: float = 1e-6
     ftol: float = 1e-6
     noise: float | None = None
