@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import jacobian, recovery, tuning
+from benchmarks import jacobian, recovery, scaling, tuning
 from surfing.zoo.packaged import packaged_path
 
 pytestmark = [
@@ -58,3 +58,22 @@ def test_multiplications_by_hand() -> None:
     )
     by_hand = 3 * 32 + 16 * 2 * (5 * 16) + 36 * (5 * 9)
     assert jacobian.multiplications(net, torch.zeros(1, 3)) == by_hand
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of processes that Ray starts
+def test_scaling_compares_the_same_bits(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        scaling.main(out=tmp_path / "scaling.json", short=True)
+    finally:
+        torch.set_num_threads(threads)
+    record = json.loads((tmp_path / "scaling.json").read_text())
+    assert record["same_bits"]
+    for name, workers in (("one process", 1), ("ray", 2)):
+        side = record["sides"][name]
+        assert len(side["finished"]) == record["targets"] / record["shard"]
+        again = scaling.rates(side["finished"], record["shard"], workers)
+        assert side["rate"] == pytest.approx(again["rate"], rel=1e-3)
+    ratio = record["sides"]["ray"]["rate"] / record["sides"]["one process"]["rate"]
+    assert record["speed_up"] == pytest.approx(ratio, rel=1e-3)
