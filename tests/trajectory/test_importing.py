@@ -247,6 +247,33 @@ def test_checkpoints_of_different_generators(source: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+def test_a_repository_with_one_folder_a_step(source: Path, tmp_path: Path) -> None:
+    for step in (1000, 20, 300):
+        folder = source / f"step-{step}"
+        folder.mkdir()
+        save_file(prefixed("generator.", step), folder / "model.safetensors")
+        torch.save({"state": {}}, folder / "optimizer.pt")
+    (source / "logs").mkdir()
+    (source / "README.md").write_text("a card")
+    imported = import_checkpoints(source, tmp_path / "out")
+    assert imported.steps == (20, 300, 1000)
+    assert values(imported) == [20, 300, 1000]
+    assert imported.metadata["imported"][0] == "step-20/model.safetensors"
+    pattern = r"step-(\d+0)0/.*\.safetensors"
+    assert import_checkpoints(source, tmp_path / "b", pattern=pattern).steps == (30, 100)
+
+
+def test_several_files_of_weights_in_a_folder_are_refused(source: Path, tmp_path: Path) -> None:
+    for step in (1, 2):
+        (source / str(step)).mkdir()
+        for name in ("net", "critic"):
+            save_file(weights(step), source / str(step) / f"{name}.safetensors")
+    with pytest.raises(InputError, match=r"one file of weights .*critic.*pattern"):
+        import_checkpoints(source, tmp_path / "out")
+    chosen = import_checkpoints(source, tmp_path / "out", pattern=r".*/net\.safetensors")
+    assert chosen.steps == (1, 2)
+
+
 def test_nothing_is_overwritten(source: Path, tmp_path: Path) -> None:
     torch.save(weights(1), source / "gen_1.pt")
     import_checkpoints(source, tmp_path / "out")

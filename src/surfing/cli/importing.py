@@ -26,6 +26,8 @@ def import_(
 ) -> Report:
     """Turn a folder of .pt, .pth, .ckpt or .safetensors files into a trajectory.
 
+    One folder a step, as in step-1000/model.safetensors, will do as well.
+
     The files are only read, no code in them is run, and they are ordered by the training step in
     their names, as a number.
 
