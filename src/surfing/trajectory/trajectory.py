@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import operator
 import os
@@ -353,18 +354,7 @@ class Trajectory(Sequence[Checkpoint]):
         )
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        where = "memory" if self._path is None else str(self._path)
-        made = (self._architecture or {}).get("name", "not named")
-        facts = {
-            "checkpoints": f"{len(self)}, steps {self.steps[0]} to {self.steps[-1]}",
-            "latent": "not kept" if self._latent is None else repr(self._latent),
-            "architecture": made,
-            "in": where,
-        }
-        rows = (f"<tr><th>{k}</th><td>{escape(str(v))}</td></tr>" for k, v in facts.items())
-        return f"<table>{''.join(rows)}</table>"
+        return f"<pre>{html.escape(repr(self))}</pre>"
 
     def _with(self, checkpoints: Sequence[Checkpoint], path: Path | None) -> Self:
         return type(self)(
