@@ -102,7 +102,7 @@ def _read(attack: Attack, folder: Path) -> dict[str, Any]:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
     Path("/proc/self/clear_refs").write_text("5")
-    before, began = _status("VmRSS"), time.perf_counter()
+    before, began = _status("VmRSS"), time.process_time()
     kind, said = "accepted", ""
     try:
         attack.read(folder)
@@ -111,7 +111,7 @@ def _read(attack: Attack, folder: Path) -> dict[str, Any]:
     except BaseException as error:
         kind, said = type(error).__name__, str(error)[:500]
     grown = max(0.0, _status("VmHWM") - before)
-    seconds = round(time.perf_counter() - began, 2)
+    seconds = round(time.process_time() - began, 2)  # a busy machine is no defect
     return {"kind": kind, "said": said, "mib": round(grown, 1), "seconds": seconds}
 
 

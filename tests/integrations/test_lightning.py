@@ -4,6 +4,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
+from torch.utils.data import DataLoader
 
 from surfing.errors import GeneratorError, InputError, OutputExistsError
 from surfing.integrations.lightning import RecorderCallback
@@ -51,7 +52,7 @@ class Plain(LightningModule):
 def fit(module, callback, batches, **options):
     trainer = Trainer(
         accelerator="cpu",
-        max_epochs=1,
+        max_epochs=options.get("epochs", 1),
         callbacks=[callback],
         logger=False,
         enable_checkpointing=False,
@@ -59,8 +60,8 @@ def fit(module, callback, batches, **options):
         enable_model_summary=False,
         **{key: value for key, value in options.items() if key == "accumulate_grad_batches"},
     )
-    batch = torch.ones(4, 2)
-    trainer.fit(module, [batch] * batches, ckpt_path=options.get("ckpt_path"), weights_only=True)
+    loader = DataLoader(torch.ones(4 * batches, 2), batch_size=4)
+    trainer.fit(module, loader, ckpt_path=options.get("ckpt_path"), weights_only=True)
     return trainer
 
 
@@ -94,12 +95,12 @@ def test_resuming_drops_what_lies_beyond(tmp_path):
     trainer.save_checkpoint(tmp_path / "early.ckpt")
     state = Trajectory.open(tmp_path / "run").state(-1)
     longer = RecorderCallback(tmp_path / "other", every=1)
-    fit(Plain(), longer, 6)
+    fit(Plain(), longer, 9)
     again = RecorderCallback(tmp_path / "other", every=1)
-    fit(Plain(), again, 3, ckpt_path=tmp_path / "early.ckpt")
+    fit(Plain(), again, 3, ckpt_path=tmp_path / "early.ckpt", epochs=2)
     resumed = Trajectory.open(tmp_path / "other")
-    assert resumed.steps == (0, 1, 2, 3)
-    assert again.generator_steps == 3
+    assert resumed.steps == (0, 1, 2, 3, 4, 5, 6)
+    assert again.generator_steps == 6
     assert state.keys() == resumed.state(-1).keys()
 
 

@@ -1,7 +1,7 @@
-"""Algorithm 1 as the paper's experiments run it: Adam surfing against direct Adam, each tuned.
+"""Algorithm 1 as the paper's experiments run it: Adam surfing against direct Adam.
 
-Adam's step size decides a lot, and not the same for both: each method gets the one with which it
-finds the most of some targets that are not the reported ones.
+Adam's step size decides a lot, and not the same for both. So both are run with one step size in
+common, and each with the one with which it finds the most of some targets that are not reported.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Config:
         cells: trained models.
         targets: reported, all pixels measured, one start each.
         tuning_targets: for each step size.
-        step_sizes: of Adam.
+        common: a step size that both methods are also run with.
+        step_sizes: of Adam, to choose from.
         direct_steps: of direct Adam.
         stages: of the ride, at equal drift.
         stage_steps: at each stage but the last.
@@ -47,9 +48,10 @@ class Config:
     """
 
     seed: int = 0
-    cells: tuple[str, ...] = ("mlp14-k10", "wgan-gp-k10", "wgan-k10")
+    cells: tuple[str, ...] = ("wgan-gp-calm-k10", "mlp14-k10", "wgan-gp-k10")
     targets: int = 100
-    tuning_targets: int = 30
+    tuning_targets: int = 20
+    common: float = 0.05
     step_sizes: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
     direct_steps: int = 1000
     stages: int = 40
@@ -98,12 +100,16 @@ def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
     # The most found; among equals, the nearest on the whole.
     best = max(tried, key=lambda s: (int((tried[s] < FOUND).sum()), -float(tried[s].median())))
     error, cost = _errors(config, cell, name, best, config.targets, config.seed)
+    common = error
+    if config.common != best:
+        common, _ = _errors(config, cell, name, config.common, config.targets, config.seed)
     return {
         "cell": cell,
         "method": name,
         "tuned": {str(s): int((e < FOUND).sum()) for s, e in tried.items()},
         "step_size": best,
         "found": [int((error < FOUND).sum()), len(error)],
+        "found_at_common": [int((common < FOUND).sum()), len(common)],
         "median_distance": float(error.median()),
         "cost": cost,
         "seconds": round(time.perf_counter() - began, 2),
@@ -140,7 +146,7 @@ def _errors(
 
 
 def figures(record: Record, out: Path) -> list[Path]:
-    """Shares found, side by side, with their intervals."""
+    """Shares found with the common step size, side by side, with their intervals."""
     results = list(record["results"].values())
     cells = list(dict.fromkeys(r["cell"] for r in results))
     figure = Figure(figsize=(1.8 + 1.2 * len(cells), 3.2), layout="constrained")
@@ -148,8 +154,8 @@ def figures(record: Record, out: Path) -> list[Path]:
     for number, name in enumerate(METHODS):
         rows = [r for r in results if r["method"] == name]
         at = [cells.index(r["cell"]) + 0.2 * (number - 0.5) for r in rows]
-        share = [r["found"][0] / r["found"][1] for r in rows]
-        bands = [wilson(*r["found"]) for r in rows]
+        share = [r["found_at_common"][0] / r["found_at_common"][1] for r in rows]
+        bands = [wilson(*r["found_at_common"]) for r in rows]
         below = [max(0.0, s - low) for s, (low, _) in zip(share, bands)]
         above = [max(0.0, high - s) for s, (_, high) in zip(share, bands)]
         ax.errorbar(at, share, (below, above), fmt="os"[number], ms=5, lw=1.2, label=name)
@@ -168,9 +174,10 @@ def markdown(record: Record) -> str:
     columns = [
         Column("cell", "model", right=False),
         Column("method", "method", right=False),
-        Column("found", "found", rate),
+        Column("found_at_common", f"found at step size {config['common']}", rate),
+        Column("found", "found at its best", rate),
         Column("median_distance", "median ||z - z*||", lambda d: f"{d:.1e}"),
-        Column("step_size", "step size"),
+        Column("step_size", "best step size"),
         Column("cost", "cost a target", count),
     ]
     note = (

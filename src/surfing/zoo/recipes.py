@@ -169,7 +169,7 @@ def recipe_for(model: str, **changes: Any) -> Recipe:
     """The recommended recipe of a model, with changes.
 
     >>> recipe_for("wgan-gp", latent_dim=5).critic_steps
-    3
+    2
 
     Args:
         model: one of :data:`MODEL_NAMES`.
