@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ class ExpansiveReLU(nn.Module):
         _check_widths(widths)
         rng = torch.Generator().manual_seed(seed)
         layers: list[nn.Module] = []
-        for fan_in, width in zip(widths, widths[1:]):
+        for fan_in, width in itertools.pairwise(widths):
             layers += [_gaussian(fan_in, width, rng, bias=bias), nn.ReLU()]
         if readout is not None:
             _check_widths((readout, readout))

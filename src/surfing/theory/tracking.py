@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ def small_generator(widths: Sequence[int]) -> nn.Sequential:
     if len(widths) < 2:
         raise InputError(f"widths: expected k, ..., n, at least two numbers, got {list(widths)}.")
     layers: list[nn.Module] = []
-    for fan_in, width in zip(widths, widths[1:]):
+    for fan_in, width in itertools.pairwise(widths):
         layers += [nn.Linear(fan_in, width, dtype=torch.float64), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
