@@ -32,7 +32,7 @@ def reproduce(
     draws again what the record says.
 
     Args:
-        what: zoo, table1, fig1, fig2, fig3, fig4, budget or ablations.
+        what: theory, zoo, adam, table1, fig1, fig2, fig3, fig4, budget or ablations.
         quick: minutes instead of hours, with fewer and smaller problems.
         workers: processes.
         targets: more or fewer of them than were published, where the experiment has targets.

@@ -18,6 +18,7 @@ Tick = Callable[[int, int], None]
 """Called with (parts done, parts in all)."""
 
 EXPERIMENTS = {
+    "theory": "surfing.experiments.theory",
     "zoo": "surfing.experiments.zoo",
     "adam": "surfing.experiments.adam",
     "table1": "surfing.experiments.table1",
