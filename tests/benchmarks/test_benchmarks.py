@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import jacobian, recovery, scaling, tuning
+from benchmarks import jacobian, recovery, scaling, table, tuning
 from surfing.zoo.packaged import packaged_path
 
 pytestmark = [
@@ -27,6 +27,7 @@ def test_recovery_with_tuned_settings(tmp_path: Path) -> None:
     recovery.main(packaged_path(), out=out, methods=METHODS, tuning=tuned, **common)  # type: ignore[arg-type]
     record = json.loads(out.read_text())
     (cell,) = record["cells"]
+    assert table.table_of(cell, 1).markdown().count("\n|") == 1 + len(METHODS)
     lines = cell["methods"]
     assert list(lines) == list(METHODS)
     chosen = best["cells"][0]["methods"]["lm"]["best"]

@@ -1,0 +1,68 @@
+"""The record of ``benchmarks.recovery`` as a Markdown table: nothing is typed by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App
+
+from surfing.report import Column, Table, rate
+from surfing.report.tables import count, number
+
+__all__ = ["main", "table_of"]
+
+app = App(help=__doc__)
+
+
+@app.default
+def main(record: Path = Path("docs/records/benchmark.json"), /) -> None:
+    """Write the table beside the record.
+
+    Args:
+        record: of ``benchmarks.recovery``.
+    """
+    told = json.loads(record.read_text(encoding="utf-8"))
+    text = "\n\n".join(table_of(cell, told["threads"]).markdown() for cell in told["cells"])
+    record.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+
+
+def table_of(cell: dict[str, Any], threads: int) -> Table:
+    """A line a method."""
+    columns = [
+        Column("label", "method", right=False),
+        Column("found", "found", rate),
+        Column("seconds", "s a target", number),
+        Column("cost", "cost a target", count),
+        Column("times", "time per recovered target, LM surfing = 1", str),
+    ]
+    ratios = cell["ratios"].get("lm-surfing", {})
+    rows = tuple(
+        {
+            "label": line["label"],
+            "found": (sum(line["recovered"]), line["targets"]),
+            "seconds": line["seconds_per_target"],
+            "cost": line["cost_per_target"],
+            "times": _times(ratios.get(name, {})),
+        }
+        for name, line in cell["methods"].items()
+    )
+    note = (
+        f"{cell['operator']}: {cell['m']} measurements, k = {cell['k']}, at most {threads} "
+        "threads, medians of runs in one process. Above: the rival recovered none, so its time is "
+        "at least that many times ours."
+    )
+    return Table(cell["operator"], columns, rows, (note,))
+
+
+def _times(ratio: dict[str, Any]) -> str:
+    if not ratio:
+        return "–"
+    if ratio["ratio"] is None:
+        return f"above {ratio['at_least']:.0f}"
+    return f"{ratio['ratio']:.1f}"
+
+
+if __name__ == "__main__":
+    app(result_action="return_none")
