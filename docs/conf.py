@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 GENERATED = HERE / "_build" / "generated"
 EXECUTED = ("quickstart", "own_generator", "own_operator", "noise_level", "sensing_curve")
 """Examples that are quick enough to be run for the gallery; others are shown as they are."""
-EVIDENCE = ("results", "theory", "reliability", "scale", "integrations")
+EVIDENCE = ("results", "theory", "speed", "reliability", "scale", "integrations")
 """Pages that are written by commands: listed where they are there."""
 
 project = "Surfing"

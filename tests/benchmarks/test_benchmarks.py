@@ -27,7 +27,7 @@ def test_recovery_with_tuned_settings(tmp_path: Path) -> None:
     recovery.main(packaged_path(), out=out, methods=METHODS, tuning=tuned, **common)  # type: ignore[arg-type]
     record = json.loads(out.read_text())
     (cell,) = record["cells"]
-    assert table.table_of(cell, 1).markdown().count("\n|") == 1 + len(METHODS)
+    assert table.table_of(cell, 1).markdown().count("\n|") == 2 + len(METHODS)  # header and rule
     lines = cell["methods"]
     assert list(lines) == list(METHODS)
     chosen = best["cells"][0]["methods"]["lm"]["best"]
