@@ -128,7 +128,8 @@ class BoundGenerator:
 
     def __call__(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows ..."]:
         """Signals of latents."""
-        out: Tensor = functional_call(self.module, dict(self.state), (z,))
+        # Every name is given, so that tied weights need not be one tensor in the checkpoint.
+        out: Tensor = functional_call(self.module, dict(self.state), (z,), tie_weights=False)
         return out
 
 

@@ -280,3 +280,80 @@ def test_statuses_tell_a_lost_ride_from_a_found_one(path, net, y):
     assert int(solution.status[0]) in (Status.CONVERGED, Status.MAX_STEPS, Status.STALLED)
     assert bool(solution.success[1:].all())
     assert "local minimum" in solution.messages()[0] or "steps" in solution.messages()[0]
+
+
+@pytest.mark.parametrize("method", [surfing.surf, surfing.direct, surfing.recover])
+def test_an_operator_may_compute_in_double_precision(path, net, y, truth, method):
+    matrix = torch.randn(20, 25, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    solution = method(
+        path,
+        y.flatten(1).double() @ matrix.T,
+        generator=net,
+        operator=lambda x: x.flatten(1).double() @ matrix.T,
+        **({} if method is surfing.recover else {"starts": 6}),
+    )
+    assert solution.z.dtype == torch.float32
+    assert bool(((solution.z - truth).norm(dim=1) < 0.01).all())
+
+
+@pytest.mark.parametrize("method", [surfing.surf, surfing.direct, surfing.recover])
+@pytest.mark.parametrize(
+    "operator",
+    [
+        lambda x: x.detach(),
+        lambda x: (9 * x).long(),
+        lambda x: torch.from_numpy(x.numpy()),
+    ],
+    ids=["detached", "rounded", "numpy"],
+)
+def test_an_operator_without_a_gradient_is_refused(path, net, y, method, operator):
+    with pytest.raises(surfing.MeasurementError, match="operator"):
+        method(path, y, generator=net, operator=operator)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"descent": surfing.LevenbergMarquardt},
+        {"descent": "lm"},
+        {"schedule": surfing.EqualDrift},
+        {"predictor": "tangent"},
+        {"stopping": 3},
+        {"latent": surfing.Normal},
+        {"latent": 3},
+        {"anneal": "much"},
+    ],
+)
+def test_parts_of_another_kind_are_named(path, net, y, changed):
+    with pytest.raises(surfing.InputError, match=next(iter(changed))):
+        surfing.surf(path, y, generator=net, **changed)
+
+
+def test_a_trajectory_by_name_says_how_to_open_it(y):
+    for method in (surfing.surf, surfing.recover):
+        with pytest.raises(surfing.InputError, match="packaged"):
+            method("packaged", y)
+
+
+def test_an_unknown_executor_is_refused_before_the_pilot(path, net, y):
+    with pytest.raises(surfing.InputError, match="executor"):
+        surfing.recover(path, y, generator=net, executor="slurm")
+
+
+def test_tied_weights_need_not_be_one_tensor_in_a_checkpoint():
+    class Tied(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = torch.nn.Linear(3, 3)
+            self.second = self.first
+
+        def forward(self, z):
+            return self.second(torch.tanh(self.first(z)))
+
+    net = Tied()
+    states = [(0, {name: t.clone() for name, t in net.state_dict().items()})]
+    path = surfing.Trajectory.from_state_dicts(states, latent=surfing.Normal(3))
+    z = surfing.Normal(3).sample(range(4), 1, seed=0)[:, 0]
+    y = net(z).detach()
+    solution = surfing.direct(path, y, generator=net, z0=z + 0.01)
+    assert bool(solution.success.all())

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from surfing.architectures import generator_from_manifest
 from surfing.errors import InputError
+from surfing.latents import Latent as LatentLaw
 from surfing.problem.problem import Problem
 
 if TYPE_CHECKING:
@@ -44,12 +45,19 @@ def bind(
     operator_seed: int,
 ) -> Problem:
     """The problem that the caller's arguments describe, checked."""
+    if not isinstance(trajectory, Sequence) or isinstance(trajectory, str):
+        raise InputError(
+            f"trajectory: expected a surfing.Trajectory, got {type(trajectory).__name__}; open a "
+            "folder by Trajectory.open, the packaged one by surfing.zoo.packaged()."
+        )
     latent = trajectory.latent if latent is None else latent
     if latent is None:
         raise InputError(
             "latent: the trajectory does not say what law its latents have; pass "
             "latent=surfing.Normal(k) or surfing.Uniform(k, low, high)."
         )
+    if isinstance(latent, type) or not isinstance(latent, LatentLaw):
+        raise InputError(f"latent: expected a law such as surfing.Normal(k), got {latent!r:.60}.")
     if generator is None:
         if trajectory.architecture is None:
             raise InputError(

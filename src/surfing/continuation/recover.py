@@ -112,6 +112,7 @@ def recover(
         ids=ids,
         operator_seed=operator_seed,
     )
+    executor = None if executor is None else as_executor(executor)
     chosen = _mix(mix, bench)
     _log.info("%d targets, attempts %s", len(bench.problem), [*chosen.opening, *chosen.cycle])
     if executor is None or len(bench.problem) == 0:
@@ -178,7 +179,7 @@ def bench_of(
     Raises:
         SurfingError: bad input.
     """
-    if len(trajectory) == 0:
+    if not isinstance(trajectory, str) and len(trajectory) == 0:
         raise EmptyTrajectoryError("trajectory: expected at least one checkpoint, got none.")
     if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0:
         raise InputError(f"budget: expected a positive number, got {budget!r}.")

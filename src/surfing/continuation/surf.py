@@ -97,7 +97,14 @@ def surf(
 
     Source: Algorithm 1, after Song et al. (2019).
     """
-    if len(trajectory) == 0:
+    _check_parts(
+        descent=(descent, AbstractDescent),
+        schedule=(schedule, AbstractSchedule),
+        predictor=(predictor, AbstractPredictor),
+        stopping=(stopping, Stopping),
+    )
+    _check_anneal(anneal)
+    if not isinstance(trajectory, str) and len(trajectory) == 0:
         raise EmptyTrajectoryError("trajectory: expected at least one checkpoint, got none.")
     began = time.perf_counter()
     problem = bind(
@@ -122,7 +129,7 @@ def surf(
         stage_steps=descent.stage_steps if stage_steps is None else stage_steps,
         max_steps=descent.final_steps if max_steps is None else max_steps,
     )
-    track = ride.run(stages, rows, anneal=_check_anneal(anneal), progress=progress)
+    track = ride.run(stages, rows, anneal=anneal, progress=progress)
     solution = track.solution(problem, trajectory)
     facts = {"seed": seed, "starts": starts, "stages": len(stages), "schedule": repr(schedule)}
     solution = _finish(solution, began, descent, facts | {"schedule_forwards": overhead.depth})
@@ -183,10 +190,27 @@ def _measure(problem: Problem, overhead: CostMeter) -> Callable[[Any], Tensor]:
     return measure
 
 
-def _check_anneal(anneal: float) -> float:
-    if not 0 <= anneal < float("inf"):
+def _check_parts(**parts: tuple[object, type]) -> None:
+    """What is an object of another kind, or the class where an object belongs."""
+    for name, (given, kind) in parts.items():
+        if given is not None and not isinstance(given, kind):
+            raise InputError(
+                f"{name}: expected None or a {kind.__name__.removeprefix('Abstract').lower()} "
+                f"object, as in surfing.{_EXAMPLES[name]}, got {given!r:.60}."
+            )
+
+
+_EXAMPLES = {
+    "descent": "LevenbergMarquardt()",
+    "schedule": "EqualDrift(10)",
+    "predictor": "Tangent()",
+    "stopping": "Stopping(noise=0.1)",
+}
+
+
+def _check_anneal(anneal: float) -> None:
+    if isinstance(anneal, str | bool) or not 0 <= anneal < float("inf"):
         raise InputError(f"anneal: expected a finite number >= 0, got {anneal!r}.")
-    return anneal
 
 
 def _finish(

@@ -108,7 +108,11 @@ class ForwardMap:
 
     def __call__(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows m"]:
         """Measurements of latents; differentiable in z."""
-        return self._operator(self.signal(z)).flatten(1)
+        return self._measured(self.signal(z))
+
+    def _measured(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows m"]:
+        """A(x), flattened, in the precision of x: an operator may compute in another."""
+        return self._operator(x).flatten(1).to(x.dtype)
 
     def tangent_passes(self, k: int, m: int) -> int:
         """What :meth:`linearise` costs beyond its forward, in forward-equivalents a row."""
@@ -193,12 +197,12 @@ class ForwardMap:
             return value, columns
         x, tangents = self.signal.linearise(z)  # type: ignore[attr-defined]
         if self._operator.linear:
-            image = self._operator(tangents.flatten(0, 1)).flatten(1)  # (rows * k, m)
-            return self._operator(x).flatten(1), image.reshape(rows, k, -1).mT
-        columns = vmap(
-            lambda t: jvp(self._operator, (x,), (t,))[1].flatten(1), in_dims=1, out_dims=2
-        )(tangents)
-        return self._operator(x).flatten(1), columns
+            image = self._measured(tangents.flatten(0, 1))  # (rows * k, m)
+            return self._measured(x), image.reshape(rows, k, -1).mT
+        columns = vmap(lambda t: jvp(self._measured, (x,), (t,))[1], in_dims=1, out_dims=2)(
+            tangents
+        )
+        return self._measured(x), columns
 
     def _reverse_mode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         # Plain reverse passes, one a measurement for all rows: any operator with a backward will

@@ -193,7 +193,8 @@ def _try_generator(bound: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
 
 def _try_operator(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     try:
-        y = forward(x)
+        with torch.enable_grad():
+            y = forward(x.detach().requires_grad_())
     except Exception as error:
         raise MeasurementError(
             f"operator: failed on signals of shape {tuple(x.shape)} ({error})."
@@ -203,7 +204,13 @@ def _try_operator(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         raise MeasurementError(
             f"operator: expected measurements ({len(x)}, ...) of {len(x)} signals, got {came}."
         )
-    return y
+    if not y.is_floating_point() or not y.requires_grad:
+        raise MeasurementError(
+            f"operator: expected floating point numbers that depend on the signal in a way torch "
+            f"can differentiate, got {y.dtype}{'' if y.requires_grad else ' without a gradient'}. "
+            "Write it in torch operations, without detach, numpy or rounding."
+        )
+    return y.detach()
 
 
 def _batch_hint(y: Tensor, expected: Tensor) -> str:
