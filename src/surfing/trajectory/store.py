@@ -131,8 +131,9 @@ def open_for_writing(directory: Path, blank: Manifest, *, resume: bool, overwrit
         found = None
     if found is not None and found.entries and not (resume or overwrite):
         raise OutputExistsError(
-            f"{directory} holds a trajectory of {len(found.entries)} checkpoints already. Give "
-            "resume=True to go on with it, overwrite=True to delete it, or another directory."
+            f"{directory} holds a trajectory of {len(found.entries)} checkpoints already. Name "
+            "another directory; a Recorder goes on with it by resume=True, and overwrite=True "
+            "deletes it."
         )
     if found is None or overwrite or not found.entries:
         store = Store(directory, found or Manifest())
