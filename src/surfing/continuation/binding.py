@@ -13,6 +13,7 @@ from surfing.architectures import generator_from_manifest
 from surfing.errors import InputError
 from surfing.latents import Latent as LatentLaw
 from surfing.problem.problem import Problem
+from surfing.trajectory import Trajectory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from surfing.latents import Latent
     from surfing.problem.operators import OperatorLike
-    from surfing.trajectory import Trajectory
 
 __all__ = ["Rows", "bind", "draw_starts"]
 
@@ -45,11 +45,7 @@ def bind(
     operator_seed: int,
 ) -> Problem:
     """The problem that the caller's arguments describe, checked."""
-    if not isinstance(trajectory, Sequence) or isinstance(trajectory, str):
-        raise InputError(
-            f"trajectory: expected a surfing.Trajectory, got {type(trajectory).__name__}; open a "
-            "folder by Trajectory.open, the packaged one by surfing.zoo.packaged()."
-        )
+    _check_trajectory(trajectory)
     latent = trajectory.latent if latent is None else latent
     if latent is None:
         raise InputError(
@@ -96,3 +92,16 @@ def draw_starts(
         z = problem.check_start(z0, starts)
     owner = torch.arange(targets, device=problem.device).repeat_interleave(starts)
     return Rows(z.reshape(targets * starts, problem.latent.dim), owner, starts)
+
+
+def _check_trajectory(trajectory: object) -> None:
+    """See that a trajectory is one.
+
+    Raises:
+        InputError: it is something else, such as a folder's name.
+    """
+    if not isinstance(trajectory, Trajectory):
+        raise InputError(
+            f"trajectory: expected a surfing.Trajectory, got {type(trajectory).__name__}; open a "
+            "folder by Trajectory.open, the packaged one by surfing.zoo.packaged()."
+        )

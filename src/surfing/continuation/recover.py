@@ -19,7 +19,7 @@ from surfing.continuation.ride import identified, singular_values
 from surfing.descent.lbfgs import LBFGS
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.descent.stopping import Stopping
-from surfing.errors import EmptyTrajectoryError, InputError
+from surfing.errors import InputError
 from surfing.execution import Executor, as_executor, solve_all
 from surfing.problem.problem import Problem
 from surfing.problem.risk import CostMeter
@@ -179,8 +179,6 @@ def bench_of(
     Raises:
         SurfingError: bad input.
     """
-    if not isinstance(trajectory, str) and len(trajectory) == 0:
-        raise EmptyTrajectoryError("trajectory: expected at least one checkpoint, got none.")
     if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0:
         raise InputError(f"budget: expected a positive number, got {budget!r}.")
     stopping = Stopping() if stopping is None else stopping

@@ -17,7 +17,7 @@ from surfing.continuation.schedule import AbstractSchedule, EqualDrift, Final
 from surfing.descent.base import AbstractDescent
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.descent.stopping import Stopping
-from surfing.errors import EmptyTrajectoryError, InputError
+from surfing.errors import InputError
 from surfing.problem.problem import Problem
 from surfing.problem.risk import CostMeter
 from surfing.solution import Solution
@@ -104,8 +104,6 @@ def surf(
         stopping=(stopping, Stopping),
     )
     _check_anneal(anneal)
-    if not isinstance(trajectory, str) and len(trajectory) == 0:
-        raise EmptyTrajectoryError("trajectory: expected at least one checkpoint, got none.")
     began = time.perf_counter()
     problem = bind(
         trajectory,
