@@ -134,7 +134,7 @@ def recover(
         solution = solve_all(
             job,
             y,
-            as_executor(executor),
+            executor,
             shard=block_size(bench.problem.device),
             ids=bench.ids,
             progress=progress,

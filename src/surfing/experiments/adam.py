@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from surfing.continuation import EqualDrift, direct, surf
 from surfing.descent import TorchOptim
 from surfing.experiments.cells import PACKAGED, available, open_cell
-from surfing.experiments.document import document, labelled, save
+from surfing.experiments.document import document, found_by_cell, labelled, save
 from surfing.experiments.parts import Parts
 from surfing.experiments.registry import Record, Tick
 from surfing.experiments.selftest import FOUND, own_samples
-from surfing.report import Column, Table, rate, wilson
+from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
 __all__ = ["FULL", "METHODS", "QUICK", "Config", "figures", "markdown", "run"]
@@ -160,19 +160,8 @@ def figures(record: Record, out: Path) -> list[Path]:
     cells = list(dict.fromkeys(r["cell"] for r in results))
     figure = Figure(figsize=(1.8 + 1.2 * len(cells), 3.2), layout="constrained")
     ax = figure.subplots()
-    for number, name in enumerate(METHODS):
-        rows = [r for r in results if r["method"] == name]
-        at = [cells.index(r["cell"]) + 0.2 * (number - 0.5) for r in rows]
-        share = [r["found_at_common"][0] / r["found_at_common"][1] for r in rows]
-        bands = [wilson(*r["found_at_common"]) for r in rows]
-        below = [max(0.0, s - low) for s, (low, _) in zip(share, bands)]
-        above = [max(0.0, high - s) for s, (_, high) in zip(share, bands)]
-        ax.errorbar(at, share, (below, above), fmt="os"[number], ms=5, lw=1.2, label=name)
-    ax.set_xticks(range(len(cells)), [labelled(c).replace(", ", "\n") for c in cells], fontsize=8)
+    found_by_cell(ax, results, METHODS, key="found_at_common", spacing=0.2, size=5, line=1.2)
     ax.set_xlim(-0.6, len(cells) - 0.4)
-    ax.set_ylim(-0.03, 1.03)
-    ax.set_ylabel("latents found")
-    ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8)
     return [save(figure, out / "adam-success.png")]
 

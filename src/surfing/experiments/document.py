@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surfing.experiments.record import provenance
 from surfing.experiments.registry import Record
+from surfing.report import wilson
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["document", "labelled", "save"]
+__all__ = ["document", "found_by_cell", "labelled", "save"]
 
 
 def document(config: Any, results: Mapping[str, Any], **facts: Any) -> Record:
@@ -38,6 +40,42 @@ def labelled(cell: str) -> str:
     """A cell for people: wgan-gp-k10 is WGAN-GP, k=10."""
     model, _, k = cell.rpartition("-k")
     return f"{model.upper()}, k={k}" if k.isdigit() else cell
+
+
+def found_by_cell(
+    ax: Axes,
+    results: Sequence[Mapping[str, Any]],
+    methods: Collection[str],
+    *,
+    key: str = "found",
+    spacing: float,
+    size: float,
+    line: float,
+) -> None:
+    """Shares found by cell, the methods side by side, with their intervals.
+
+    Args:
+        ax: drawn into.
+        results: parts of a record, with `cell`, `method` and a pair (found, targets).
+        methods: in order.
+        key: of the pair.
+        spacing: between two methods of a cell.
+        size: of the markers.
+        line: width of the intervals' lines.
+    """
+    cells = list(dict.fromkeys(r["cell"] for r in results))
+    for number, name in enumerate(methods):
+        rows = [r for r in results if r["method"] == name]
+        at = [cells.index(r["cell"]) + spacing * (number - (len(methods) - 1) / 2) for r in rows]
+        share = [r[key][0] / r[key][1] for r in rows]
+        bands = [wilson(*r[key]) for r in rows]
+        below = [max(0.0, s - low) for s, (low, _) in zip(share, bands)]
+        above = [max(0.0, high - s) for s, (_, high) in zip(share, bands)]
+        ax.errorbar(at, share, (below, above), fmt="osD^vP"[number], ms=size, lw=line, label=name)
+    ax.set_xticks(range(len(cells)), [labelled(c).replace(", ", "\n") for c in cells], fontsize=8)
+    ax.set_ylim(-0.03, 1.03)
+    ax.set_ylabel("latents found")
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def save(figure: Figure, path: Path) -> Path:

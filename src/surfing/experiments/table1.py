@@ -9,12 +9,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from surfing.experiments.cells import PACKAGED, ZOO, available, open_cell
-from surfing.experiments.document import document, labelled, save
+from surfing.experiments.document import document, found_by_cell, labelled, save
 from surfing.experiments.parts import Parts
 from surfing.experiments.registry import Record, Tick
 from surfing.experiments.rides import ADAM_METHODS, RIDES, judge
 from surfing.experiments.selftest import own_samples
-from surfing.report import Column, Table, rate, wilson
+from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
 __all__ = ["FULL", "QUICK", "Config", "figures", "markdown", "run"]
@@ -73,18 +73,7 @@ def figures(record: Record, out: Path) -> list[Path]:
     cells = list(dict.fromkeys(r["cell"] for r in results))
     figure = Figure(figsize=(1.6 + 1.1 * len(cells), 3.4), layout="constrained")
     ax = figure.subplots()
-    for number, name in enumerate(RIDES):
-        rows = [r for r in results if r["method"] == name]
-        at = [cells.index(r["cell"]) + 0.13 * (number - 2.5) for r in rows]
-        share = [r["found"][0] / r["found"][1] for r in rows]
-        bands = [wilson(*r["found"]) for r in rows]
-        below = [max(0.0, s - low) for s, (low, _) in zip(share, bands)]
-        above = [max(0.0, high - s) for s, (_, high) in zip(share, bands)]
-        ax.errorbar(at, share, (below, above), fmt="osD^vP"[number], ms=4, lw=1, label=name)
-    ax.set_xticks(range(len(cells)), [labelled(c).replace(", ", "\n") for c in cells], fontsize=8)
-    ax.set_ylim(-0.03, 1.03)
-    ax.set_ylabel("latents found")
-    ax.spines[["top", "right"]].set_visible(False)
+    found_by_cell(ax, results, RIDES, spacing=0.13, size=4, line=1)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right", frameon=False, fontsize=8)
     return [save(figure, out / "table1-success.png")]
 
