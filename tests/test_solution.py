@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 
 import surfing
 from surfing.solution import Solution, StageRecord, Status, summarise_status
@@ -22,7 +23,14 @@ def make(targets: int = 3, k: int = 2, stages: int = 2, *, full: bool = True) ->
     risk = draw(targets).double().square()
     records = tuple(
         StageRecord(
-            float(i) / 3, 10.0 * i, draw(targets, k), risk, torch.arange(targets), risk, status
+            float(i) / 3,
+            10.0 * i,
+            draw(targets, k),
+            risk,
+            torch.arange(targets),
+            risk,
+            status,
+            damping=risk + i if full else None,
         )
         for i in range(stages)
     )
@@ -79,6 +87,26 @@ def test_any_shape_reads_back(tmp_path_factory, targets, k, stages):
     solution = make(targets, k, stages)
     path = solution.save(tmp_path_factory.mktemp("s") / "s.safetensors")
     assert same(solution, Solution.load(path))
+
+
+def test_a_file_from_before_dampings_were_kept_still_loads(tmp_path):
+    old = make(full=False)
+    path = old.save(tmp_path / "s.safetensors")
+    with safe_open(path, framework="pt") as handle:
+        assert not any("damping" in name for name in handle.keys())  # noqa: SIM118
+    assert all(record.damping is None for record in Solution.load(path).stages)
+
+
+def test_dampings_are_joined_and_moved():
+    one, other = make(2), make(3)
+    joined = Solution.joined([one, other])
+    for number, record in enumerate(joined.stages):
+        parts = [one.stages[number].damping, other.stages[number].damping]
+        assert torch.equal(record.damping, torch.cat(parts))
+    assert {record.damping.device.type for record in one.to("meta").stages} == {"meta"}
+    half = Solution.joined([one, make(1, full=False)])
+    assert half.stages[0].damping.isnan().tolist() == [False, False, True]
+    assert Solution.joined([make(1, full=False)] * 2).stages[0].damping is None
 
 
 def test_nothing_is_overwritten_unasked(tmp_path):

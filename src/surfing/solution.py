@@ -91,6 +91,9 @@ class StageRecord:
     cost: Float[Tensor, " targets"]
     """Forward-equivalents that this stage took."""
     status: Int[Tensor, " targets"]
+    damping: Float[Tensor, " targets"] | None = None
+    """The descent's damping at the end of the stage, in the unit of J'J; None where it keeps none,
+    NaN for a target of which it is not known."""
 
 
 class Viewer(Protocol):
@@ -252,7 +255,11 @@ class Solution:
             name: value for name in _FIELDS if isinstance(value := getattr(self, name), Tensor)
         }
         for i, record in enumerate(self.stages):
-            named |= {f"stages.{i}.{name}": getattr(record, name) for name in _STAGE_FIELDS}
+            named |= {
+                f"stages.{i}.{name}": value
+                for name in _STAGE_FIELDS
+                if isinstance(value := getattr(record, name), Tensor)
+            }
         return named
 
     def _facts(self) -> dict[str, Any]:
@@ -320,7 +327,8 @@ _FIELDS = (
     *("z", "x", "risk", "status", "cost", "candidates_z", "candidates_risk"),
     *("singular_values", "covariance"),
 )
-_STAGE_FIELDS = ("z", "risk", "steps", "cost", "status")
+_STAGE_FIELDS = ("z", "risk", "steps", "cost", "status", "damping")
+_OPTIONAL_STAGE_FIELDS = ("damping",)
 
 
 def _concatenated(name: str, parts: Sequence[Mapping[str, Tensor]]) -> Tensor:
@@ -355,7 +363,7 @@ def _seal(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
 
 def _unpack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Solution:
     stages = tuple(
-        StageRecord(stage, step, **{n: tensors[f"stages.{i}.{n}"] for n in _STAGE_FIELDS})
+        StageRecord(stage, step, **_stage_fields(tensors, f"stages.{i}."))
         for i, (stage, step) in enumerate(facts["stages"])
     )
     fields: dict[str, Any] = {name: tensors.get(name) for name in _FIELDS}
@@ -368,6 +376,16 @@ def _unpack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Solution:
         method=str(facts["method"]),
         info=dict(facts["info"]),
     )
+
+
+def _stage_fields(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
+    """A stage's tensors by name; only those that a descent may not know may be missing."""
+    return {
+        name: tensors.get(prefix + name)
+        if name in _OPTIONAL_STAGE_FIELDS
+        else tensors[prefix + name]
+        for name in _STAGE_FIELDS
+    }
 
 
 def summarise_status(status: Tensor | Sequence[int]) -> list[tuple[str, int]]:

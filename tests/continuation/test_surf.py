@@ -60,6 +60,27 @@ def test_a_ride_visits_its_schedule(path, net, y, schedule, predictor):
     assert torch.allclose(solution.risk, risk, rtol=1e-3, atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    "descent",
+    [surfing.LevenbergMarquardt(), surfing.NegationCheck(surfing.LevenbergMarquardt())],
+    ids=["plain", "checked"],
+)
+def test_each_stage_keeps_the_damping_of_the_start_that_was_chosen(path, net, y, descent):
+    options = {"generator": net, "descent": descent, **QUICK}
+    z0 = surfing.Normal(3).sample(range(len(y)), 3, seed=4)
+    solution = surfing.surf(path, y, z0=z0, starts=3, **options)
+    best = solution.candidates_risk.argmin(1)
+    assert len(set(best.tolist())) > 1
+    alone = surfing.surf(path, y, z0=z0[torch.arange(len(y)), best][:, None], **options)
+    for record, again in zip(solution.stages, alone.stages, strict=True):
+        assert torch.allclose(record.damping, again.damping, rtol=0.05)
+
+
+def test_a_descent_without_damping_records_none(path, net, y):
+    solution = surfing.surf(path, y, generator=net, descent=surfing.GradientDescent(), **QUICK)
+    assert all(record.damping is None for record in solution.stages)
+
+
 def test_the_best_start_is_chosen_by_the_measurements_alone(path, net, y):
     solution = surfing.direct(path, y, generator=net, starts=4, max_steps=2)
     assert torch.equal(solution.risk, solution.candidates_risk.min(1).values)

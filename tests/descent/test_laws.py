@@ -81,6 +81,24 @@ def test_rows_are_independent(case, name):
             assert int(beside.status[i]) == int(whole.status[i])
 
 
+def test_the_damping_kept_is_that_of_the_rows_own_last_step(case):
+    """Rows end at different steps; each keeps what stepping it by hand gives."""
+    problem, truth, net = make_problem(case)
+    net, truth = net.double(), truth.double()
+    problem = dataclasses.replace(problem, y=problem.y.double())
+    z = truth + torch.tensor([0.0, 0.01, 0.1, 0.5, 2.0])[:, None] * starts(problem)
+    descent = surfing.LevenbergMarquardt()
+    end = minimise(risk_of(problem, net), z, descent, max_steps=6)
+    assert len(set(end.steps.tolist())) > 1
+    for i, steps in enumerate(end.steps.tolist()):
+        risk = risk_of(problem, net, torch.tensor([i]))
+        state = descent.init(risk, z[i : i + 1], torch.arange(1))
+        for _ in range(steps):
+            state = descent.step(risk, state)
+        assert float(end.damping[i]) == pytest.approx(float(state.damping), rel=1e-3), i
+    assert minimise(risk_of(problem, net), z, surfing.LBFGS(), max_steps=2).damping is None
+
+
 @pytest.mark.parametrize("name", ["armijo", "lbfgs", "lm"])
 def test_the_truth_is_found_from_nearby(case, name):
     problem, truth, net = make_problem(case)

@@ -182,6 +182,7 @@ def identified(solution: Solution) -> Int[Tensor, " targets"]:
 
 
 def _record(leg: _Leg, pick: Tensor, trajectory: Trajectory) -> StageRecord:
+    damping = leg.minimum.damping
     return StageRecord(
         stage=leg.stage,
         step=step_at(trajectory, leg.stage),
@@ -190,6 +191,7 @@ def _record(leg: _Leg, pick: Tensor, trajectory: Trajectory) -> StageRecord:
         steps=leg.minimum.steps[pick],
         cost=leg.cost[pick],
         status=leg.minimum.status[pick],
+        damping=None if damping is None else damping[pick],
     )
 
 

@@ -87,6 +87,10 @@ class AbstractDescent(abc.ABC, Generic[S]):
         """J'J (penalty included) near z, where the descent knows it."""
         return None
 
+    def current_damping(self, state: S) -> Float[Tensor, " r"] | None:
+        """What the next step would add to the diagonal of J'J, where the descent damps its own."""
+        return None
+
 
 def fresh(rows: Tensor, z: Tensor, value: Tensor) -> dict[str, Any]:
     """The common fields of a first state."""

@@ -137,6 +137,10 @@ class LevenbergMarquardt(AbstractDescent[_State]):
         """J'J where it was last taken."""
         return state.hessian
 
+    def current_damping(self, state: _State) -> Float[Tensor, " r"] | None:
+        """Of the next trial."""
+        return state.damping
+
     def _dense(self, k: int) -> bool:
         return k <= self.dense_up_to
 

@@ -30,6 +30,8 @@ class Minimum:
     status: Int[Tensor, " rows"]
     steps: Int[Tensor, " rows"]
     curvature: Float[Tensor, "rows k k"] | None
+    damping: Float[Tensor, " rows"] | None
+    """Each row's last, where the descent keeps one."""
 
 
 def minimise(
@@ -70,6 +72,7 @@ def minimise(
     status = stopping.judge(state, first=first, floor=floor)
     steps = torch.zeros_like(rows)
     curvature: Tensor | None = None
+    damping = _noted(None, place, descent.current_damping(state), rows=len(z))
     for _ in range(max_steps):
         if ceiling is not None:
             broke = (status == int(Status.RUNNING)) & (risk.meter.spent[rows] > ceiling)
@@ -85,10 +88,19 @@ def minimise(
         best[place[better]], best_z[place[better]] = state.value[better], state.z[better]
         limit = None if floor is None else floor[place]
         status[place] = stopping.judge(state, first=first[place], floor=limit)
-        known = descent.curvature(state)
-        if known is not None:
-            if curvature is None:
-                curvature = known.new_full((len(z), *known.shape[1:]), torch.nan)
-            curvature[place] = known
+        curvature = _noted(curvature, place, descent.curvature(state), rows=len(z))
+        damping = _noted(damping, place, descent.current_damping(state), rows=len(z))
     status[status == int(Status.RUNNING)] = int(Status.MAX_STEPS)
-    return Minimum(best_z, best, status, steps, curvature)
+    return Minimum(best_z, best, status, steps, curvature, damping)
+
+
+def _noted(
+    before: Tensor | None, place: Int[Tensor, " r"], known: Tensor | None, *, rows: int
+) -> Tensor | None:
+    """What a descent knows of its active rows, put where they belong; NaN where never told."""
+    if known is None:
+        return before
+    if before is None:
+        before = known.new_full((rows, *known.shape[1:]), torch.nan)
+    before[place] = known
+    return before

@@ -80,6 +80,10 @@ class NegationCheck(AbstractDescent[Any]):
         """The other descent's."""
         return self.descent.curvature(state)
 
+    def current_damping(self, state: Any) -> Float[Tensor, " r"] | None:
+        """The other descent's."""
+        return self.descent.current_damping(state)
+
 
 def _put(state: State, index: Tensor, part: State) -> State:
     """The state with the rows of `index` replaced."""
