@@ -142,7 +142,7 @@ CASES = {
     "few-measurements": Case(made(mlp, 5, 2), 5, own_signals(made(mlp, 5, 2), 5)),
     "rank-one": Case(NET, 3, own_signals(NET, 3) @ RANK_ONE.T, lambda x: x @ RANK_ONE.T),
     "zero-operator": Case(NET, 3, torch.ones(TARGETS, 6), lambda x: 0 * x[:, :6]),
-    "nan-operator": Case(NET, 3, torch.ones(TARGETS, 6), lambda x: x[:, :6] * torch.nan),
+    "zero-by-zero": Case(NET, 3, torch.zeros(TARGETS, 6), lambda x: 0 * x[:, :6]),
     "huge-operator": Case(NET, 3, own_signals(NET, 3) * 1e30, lambda x: x * 1e30),
     "huge": Case(made(Scaled, 3, 8, scale=1e30), 3, own_signals(made(Scaled, 3, 8, scale=1e30), 3)),
     "tiny": Case(
@@ -200,10 +200,24 @@ def test_latents_that_nothing_determines_are_not_called_recovered(
     assert int(Status.UNIDENTIFIED) in status.tolist()
 
 
-@pytest.mark.parametrize("name", ["nan-weights", "nan-operator"])
+@needs_no_adam
+def test_an_operator_of_zeros_determines_nothing(method: Method) -> None:
+    """Whatever z is meets y = 0: none of the k directions is known."""
+    solution = CASES["zero-by-zero"].solve(method)
+    assert set(solution.status.tolist()) == {int(Status.UNIDENTIFIED)}
+    assert solution.undetermined.tolist() == [3] * TARGETS
+
+
 @each_method
-def test_where_nothing_is_finite_that_is_said(name: str, method: Method) -> None:
-    solution = CASES[name].solve(method)
+@pytest.mark.parametrize("lost", [torch.nan, torch.inf])
+def test_an_operator_that_makes_nothing_finite_is_refused(lost: float, method: Method) -> None:
+    with pytest.raises(MeasurementError, match="operator: expected finite"):
+        CASES["plain"].solve(method, y=torch.ones(TARGETS, 6), operator=lambda x: x[:, :6] + lost)
+
+
+@each_method
+def test_where_nothing_is_finite_that_is_said(method: Method) -> None:
+    solution = CASES["nan-weights"].solve(method)
     assert set(solution.status.tolist()) == {int(Status.NONFINITE)}
     with pytest.raises(RecoveryError, match="4 of 4"):
         solution.raise_failures()

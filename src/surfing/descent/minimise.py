@@ -71,7 +71,7 @@ def minimise(
     best_z, best = z.clone(), torch.where(torch.isfinite(first), first, torch.inf)
     status = stopping.judge(state, first=first, floor=floor)
     steps = torch.zeros_like(rows)
-    curvature: Tensor | None = None
+    curvature = _noted(None, place, descent.curvature(state), rows=len(z))
     damping = _noted(None, place, descent.current_damping(state), rows=len(z))
     for _ in range(max_steps):
         if ceiling is not None:

@@ -67,7 +67,8 @@ class Problem:
 
         Raises:
             GeneratorError: the checkpoint doesn't fit, or G fails on a latent of that length.
-            MeasurementError: y is not finite, not real, or not what the operator returns.
+            MeasurementError: y is not finite, not real, or not what the operator returns; the
+                operator makes nothing finite of signals.
         """
         generator = Generator(module)
         bound = generator.at(state)
@@ -209,6 +210,12 @@ def _try_operator(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             f"operator: expected floating point numbers that depend on the signal in a way torch "
             f"can differentiate, got {y.dtype}{'' if y.requires_grad else ' without a gradient'}. "
             "Write it in torch operations, without detach, numpy or rounding."
+        )
+    whole, met = (torch.isfinite(t).flatten(1).all(-1) for t in (x, y))
+    if bool(whole.any()) and not bool((whole & met).any()):  # one of two may leave A's domain
+        raise MeasurementError(
+            "operator: expected finite measurements of finite signals, got NaN or infinity for "
+            "each one that was tried; look at its entries and at the signals that it is made for."
         )
     return y.detach()
 
