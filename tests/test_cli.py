@@ -313,6 +313,22 @@ def test_recover_with_an_operator_by_name(
     assert result["met"] >= TARGETS - 2
 
 
+def test_recover_polishes_on_request(run: Path, files: Path, tmp_path: Path) -> None:
+    options = ["--operator", "gaussian:8", "--operator-seed", 5, "--quiet"]
+    for name in ("plain", "--polish"):
+        more = [*options, name] if name.startswith("--") else options
+        assert main(recovered(run, files / "y8.npy", tmp_path / name, *more)) == 0
+    plain, fine = (
+        json.loads((tmp_path / name / "result.json").read_text()) for name in ("plain", "--polish")
+    )
+    assert np.load(tmp_path / "--polish" / "z.npy").dtype == np.float64
+    assert fine["cost_mean"] > plain["cost_mean"]
+    assert fine["met"] >= plain["met"]
+    assert fine["residual_median"] < plain["residual_median"]
+    # The folder holds another run.
+    assert main(recovered(run, files / "y8.npy", tmp_path / "plain", *options, "--polish")) == 2
+
+
 def test_an_interrupted_recover_goes_on_and_shards_dont_matter(
     run: Path,
     files: Path,

@@ -25,6 +25,7 @@ from surfing.cli.inputs import (
 from surfing.continuation import Mix, Pilot
 from surfing.continuation import recover as recover_targets
 from surfing.continuation.attempt import Bench
+from surfing.continuation.polish import check_polish
 from surfing.continuation.recover import bench_of, block_size
 from surfing.errors import InputError, MeasurementError, OutputExistsError
 from surfing.execution import Executor, Local, Measurements, Ray, Shards, Solve
@@ -48,6 +49,7 @@ def recover(
     latent: str | None = None,
     budget: float = 2000,
     noise: float | None = None,
+    polish: bool = False,
     executor: Literal["local", "ray"] = "local",
     workers: int | None = None,
     shard: int | None = None,
@@ -74,6 +76,8 @@ def recover(
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         budget: what each target may spend, in passes through the generator.
         noise: standard deviation of the noise in each measurement.
+        polish: take a few more steps in double precision, beyond the budget; z.npy and x.npy hold
+            float64 then.
         executor: local, in this process, or ray, on the workers of a Ray cluster: the one that
             RAY_ADDRESS names, or one on this machine.
         workers: of the cluster; one a CPU where left out.
@@ -92,6 +96,7 @@ def recover(
         operator_seed=operator_seed,
         budget=budget,
         noise=noise,
+        polish=polish,
         seed=common.seed,
     )
     by = _executor(executor, workers, device)
@@ -136,6 +141,7 @@ class Job:
         operator_seed: of the operator's random numbers.
         budget: forward-equivalents a target.
         noise: standard deviation, or None.
+        polish: whether to end in double precision.
         seed: of everything random.
     """
 
@@ -146,6 +152,7 @@ class Job:
     operator_seed: int
     budget: float
     noise: float | None
+    polish: bool
     seed: int
 
     def check(self) -> Bench:
@@ -161,7 +168,7 @@ class Job:
         # One target tells whether shapes and types fit, without the others in memory.
         first = rows_of(self.y, range(1))
         try:
-            return bench_of(
+            bench = bench_of(
                 self.trajectory,
                 first.to(_device(self.trajectory)),
                 generator=self.generator,
@@ -171,8 +178,11 @@ class Job:
                 seed=self.seed,
                 operator_seed=self.operator_seed,
             )
+            if self.polish:
+                check_polish(bench.problem, bench.networks[1])
+            return bench
         except InputError as error:
-            if str(error).startswith(("budget:", "noise:")):
+            if str(error).startswith(("budget:", "noise:", "polish:")):
                 raise InputError(f"--{error}") from error
             if not isinstance(error, MeasurementError):
                 raise
@@ -191,6 +201,7 @@ class Job:
             "operator_seed": self.operator_seed,
             "budget": self.budget,
             "noise": self.noise,
+            "polish": self.polish,
             "seed": self.seed,
         }
 
@@ -206,6 +217,7 @@ class Job:
             mix=Mix.from_dict(mix),
             seed=self.seed,
             operator_seed=self.operator_seed,
+            polish=self.polish,
         )
 
 

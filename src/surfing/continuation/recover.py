@@ -15,6 +15,7 @@ from torch import Tensor
 from surfing.continuation.attempt import MENU, Attempt, Bench, Found
 from surfing.continuation.binding import bind
 from surfing.continuation.pilot import DEFAULT, Mix, Pilot, affordable
+from surfing.continuation.polish import check_polish, polished
 from surfing.continuation.ride import identified, singular_values
 from surfing.descent.lbfgs import LBFGS
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
@@ -58,6 +59,7 @@ def recover(
     seed: int = 0,
     ids: Sequence[int] | None = None,
     operator_seed: int = 0,
+    polish: bool = False,
     throw: bool = False,
     progress: Callable[[int, int], None] | None = None,
     executor: Executor | str | None = None,
@@ -87,6 +89,7 @@ def recover(
         seed: of everything random.
         ids: of the targets, for their random numbers; 0, 1, ... where left out.
         operator_seed: of a named operator's random numbers.
+        polish: take a few more steps in float64, beyond the budget; z, x and risk are in float64.
         throw: raise where a target fails.
         progress: called with (targets done, targets in all).
         executor: None, "local" or "ray", or one of :mod:`surfing.execution`: who works on the
@@ -112,11 +115,13 @@ def recover(
         ids=ids,
         operator_seed=operator_seed,
     )
+    if polish:
+        check_polish(bench.problem, bench.networks[1])
     executor = None if executor is None else as_executor(executor)
     chosen = _mix(mix, bench)
     _log.info("%d targets, attempts %s", len(bench.problem), [*chosen.opening, *chosen.cycle])
     if executor is None or len(bench.problem) == 0:
-        solution = _here(trajectory, bench, chosen, progress)
+        solution = _here(trajectory, bench, chosen, polish=polish, progress=progress)
     else:
         job = partial(
             recover,
@@ -130,6 +135,7 @@ def recover(
             latent=latent,
             seed=seed,
             operator_seed=operator_seed,
+            polish=polish,
         )
         solution = solve_all(
             job,
@@ -147,15 +153,22 @@ def _here(
     trajectory: Trajectory,
     bench: Bench,
     mix: Mix,
+    *,
+    polish: bool,
     progress: Callable[[int, int], None] | None,
 ) -> Solution:
     """Block by block, in this process."""
+    size = block_size(bench.problem.device)
     best = _Best.none(bench.problem, covariance=bench.stopping.noise is not None)
     everybody = torch.arange(len(bench.problem), device=bench.problem.device)
-    for block in torch.split(everybody, block_size(bench.problem.device)):
+    for block in torch.split(everybody, size):
         _solve(bench, mix, best, block, progress)
     end = (len(trajectory) - 1.0, float(trajectory.steps[-1]))
     solution = _solution(bench, best, end)
+    if polish:
+        solution = polished(
+            solution, bench.problem, bench.networks[1], stopping=bench.stopping, block=size
+        )
     facts = {"seed": bench.seed, "budget": bench.budget, "mix": mix.to_dict()}
     return replace(solution, info=facts | solution.info, method="recover")
 

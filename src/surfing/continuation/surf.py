@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from surfing.continuation.binding import bind, draw_starts
+from surfing.continuation.polish import check_polish, polished
 from surfing.continuation.predictor import AbstractPredictor, Constant
 from surfing.continuation.ride import Ride, identified
 from surfing.continuation.schedule import AbstractSchedule, EqualDrift, Final
@@ -55,6 +56,7 @@ def surf(
     seed: int = 0,
     ids: Sequence[int] | None = None,
     operator_seed: int = 0,
+    polish: bool = False,
     throw: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Solution:
@@ -86,6 +88,8 @@ def surf(
         seed: of the starts.
         ids: of the targets, for their random numbers; 0, 1, ... where left out.
         operator_seed: of a named operator's random numbers.
+        polish: go on in float64 from where the ride ends, a few steps: the returned z, x and risk
+            are in float64 then.
         throw: raise where a target fails.
         progress: called with (stages done, stages in all).
 
@@ -113,6 +117,8 @@ def surf(
         latent=latent,
         operator_seed=operator_seed,
     )
+    if polish:
+        check_polish(problem, trajectory[-1].state)
     rows = draw_starts(problem, starts, z0=z0, seed=seed, ids=ids)
     descent = LevenbergMarquardt() if descent is None else descent
     schedule = EqualDrift() if schedule is None else schedule
@@ -129,6 +135,8 @@ def surf(
     )
     track = ride.run(stages, rows, anneal=anneal, progress=progress)
     solution = track.solution(problem, trajectory)
+    if polish:
+        solution = polished(solution, problem, trajectory.at(stages[-1]), stopping=ride.stopping)
     facts = {"seed": seed, "starts": starts, "stages": len(stages), "schedule": repr(schedule)}
     solution = _finish(solution, began, descent, facts | {"schedule_forwards": overhead.depth})
     return solution.raise_failures() if throw else solution
@@ -149,6 +157,7 @@ def direct(
     seed: int = 0,
     ids: Sequence[int] | None = None,
     operator_seed: int = 0,
+    polish: bool = False,
     throw: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Solution:
@@ -171,6 +180,7 @@ def direct(
         seed=seed,
         ids=ids,
         operator_seed=operator_seed,
+        polish=polish,
         throw=throw,
         progress=progress,
     )

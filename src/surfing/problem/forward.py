@@ -78,9 +78,10 @@ class Architecture:
         bound = self.generator.at(state)
         if dtype is not None:
             bound = BoundGenerator(self.generator.module, cast(state, dtype))
-        if self._program is not None:
-            return ForwardMap(self._program.bind(bound.state), self, bound, structured=True)
-        return ForwardMap(bound, self, bound, structured=False)
+        operator = self.operator.double() if dtype is torch.float64 else self.operator
+        structured = self._program is not None
+        signal = self._program.bind(bound.state) if self._program is not None else bound
+        return ForwardMap(signal, self, bound, operator=operator, structured=structured)
 
 
 class ForwardMap:
@@ -92,19 +93,16 @@ class ForwardMap:
         architecture: Architecture,
         bound: BoundGenerator,
         *,
+        operator: Operator,
         structured: bool,
     ) -> None:
         self.signal = signal
         self.bound = bound
         """The module and theta, for descents that look inside G."""
-        self._architecture = architecture
-        self._operator = architecture.operator
-        self._structured = structured
-
-    @property
-    def operator(self) -> Operator:
+        self.operator = operator
         """A."""
-        return self._operator
+        self._architecture = architecture
+        self._structured = structured
 
     def __call__(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows m"]:
         """Measurements of latents; differentiable in z."""
@@ -112,7 +110,7 @@ class ForwardMap:
 
     def _measured(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows m"]:
         """A(x), flattened, in the precision of x: an operator may compute in another."""
-        return self._operator(x).flatten(1).to(x.dtype)
+        return self.operator(x).flatten(1).to(x.dtype)
 
     def tangent_passes(self, k: int, m: int) -> int:
         """What :meth:`linearise` costs beyond its forward, in forward-equivalents a row."""
@@ -165,7 +163,7 @@ class ForwardMap:
         if isinstance(error, torch.cuda.OutOfMemoryError) or not _no_forward_mode(error):
             raise error
         self._architecture.notes.append(
-            f"{self._operator.name}: no forward-mode derivative; reverse mode was used, which "
+            f"{self.operator.name}: no forward-mode derivative; reverse mode was used, which "
             f"costs {price}."
         )
 
@@ -196,7 +194,7 @@ class ForwardMap:
             value, columns = vmap(along, out_dims=axes)(basis)
             return value, columns
         x, tangents = self.signal.linearise(z)  # type: ignore[attr-defined]
-        if self._operator.linear:
+        if self.operator.linear:
             image = self._measured(tangents.flatten(0, 1))  # (rows * k, m)
             return self._measured(x), image.reshape(rows, k, -1).mT
         columns = vmap(lambda t: jvp(self._measured, (x,), (t,))[1], in_dims=1, out_dims=2)(

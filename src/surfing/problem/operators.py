@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from surfing.errors import InputError, UnknownNameError, require
 
@@ -39,16 +41,23 @@ class Operator:
         forward: (rows, *signal) -> (rows, *measurement); rows don't mix.
         linear: whether tangents may simply be sent through it.
         name: for people.
+        widen: makes the same in double precision; None where `forward` takes any precision, or
+            nobody knows how.
     """
 
     forward: Callable[[Tensor], Tensor]
     linear: bool
     name: str
+    widen: Callable[[], Callable[[Tensor], Tensor]] | None = None
 
     def __call__(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows ..."]:
         """Measure; complex measurements come back as real and imaginary parts."""
         y = self.forward(x)
         return torch.view_as_real(y) if y.is_complex() else y
+
+    def double(self) -> Operator:
+        """The same operator for signals in double precision; what it holds is copied."""
+        return self if self.widen is None else replace(self, forward=self.widen(), widen=None)
 
 
 def as_operator(
@@ -82,14 +91,38 @@ def as_operator(
     if isinstance(operator, HasA):
         linear, name = _is_a(operator, "LinearPhysics"), type(operator).__name__
         if _is_a(operator, "PhaseRetrieval"):  # takes complex signals only, which these aren't
-            return Operator(lambda x: operator.A(x.to(torch.cfloat)), linear=linear, name=name)
-        return Operator(operator.A, linear=linear, name=name)
+            return _of(operator, lambda p, x: p.A(x.to(_complex_type(p))), linear, name)
+        return _of(operator, lambda p, x: p.A(x), linear, name)
     if callable(operator):
         return Operator(operator, linear=False, name=getattr(operator, "__name__", "callable"))
     raise InputError(
         "operator: expected None, a callable, an object with .A(x), or a name; "
         f"got {type(operator).__name__}."
     )
+
+
+def _of(physics: Any, call: Callable[[Any, Tensor], Tensor], linear: bool, name: str) -> Operator:
+    """What `call` does with a physics, and with a copy of it in double precision."""
+    known = isinstance(physics, nn.Module)
+
+    def widen() -> Callable[[Tensor], Tensor]:
+        return partial(call, _doubled(physics))
+
+    return Operator(partial(call, physics), linear, name, widen=widen if known else None)
+
+
+def _doubled(physics: nn.Module) -> nn.Module:
+    # Module.double() leaves complex tensors as they are.
+    copied = copy.deepcopy(physics)
+    for t in (*copied.parameters(), *copied.buffers()):
+        if t.is_floating_point() or t.is_complex():
+            t.data = t.data.to(torch.promote_types(t.dtype, torch.float64))
+    return copied
+
+
+def _complex_type(physics: Any) -> torch.dtype:
+    held = physics.buffers() if isinstance(physics, nn.Module) else ()
+    return next((t.dtype for t in held if t.is_complex()), torch.cfloat)
 
 
 def _is_a(physics: object, kind: str) -> bool:
@@ -203,9 +236,7 @@ def _mri(physics: Any, speed: float, shape: tuple[int, ...], rng: torch.Generato
     mask[rest[drawn[: lines - centre]]] = 1
     image = (2, height, width)
     mri = physics.MRI(mask=mask.expand(height, width), img_size=image, device=rng.device)
-    return Operator(
-        lambda x: mri.A(torch.cat([x, torch.zeros_like(x)], 1)), linear=True, name="mri"
-    )
+    return _of(mri, lambda p, x: p.A(torch.cat([x, torch.zeros_like(x)], 1)), True, "mri")
 
 
 def _phase_retrieval(

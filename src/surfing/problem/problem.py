@@ -112,8 +112,8 @@ class Problem:
         return Risk(forward, y, owner, latent=self.latent, reg=reg, meter=meter)
 
     def signals(self, state: State, z: Float[Tensor, "targets k"]) -> Float[Tensor, "targets ..."]:
-        """G_theta(z), in chunks that fit the memory budget."""
-        forward = self.architecture.at(state)
+        """G_theta(z) in the precision of z, in chunks that fit the memory budget."""
+        forward = self.architecture.at(state, dtype=None if z.dtype == self.y.dtype else z.dtype)
         parts = [z.new_zeros(0, *self.architecture.signal_shape)]
         with torch.no_grad():
             for start in range(0, len(z), size := forward.chunk(1)):

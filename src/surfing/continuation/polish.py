@@ -1,0 +1,153 @@
+"""Polish: the last few steps in double precision, where they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from surfing.continuation.ride import identified, singular_values
+from surfing.descent.levenberg_marquardt import LevenbergMarquardt
+from surfing.descent.minimise import minimise
+from surfing.descent.stopping import Stopping
+from surfing.errors import InputError
+from surfing.problem.risk import CostMeter
+from surfing.solution import Solution, Status
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from surfing.descent.base import AbstractDescent
+    from surfing.generator import State
+    from surfing.problem.problem import Problem
+
+__all__ = ["check_polish", "polished"]
+
+_STEPS = 20
+_ENDS = [int(end) for end in (Status.CONVERGED, Status.SOLVED, Status.NOISE_LEVEL)]
+_DEAR_TANGENTS = 256
+"""Tangent passes of one Jacobian beyond which it is never formed."""
+
+
+def check_polish(problem: Problem, state: State) -> None:
+    """See that generator and operator take double precision.
+
+    Raises:
+        InputError: one of them fails there, or the operator returns another precision.
+    """
+    z = problem.latent.sample([0], 1, seed=0)[:, 0].to(problem.device, torch.float64)
+    forward = problem.architecture.at(state, dtype=torch.float64)
+    advice = "Cast what it holds to the type of what it is given, or leave polish out."
+    try:
+        with torch.no_grad():
+            y = forward.operator(forward.signal(z))
+    except Exception as error:
+        raise InputError(
+            f"polish: expected a generator and an operator that compute in float64, got "
+            f"{str(error)!r:.120}. {advice}"
+        ) from error
+    if y.dtype != torch.float64:
+        raise InputError(
+            f"polish: expected float64 of operator {forward.operator.name} where it is given "
+            f"float64, got {y.dtype}. {advice}"
+        )
+
+
+def polished(
+    solution: Solution,
+    problem: Problem,
+    state: State,
+    *,
+    stopping: Stopping,
+    block: int | None = None,
+) -> Solution:
+    """Each target's latents after at most 20 Levenberg-Marquardt steps in float64.
+
+    The steps start where the solution is and end where float64 can tell no more; with a noise
+    level, at that level. Risks, measured in float64, never rise. A target's status changes where
+    its measurements are met now, or where it converged now; neither is taken back. What the steps
+    cost is added to the solution's cost, a pass in float64 counting as one. The stages and
+    candidates stay as the ride left them.
+
+    Args:
+        solution: of this problem, at this state.
+        problem: what is to be recovered; generator and operator passed :func:`check_polish`.
+        state: theta of the last stage.
+        stopping: of the ride; only its noise level and what counts as met are kept.
+        block: targets worked on at a time, so that memory does not grow with their number.
+
+    Returns:
+        The solution with z, x and risk in float64.
+    """
+    everybody = torch.arange(len(problem), device=problem.device)
+    size = block or max(1, len(problem))
+    parts = [
+        _polish(solution.z[owner], problem, state, owner=owner, stopping=stopping)
+        for owner in torch.split(everybody, size)
+    ]
+    z, value, status = (
+        torch.cat(list(pieces)) for pieces in zip(*((p.z, p.value, p.status) for p in parts))
+    )
+    solution = replace(
+        solution,
+        z=z,
+        x=torch.cat([problem.signals(state, rows) for rows in torch.split(z, size)]),
+        risk=torch.where(torch.isfinite(value), value, solution.risk),
+        cost=solution.cost + torch.cat([part.spent for part in parts]),
+        depth=solution.depth + sum(part.depth for part in parts),
+        singular_values=_newest(solution, torch.cat([part.spectrum for part in parts])),
+    )
+    newer = torch.isin(status, torch.tensor(_ENDS, device=status.device))
+    status = torch.where(newer, status, solution.status)
+    status = stopping.verdict(status, solution.risk, problem.y)
+    return replace(solution, status=identified(replace(solution, status=status)))
+
+
+class _Part(NamedTuple):
+    """A block's end."""
+
+    z: Float[Tensor, "rows k"]
+    value: Float[Tensor, " rows"]
+    status: Int[Tensor, " rows"]
+    spent: Float[Tensor, " rows"]
+    spectrum: Float[Tensor, "rows k"]
+    """Singular values of the Jacobian; NaN where no step was taken, or no Jacobian."""
+    depth: int
+
+
+def _polish(
+    z: Float[Tensor, "rows k"],
+    problem: Problem,
+    state: State,
+    *,
+    owner: Int[Tensor, " rows"],
+    stopping: Stopping,
+) -> _Part:
+    meter = CostMeter(len(owner), owner.device)
+    risk = problem.risk(state, owner, meter=meter, dtype=torch.float64)
+    passes = risk.forward.tangent_passes(problem.latent.dim, problem.y.shape[1])
+    # Converged is where the step, or what it promises, is below the rounding of float64.
+    tight = replace(stopping, rtol=0.0, xtol=1e-12, ftol=1e-16)
+    end = minimise(risk, z.double(), _corrector(passes), max_steps=_STEPS, stopping=tight)
+    spectrum = torch.full_like(end.z, torch.nan)
+    if end.curvature is not None:
+        told = torch.isfinite(end.curvature).flatten(1).all(-1)
+        spectrum[told] = singular_values(end.curvature[told])
+    return _Part(end.z, end.value, end.status, meter.spent, spectrum, meter.depth)
+
+
+def _corrector(passes: int) -> AbstractDescent[Any]:
+    if passes <= _DEAR_TANGENTS:
+        return LevenbergMarquardt()
+    # Truncated steps gain a digit each; tighter ones are worth their products so near the end.
+    return LevenbergMarquardt(dense_up_to=0, inner_tolerance=1e-3)
+
+
+def _newest(solution: Solution, spectrum: Float[Tensor, "targets k"]) -> Tensor | None:
+    """Singular values, as they were where nothing newer is known; None where nothing at all is."""
+    fresh = torch.isfinite(spectrum)
+    if not bool(fresh.any()) or solution.singular_values is None:
+        return spectrum if bool(fresh.any()) else solution.singular_values
+    return torch.where(fresh, spectrum, solution.singular_values.double())
