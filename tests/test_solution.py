@@ -120,6 +120,18 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["s.safetensors"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("path", [".", "", "..", "/", "folder", "file/below", "file/far/below"])
+def test_a_path_that_no_file_can_have_is_an_input_error(tmp_path, monkeypatch, path, overwrite):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"kept")
+    with pytest.raises(surfing.InputError, match="path: expected a file"):
+        make().save(path, overwrite=overwrite)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+    assert (tmp_path / "file").read_bytes() == b"kept"
+
+
 def test_what_is_no_solution_is_refused(tmp_path):
     with pytest.raises(surfing.InputError):
         Solution.load(tmp_path / "none")

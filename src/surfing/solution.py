@@ -277,11 +277,17 @@ class Solution:
 
         Raises:
             OutputExistsError: the file is there and `overwrite` is false.
+            InputError: the path can't be a file's: a folder, or below a file.
         """
         target = Path(path)
+        if not target.name or target.is_dir():
+            raise InputError(f"path: expected a file's name, got {str(path)!r}, a folder.")
         if target.exists() and not overwrite:
             raise OutputExistsError(f"{target} exists; pass overwrite=True or another path.")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InputError(f"path: expected a file, {target} is below one.") from error
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         # Copies: what shares memory, as the latents of a lone start do, can't be written.
         tensors = {

@@ -62,7 +62,10 @@ def test_inspect_repairs_what_is_damaged(tmp_path: Path, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["dropped"] == [steps[1]]
     assert Trajectory.open(run).steps == (steps[0], *steps[2:])
     assert main(["inspect", str(run), "--repair", "--verify"]) == 0
-    assert "Every checkpoint is whole; nothing was dropped." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Every checkpoint is whole; nothing was dropped." in said
+    assert f"No drift is known to steps {steps[2]}: the checkpoints before them were" in said
+    assert "law or probes were not known" not in said
     assert main(["inspect", "packaged", "--repair"]) == 2
     assert "--repair" in capsys.readouterr().err
 

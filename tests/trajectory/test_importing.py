@@ -232,6 +232,36 @@ def test_files_that_are_no_checkpoints(
     assert not (tmp_path / "out").exists()
 
 
+def damaged(kind: str, tmp_path: Path) -> bytes:
+    whole = tmp_path / "whole"
+    torch.save({"w": torch.ones(100), "x": Evil(tmp_path) if kind == "code" else 1.0}, whole)
+    data = whole.read_bytes()
+    called = b"cos\n\x1b[31msystem\x07\n)R."
+    place = data.index(b"data.pkl") + 20
+    return {
+        "code": data,
+        "cut": data[: len(data) // 2],
+        "overwritten": data[:place] + b"\xff" * 60 + data[place + 60 :],
+        "empty": b"",
+        "text": b"hello world" * 20,
+        "escapes": b"\x80\x02" + called,
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["code", "cut", "overwritten", "empty", "text", "escapes"])
+def test_a_damaged_file_is_one_clean_line(source: Path, tmp_path: Path, kind: str) -> None:
+    """No colours of torch or of the file, and no advice to load it without restrictions."""
+    (source / "gen_1.pt").write_bytes(damaged(kind, tmp_path))
+    with pytest.raises(InputError, match="refused") as refused:
+        import_checkpoints(source, tmp_path / "out")
+    said = str(refused.value)
+    assert said.isprintable()
+    assert "weights_only" not in said
+    assert "says: ." not in said
+    if kind in ("code", "escapes"):
+        assert {"code": "mkdir", "escapes": "os.system"}[kind] in said
+
+
 @pytest.mark.parametrize("content", [[1, 2], {"lr": 0.1}, torch.ones(2), {}, {"model": {}}])
 def test_files_without_a_state_dict(source: Path, tmp_path: Path, content: Any) -> None:
     torch.save(content, source / "gen_1.pt")

@@ -134,6 +134,12 @@ def _thinned(rows: list[dict[str, float | None]]) -> list[dict[str, float | None
     return [rows[round(i * last / (_SHOWN - 1))] for i in range(_SHOWN)]
 
 
+def _unknown_drifts(trajectory: Trajectory) -> list[int]:
+    """The steps whose drift from the checkpoint before is not recorded."""
+    moved = zip(trajectory.steps[1:], trajectory.recorded_drift)
+    return [step for step, drift in moved if drift is None]
+
+
 def _remarks(trajectory: Trajectory) -> list[str]:
     """What a reader should know before surfing on it."""
     said = []
@@ -144,8 +150,14 @@ def _remarks(trajectory: Trajectory) -> list[str]:
     if trajectory.architecture is None:
         said.append("No architecture is named: give --generator wherever it is used.")
     drift = [d for d in trajectory.recorded_drift if d is not None]
-    if len(drift) < len(trajectory) - 1:
-        said.append("Some drifts were not recorded: the generator's law or probes were not known.")
+    if not drift and len(trajectory) > 1:
+        said.append("No drift was recorded: the generator's law or probes were not known.")
+    elif unknown := _unknown_drifts(trajectory):
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        said.append(
+            f"No drift is known to steps {', '.join(map(count, unknown[:5]))}{more}: the "
+            "checkpoints before them were dropped, or could not be compared with them."
+        )
     if drift and median(drift) > 0 and max(drift) > _LEAP * median(drift):
         stage = 1 + [d or 0.0 for d in trajectory.recorded_drift].index(max(drift))
         said.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ _PLACES = (
 _WRAPPERS = ("module.", "_orig_mod.")
 _OPPONENTS = ("discriminator.", "critic.", "netD.", "D.")
 _MAX_NESTING = 8
+_ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,20 @@ def _load(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"{path}: refused: expected a file that holds tensors only, and torch's restricted "
-            f"loader says: {reason:.200} If the file is whole and yours, load it where it was "
+            f"loader says: {_reason(error)}. If the file is whole and yours, load it where it was "
             "made and save module.state_dict() instead."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What torch found, without its colours and its advice to switch the restrictions off."""
+    said = _ESCAPE.sub("", str(error)).rpartition("WeightsUnpickler error:")[2]
+    lines = (line.strip() for line in said.splitlines() if "weights_only" not in line)
+    sentence = next(filter(None, lines), "").partition(". ")[0].rstrip(".")
+    shown = "".join(c for c in sentence if c.isprintable())  # the file names what it asks for
+    return f"{type(error).__name__}: {shown:.200}".rstrip(": ")
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
