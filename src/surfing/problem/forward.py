@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +30,18 @@ __all__ = ["Architecture", "ForwardMap"]
 # 13-24% less time a row than 256, and 12-41% less than 16. The accelerator's figure is a guess.
 _CHUNK_BYTES = 48 * 2**20
 _ACCELERATOR_CHUNK_BYTES = 2**30
+
+
+@functools.cache
+def _prepare_forward_mode() -> None:
+    """Let torch load its forward-mode rules, once a process.
+
+    It scripts them, which it has itself deprecated: nothing that a caller could do about.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".torch\.jit\.script.* is deprecated")
+        with forward_ad.dual_level():
+            forward_ad.make_dual(torch.zeros(1), torch.zeros(1))  # type: ignore[no-untyped-call]
 
 
 class Architecture:
@@ -142,6 +156,7 @@ class ForwardMap:
 
     def _with_tangent(self, leaf: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         if not self._reverse:
+            _prepare_forward_mode()
             try:
                 with forward_ad.dual_level():
                     dual = forward_ad.make_dual(leaf, v)  # type: ignore[no-untyped-call]
@@ -183,6 +198,8 @@ class ForwardMap:
 
     def _forward_mode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         rows, k = z.shape
+        if not (self._structured and self.operator.linear):
+            _prepare_forward_mode()
         if not self._structured:
             basis = torch.eye(k, dtype=z.dtype, device=z.device)
             # torch's annotations know neither a tuple of axes nor None in one.
