@@ -37,6 +37,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         y=truth.x,
         beside=beside,
         truth=truth.z,
+        success={"direct": [(100, 3, 12), (400, 6, 12)], "surfed": [(100, 2, 12), (400, 11, 12)]},
         featured=2,
         size=21,
         title="<b>Wave</b></script>",

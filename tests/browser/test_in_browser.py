@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.page import thousand
 from tests.browser.conftest import Watched
 
 pytestmark = pytest.mark.browser
@@ -52,6 +53,38 @@ def test_a_target_is_selected_by_its_tile(opened: Watched) -> None:
     assert opened.painted()[0] == number
     assert opened.pixels() != before
     assert page.locator("#strip button").count() == 10
+
+
+def test_every_curve_is_there_and_follows_the_target(opened: Watched) -> None:
+    page = opened.page
+    assert page.locator("#curves h2").all_inner_texts() == [
+        "Residual along the ride",
+        "Damping along the ride",
+        "Cost of each stage",
+        "Success against cost",
+        "Drift of the training, and the stages chosen",
+    ]
+    assert page.locator(".methods li span").all_inner_texts() == ["surfed", "direct"]
+    way = "document.querySelectorAll('#curves .chart')[1].querySelector('.line.surf')"
+    assert page.evaluate(f"{way}.getTotalLength()") > 100
+    before = page.evaluate(f"{way}.getAttribute('d')")
+    page.locator(".tile[aria-pressed=false]").first.click()
+    assert page.evaluate(f"{way}.getAttribute('d')") != before
+    words = page.locator("#words").inner_text()
+    assert "What happened, and what to try" in words
+    assert "The measurements are met to the requested precision." in words
+
+
+def test_a_thousand_targets_are_there(browser: Any, tmp_path: Path) -> None:
+    file = thousand(tmp_path / "many.html")
+    assert file.stat().st_size < 15e6
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    watched = Watched(context.new_page(), file)
+    assert watched.page.locator(".tile").count() == 1000
+    watched.page.locator("#sort").select_option("norm")
+    assert watched.page.locator(".tile").count() == 1000
+    assert watched.errors == []
+    context.close()
 
 
 def test_targets_sort_and_filter(opened: Watched) -> None:

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 
 import surfing
 from surfing.errors import InputError, OutputExistsError
+from surfing.report.intervals import wilson
 from surfing.report.page.pictures import Atlas
 from surfing.report.page.render import render
 from surfing.report.page.surfaces import Plane
@@ -76,6 +78,39 @@ def test_the_page_shows_what_the_solution_alone_knows(tmp_path: Path) -> None:
     assert len(data["pictures"]["target"]) == 5
     said = dict(data["words"]["surfed"])
     assert {line.partition(":")[0]: count for line, count in said.items()}["solved"] == 2
+
+
+def test_dampings_are_shown_where_every_stage_kept_them(tmp_path: Path) -> None:
+    _, data = read(solution().view(tmp_path / "without.html"))
+    assert data["ride"]["damping"] is None
+    damped = torch.tensor([1.0, torch.inf, 3e-7, 2.0, 5.0])
+    stages = tuple(replace(stage, damping=damped) for stage in solution().stages)
+    page = replace(solution(), stages=stages).view(tmp_path / "with.html")
+    assert read(page)[1]["ride"]["damping"] == [[1.0, None, 3e-7, 2.0, 5.0]] * 4
+    part = replace(solution(), stages=(*stages[:-1], replace(stages[-1], damping=None)))
+    assert read(part.view(tmp_path / "part.html"))[1]["ride"]["damping"] is None
+
+
+def test_a_comparison_is_shown_with_its_intervals(tmp_path: Path) -> None:
+    curves = {"direct": [(400, 3, 10), (100, 1, 10)], HOSTILE: [(100, 0, 4)]}
+    _, data = read(solution().view(tmp_path / "p.html", success=curves))
+    direct, hostile = data["success"]
+    assert [point[:2] for point in direct["points"]] == [[100, 0.1], [400, 0.3]]
+    for cost, share, low, high in direct["points"]:
+        found = {c: met for c, met, _ in curves["direct"]}[cost]
+        assert (low, high) == pytest.approx(wilson(found, 10), abs=1e-6)
+        assert low < share < high
+    assert (hostile["name"], hostile["trials"]) == (HOSTILE, 4)
+    assert read(solution().view(tmp_path / "q.html"))[1]["success"] is None
+
+
+@pytest.mark.parametrize("points", [[], [(0, 1, 2)], [(9, 3, 2)], [(9, -1, 2)], [(9, 0, 0)]])
+def test_a_comparison_that_is_none_is_refused(
+    tmp_path: Path, points: list[tuple[float, int, int]]
+) -> None:
+    with pytest.raises(InputError, match=r"success\['lm'\]: expected points"):
+        solution().view(tmp_path / "p.html", success={"lm": points})
+    assert not (tmp_path / "p.html").exists()
 
 
 def test_hostile_strings_stay_strings(tmp_path: Path) -> None:

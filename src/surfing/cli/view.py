@@ -14,6 +14,7 @@ from surfing.cli.inputs import PACKAGED, load_generator, open_run, pick_device, 
 from surfing.continuation import direct, surf
 from surfing.errors import InputError
 from surfing.execution.parquet import Column
+from surfing.experiments.curves import read_curves
 from surfing.experiments.selftest import own_samples
 from surfing.problem import as_operator
 from surfing.report.page import view as write
@@ -36,6 +37,7 @@ def view(
     latent: str | None = None,
     targets: int | None = None,
     starts: int = 1,
+    comparison: Path | None = None,
     featured: int = 8,
     out: Path | None = None,
     overwrite: bool = False,
@@ -56,6 +58,8 @@ def view(
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         targets: how many to draw, 48 where left out, or to take of the measurements, all.
         starts: start points a target.
+        comparison: compare.json of surfing compare, or budget.json of surfing reproduce budget:
+            the page draws success against cost from it.
         featured: how many targets get a surface.
         out: the page; surfing-view.html, surfing-view-2.html, ... where left out.
         overwrite: replace OUT if it exists.
@@ -66,6 +70,7 @@ def view(
         raise InputError(f"--targets: expected a positive number, got {targets}.")
     if solution is not None and measurements is None:
         raise InputError("--solution: needs the --measurements that it was found from.")
+    curves = None if comparison is None else read_curves(comparison, cell=Path(run).name)
     device = pick_device(common.device)
     trajectory = open_run(run, device, latent=latent)
     module = load_generator(generator, trajectory)
@@ -84,6 +89,7 @@ def view(
         operator_seed=common.seed,
         beside=beside,
         truth=truth,
+        success=curves,
         title=f"Surfing {'the packaged trajectory' if run == PACKAGED else Path(run).name}",
         featured=featured,
         overwrite=overwrite,

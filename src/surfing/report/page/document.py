@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from surfing.report.intervals import wilson
 from surfing.report.page.pictures import Atlas, is_image
 from surfing.report.page.surfaces import surfaces
 from surfing.report.tables import seconds
@@ -42,6 +43,7 @@ def document(scene: Scene, *, featured: int = 8, size: int = 45) -> dict[str, An
         "surfed": _outcome(scene, scene.solution),
         "direct": None if scene.beside is None else _outcome(scene, scene.beside),
         "ride": _ride(scene.solution),
+        "success": _success(scene),
         "featured": chosen,
         "pictures": _pictures(scene, chosen),
         "surfaces": surfaces(scene, chosen, size=size),
@@ -81,11 +83,27 @@ def _outcome(scene: Scene, solution: Solution) -> dict[str, Any]:
 
 def _ride(solution: Solution) -> dict[str, Any]:
     """By stage, then by target."""
+    dampings = [record.damping for record in solution.stages if record.damping is not None]
     return {
+        "damping": [_short(d) for d in dampings] if len(dampings) == len(solution.stages) else None,
         "norm": [_short((2 * record.risk).sqrt()) for record in solution.stages],
         "steps": [record.steps.tolist() for record in solution.stages],
         "cost": [_short(record.cost) for record in solution.stages],
     }
+
+
+def _success(scene: Scene) -> list[dict[str, Any]] | None:
+    """A line a method: cost, share met, and its 95% interval."""
+    if scene.success is None:
+        return None
+    return [
+        {
+            "name": name,
+            "trials": max(trials for _, _, trials in points),
+            "points": [[cost, met / n, *wilson(met, n)] for cost, met, n in sorted(points)],
+        }
+        for name, points in scene.success.items()
+    ]
 
 
 def _short(values: Tensor) -> list[float | None]:

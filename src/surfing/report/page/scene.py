@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class Scene:
         beside: another solution of the same targets, by direct descent.
         truth: the latents that the measurements came from.
         x: the true signals.
+        success: by method, points (forward-equivalents a target, successes, trials).
 
     Raises:
         InputError: parts that don't belong together.
@@ -44,6 +46,7 @@ class Scene:
     beside: Solution | None = None
     truth: Float[Tensor, "targets k"] | None = None
     x: Float[Tensor, "targets ..."] | None = None
+    success: Mapping[str, Sequence[tuple[float, int, int]]] | None = None
 
     def __post_init__(self) -> None:
         z, x = tuple(self.solution.z.shape), tuple(self.solution.x.shape)
@@ -55,6 +58,12 @@ class Scene:
             raise InputError(f"x: expected signals {x}, got {tuple(self.x.shape)}.")
         if self.problem is not None and len(self.problem) != len(self.solution):
             raise InputError(f"y: expected {len(self.solution)} targets, got {len(self.problem)}.")
+        for name, points in (self.success or {}).items():
+            if not points or not all(c > 0 and 0 <= met <= n and n > 0 for c, met, n in points):
+                raise InputError(
+                    f"success[{name!r}]: expected points (cost, successes, trials), cost and "
+                    f"trials positive, no more successes than trials; got {points}."
+                )
         last = max((record.stage for record in self.solution.stages), default=0.0)
         if self.trajectory is not None and last > len(self.trajectory) - 1:
             raise InputError(

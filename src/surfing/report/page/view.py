@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ def view(
     beside: Solution | None = None,
     truth: Float[Tensor, "targets k"] | None = None,
     x: Float[Tensor, "targets ..."] | None = None,
+    success: Mapping[str, Sequence[tuple[float, int, int]]] | None = None,
     title: str = "Surfing",
     featured: int = 8,
     size: int = 45,
@@ -61,6 +63,9 @@ def view(
         beside: the same targets by direct descent, to compare with.
         truth: the true latents, where they are known.
         x: the true signals, where they are known.
+        success: by method, points (forward-equivalents a target, successes, trials), as
+            :func:`surfing.report.success_against_cost` takes them; where left out the page draws
+            success against cost from the solutions alone.
         title: of the page.
         featured: how many targets get a surface: those that the ride met and direct descent did
             not, and failures, come first.
@@ -91,7 +96,7 @@ def view(
             latent=latent,
             operator_seed=operator_seed,
         )
-    scene = Scene(solution, title, trajectory, problem, beside, truth, x)
+    scene = Scene(solution, title, trajectory, problem, beside, truth, x, success)
     page = render(document(scene, featured=featured, size=size))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")

@@ -1,7 +1,7 @@
 // Small charts as SVG; colours come from the style sheet.
 const Charts = (() => {
   let W = 560;
-  const H = 250, LEFT = 58, RIGHT = 16, TOP = 14, BOTTOM = 46;
+  const H = 250, LEFT = 68, RIGHT = 16, TOP = 14, BOTTOM = 46;
   const SPACE = "http://www.w3.org/2000/svg";
   const known = (v) => v !== null && Number.isFinite(v);
 
@@ -28,10 +28,13 @@ const Charts = (() => {
   }
   function logarithmic(low, high, from, to) {
     const a = Math.log10(low), b = Math.log10(high), f = (v) => from + ((Math.log10(Math.max(v, low)) - a) / (b - a || 1)) * (to - from);
-    f.ticks = [];
-    const every = Math.max(1, Math.ceil((b - a) / 5));
-    for (let e = Math.ceil(a - 1e-9); e <= b + 1e-9; e += 1) if (e % every === 0) f.ticks.push(10 ** e);
-    if (f.ticks.length < 3) f.ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500].map((m) => m * 10 ** Math.floor(a)).filter((v) => v >= low * 0.999 && v <= high * 1.001);
+    const inside = (parts, every) => {
+      const found = [];
+      for (let e = Math.floor(a); e <= b; e += 1) if (e % every === 0) for (const m of parts) found.push(Number(`${m}e${e}`));
+      return found.filter((v) => v >= low * 0.999 && v <= high * 1.001);
+    };
+    const tries = [inside([1], Math.max(1, Math.ceil((b - a) / 5))), inside([1], 1), inside([1, 3], 1), inside([1, 2, 5], 1)];
+    f.ticks = tries.find((ticks) => ticks.length > 2) || tries[3];
     if (f.ticks.length < 2) f.ticks = nice(low, high);
     return f;
   }
@@ -62,7 +65,7 @@ const Charts = (() => {
   }
 
   // As wide as they are shown, so that the type keeps its size.
-  const fit = (width) => { W = Math.round(Math.max(280, Math.min(620, width))); };
+  const fit = (width) => { W = Math.round(Math.max(280, Math.min(1240, width))); };
 
   return { node, show, linear, logarithmic, frame, axes, line, known, fit, get W() { return W; }, H, LEFT, RIGHT, TOP, BOTTOM };
 })();

@@ -151,33 +151,34 @@
   // Curves.
   const median = (values, q = 0.5) => { const s = values.filter(known).sort((a, b) => a - b); return s.length ? s[Math.min(s.length - 1, Math.floor(q * s.length))] : null; };
   const charts = {};
-  function chart(name) { if (!charts[name]) { charts[name] = el("div", "chart"); $("curves").append(charts[name]); } return charts[name]; }
+  // A chart is drawn as wide as its place, so that the type keeps its size.
+  function chart(name) { if (!charts[name]) { charts[name] = el("div", "chart"); $("curves").append(charts[name]); } Charts.fit(charts[name].clientWidth - 44); return charts[name]; }
   let marker = null;
   function cursor() { if (marker) { const x = marker.x(state.stage); marker.line.setAttribute("x1", x); marker.line.setAttribute("x2", x); } }
 
   const stageTicks = () => stages.map((s, k) => [k, show(Math.round(s[1]))]);
   function residuals() {
     if (stages.length < 2) return;
-    const { W, H, LEFT, RIGHT, TOP, BOTTOM, node, line } = Charts, i = state.target, mine = data.ride.norm.map((row) => row[i]);
+    const { H, LEFT, RIGHT, TOP, BOTTOM, node, line } = Charts, i = state.target, mine = data.ride.norm.map((row) => row[i]);
     const low = data.ride.norm.map((row) => median(row, 0.1)), mid = data.ride.norm.map((row) => median(row)), high = data.ride.norm.map((row) => median(row, 0.9));
     const direct = data.direct ? data.direct.norm[i] : null, all = [...mine, ...low, ...high, direct].filter((v) => known(v) && v > 0);
     const svg = Charts.frame(chart("residual"), "Residual along the ride", `Orange: target ${i}, at the end of each stage, on that stage's own network. Grey: median and middle 80% of all targets.${data.direct ? " Dashed: where direct descent ended." : ""} Logarithmic; what is below a thousandth of the largest is drawn at the bottom.`, ["training step of the stage", "‖A G(z) − y‖"]);
-    const peak = Math.max(...all, 1e-9), bottom = Math.max(Math.min(...all), peak * 1e-3), x = Charts.linear(0, last, LEFT + 12, W - RIGHT - 12), y = Charts.logarithmic(bottom / 1.5, peak * 1.5, H - BOTTOM, TOP);
+    const peak = Math.max(...all, 1e-9), bottom = Math.max(Math.min(...all), peak * 1e-3), x = Charts.linear(0, last, LEFT + 12, Charts.W - RIGHT - 12), y = Charts.logarithmic(bottom / 1.5, peak * 1.5, H - BOTTOM, TOP);
     Charts.axes(svg, x, y, stageTicks());
     marker = { x, line: node("line", { class: "cursor", y1: TOP, y2: H - BOTTOM, x1: x(state.stage), x2: x(state.stage) }, svg) };
     const at = (row) => row.map((v, k) => [x(k), known(v) ? y(v) : null]);
     const band = [...at(high), ...at(low).reverse()].filter((p) => p[1] !== null);
     if (count > 1 && band.length > 2) { node("path", { class: "band", d: "M" + band.map((p) => p.map((v) => v.toFixed(1)).join(" ")).join("L") + "Z" }, svg); line(svg, at(mid), "soft"); }
-    if (known(direct) && direct > 0) { line(svg, [[LEFT, y(direct)], [W - RIGHT, y(direct)]], "direct"); node("text", { class: "ldirect", x: (LEFT + W) / 2, y: y(direct) + (y(direct) < 30 ? 15 : -6) }, svg, "direct"); }
+    if (known(direct) && direct > 0) { line(svg, [[LEFT, y(direct)], [Charts.W - RIGHT, y(direct)]], "direct"); node("text", { class: "ldirect", x: (LEFT + Charts.W) / 2, y: y(direct) + (y(direct) < 30 ? 15 : -6) }, svg, "direct"); }
     line(svg, at(mine), "surf");
     for (const p of at(mine)) if (p[1] !== null) node("circle", { class: "dot", cx: p[0], cy: p[1], r: 4 }, svg);
   }
 
   function spent() {
     if (!stages.length) return;
-    const { W, H, LEFT, RIGHT, TOP, BOTTOM, node } = Charts, i = state.target, mine = data.ride.cost.map((row) => row[i]), all = data.ride.cost.map((row) => median(row));
+    const { H, LEFT, RIGHT, TOP, BOTTOM, node } = Charts, i = state.target, mine = data.ride.cost.map((row) => row[i]), all = data.ride.cost.map((row) => median(row));
     const svg = Charts.frame(chart("cost"), "Cost of each stage", `In forward passes of the generator for one latent. Orange: target ${i}, with its descent steps above; grey: the median of all targets.`, ["training step of the stage", "forward-equivalents"]);
-    const x = Charts.linear(-0.6, last + 0.6, LEFT, W - RIGHT), y = Charts.linear(0, Math.max(1, ...mine.filter(known), ...all.filter(known)) * 1.12, H - BOTTOM, TOP), wide = Math.min(26, (x(1) - x(0)) * 0.36);
+    const x = Charts.linear(-0.6, last + 0.6, LEFT, Charts.W - RIGHT), y = Charts.linear(0, Math.max(1, ...mine.filter(known), ...all.filter(known)) * 1.12, H - BOTTOM, TOP), wide = Math.min(26, (x(1) - x(0)) * 0.36);
     Charts.axes(svg, x, y, stageTicks());
     mine.forEach((v, k) => {
       if (known(v)) { node("rect", { class: "bar", x: x(k) - wide, width: wide - 1, y: y(v), height: y(0) - y(v), rx: 2 }, svg); node("text", { x: x(k) - wide / 2, y: y(v) - 5, "text-anchor": "middle" }, svg, data.ride.steps[k][i]); }
@@ -185,28 +186,66 @@
     });
   }
 
+  function damping() {
+    if (!data.ride.damping || stages.length < 2) return;
+    const { H, LEFT, RIGHT, TOP, BOTTOM, node, line } = Charts, i = state.target, rows = data.ride.damping, mine = rows.map((row) => row[i]);
+    const low = rows.map((row) => median(row, 0.1)), mid = rows.map((row) => median(row)), high = rows.map((row) => median(row, 0.9));
+    const all = [...mine, ...low, ...high].filter((v) => known(v) && v > 0);
+    if (!all.length) return;
+    const svg = Charts.frame(chart("damping"), "Damping along the ride", `What the descent adds to the diagonal of JᵀJ at the end of each stage: it falls where the quadratic model is good, and rises where a step had to be refused. Orange: target ${i}; grey: median and middle 80% of all.`, ["training step of the stage", "damping"]);
+    const peak = Math.max(...all), bottom = Math.max(Math.min(...all), peak * 1e-8), x = Charts.linear(0, last, LEFT + 12, Charts.W - RIGHT - 12), y = Charts.logarithmic(bottom / 1.5, peak * 1.5, H - BOTTOM, TOP);
+    Charts.axes(svg, x, y, stageTicks());
+    const at = (row) => row.map((v, k) => [x(k), known(v) ? y(v) : null]), band = [...at(high), ...at(low).reverse()].filter((p) => p[1] !== null);
+    if (count > 1 && band.length > 2) { node("path", { class: "band", d: "M" + band.map((p) => p.map((v) => v.toFixed(1)).join(" ")).join("L") + "Z" }, svg); line(svg, at(mid), "soft"); }
+    line(svg, at(mine), "surf");
+    for (const p of at(mine)) if (p[1] !== null) node("circle", { class: "dot", cx: p[0], cy: p[1], r: 4 }, svg);
+  }
+
+  // The record of a comparison, where one was given: every method at the same budgets.
+  function compared() {
+    const { H, LEFT, RIGHT, TOP, BOTTOM, node, line } = Charts, methods = data.success, home = chart("success");
+    const costs = methods.flatMap((m) => m.points.map((p) => p[0])), trials = [...new Set(methods.map((m) => m.trials))].sort((a, b) => b - a);
+    const svg = Charts.frame(home, "Success against cost", `Share of the latents found by each method, restarts included, at the same budgets; from the record of a comparison with ${trials.join(" or ")} targets a method. Shaded: the 95% interval of the first below, which are in order of their mean; at the right, the share at the least and at the largest budget.`, ["budget a target, forward-equivalents", "found"]);
+    const x = Charts.logarithmic(Math.min(...costs) * 0.9, Math.max(...costs) * 1.1, LEFT, Charts.W - RIGHT), y = Charts.linear(0, 1, H - BOTTOM, TOP), ends = [...new Set(costs)].sort((a, b) => a - b);
+    const mean = (m) => m.points.reduce((sum, p) => sum + p[1], 0) / m.points.length, share = (p) => Math.round(100 * p[1]);
+    y.ticks = [0, 0.25, 0.5, 0.75, 1];
+    Charts.axes(svg, x, y, ends.map((v) => [v, show(v)]), true);
+    const list = el("ul", "methods"), ranked = [...methods].sort((a, b) => mean(b) - mean(a));
+    ranked.forEach((method, k) => {
+      const kind = `m${k}`;
+      if (k === 0) node("path", { class: "band first", d: "M" + [...method.points.map((p) => [x(p[0]), y(p[3])]), ...method.points.map((p) => [x(p[0]), y(p[2])]).reverse()].map((p) => p.map((v) => v.toFixed(1)).join(" ")).join("L") + "Z" }, svg);
+      line(svg, method.points.map((p) => [x(p[0]), y(p[1])]), kind);
+      const li = el("li"), swatch = node("svg", { viewBox: "0 0 26 8", "aria-hidden": "true" }, li);
+      node("path", { class: `line ${kind}`, d: "M1 4H25" }, swatch);
+      li.append(el("span", "", method.name), el("b", "", `${share(method.points[0])} → ${share(method.points.at(-1))}%`));
+      list.append(li);
+    });
+    svg.after(list);
+  }
+
   function success() {
-    const { W, H, LEFT, RIGHT, TOP, BOTTOM, node, line } = Charts, methods = [[data.surfed, "surf", "surfed"], [data.direct, "direct", "direct"]].filter((m) => m[0]);
-    const costs = methods.flatMap(([who]) => who.cost).filter((v) => known(v) && v > 0);
+    if (data.success) { compared(); return; }
+    const { H, LEFT, RIGHT, TOP, BOTTOM, node, line } = Charts, methods = [[data.surfed, "surf", "surfed"], [data.direct, "direct", "direct"]].filter((m) => m[0]);
+    const best = methods.reduce((a, b) => (total(b[0]) > total(a[0]) ? b : a))[0], costs = methods.flatMap(([who]) => who.cost).filter((v) => known(v) && v > 0);
     if (!costs.length) return;
     const svg = Charts.frame(chart("success"), "Success against cost", "Share of the targets whose measurements were met, by what had been spent on them when they ended. One run of each method: a failed target counts at no cost.", ["cost of a target, forward-equivalents", "measurements met"]);
-    const x = Charts.logarithmic(Math.min(...costs) * 0.8, Math.max(...costs) * 1.25, LEFT, W - RIGHT), y = Charts.linear(0, 1, H - BOTTOM, TOP);
+    const x = Charts.logarithmic(Math.min(...costs) * 0.8, Math.max(...costs) * 1.25, LEFT, Charts.W - RIGHT), y = Charts.linear(0, 1, H - BOTTOM, TOP);
     y.ticks = [0, 0.25, 0.5, 0.75, 1];
     Charts.axes(svg, x, y, x.ticks.map((v) => [v, show(v)]), true);
     for (const [who, kind, name] of methods) {
       const done = who.cost.filter((v, i) => known(v) && met(who, i)).sort((a, b) => a - b), points = [[LEFT, y(0)]];
       done.forEach((v, k) => { points.push([x(v), y(k / count)], [x(v), y((k + 1) / count)]); });
-      points.push([W - RIGHT, y(done.length / count)]);
+      points.push([Charts.W - RIGHT, y(done.length / count)]);
       line(svg, points, kind);
-      node("text", { class: `l${kind}`, x: W - RIGHT - 4, y: y(done.length / count) + (done.length / count > 0.9 ? 17 : -8), "text-anchor": "end" }, svg, `${name} ${done.length} of ${count}`);
+      node("text", { class: `l${kind}`, x: Charts.W - RIGHT - 4, y: y(done.length / count) + (who === best ? -5 : 17), "text-anchor": "end" }, svg, `${name} ${done.length} of ${count}`);
     }
   }
 
   function drift() {
     if (!data.training || !data.training.drift.some(known)) return;
-    const { W, H, LEFT, RIGHT, TOP, BOTTOM, node, line } = Charts, { steps, drift: moved } = data.training;
+    const { H, LEFT, RIGHT, TOP, BOTTOM, node, line } = Charts, { steps, drift: moved } = data.training;
     const svg = Charts.frame(chart("drift"), "Drift of the training, and the stages chosen", "How far the generator's signals moved from each checkpoint to the next (root mean square, in units of the signal). Orange marks: the stages of the ride.", ["training step", "RMS change of G"]);
-    const x = Charts.linear(0, Math.max(1, steps.length - 1), LEFT + 8, W - RIGHT - 12), y = Charts.linear(0, Math.max(1e-9, ...moved.filter(known)) * 1.1, H - BOTTOM, TOP);
+    const x = Charts.linear(0, Math.max(1, steps.length - 1), LEFT + 8, Charts.W - RIGHT - 12), y = Charts.linear(0, Math.max(1e-9, ...moved.filter(known)) * 1.1, H - BOTTOM, TOP);
     Charts.axes(svg, x, y, steps.map((s, k) => [k, show(s)]));
     for (const [at] of stages) node("line", { class: "stagemark", x1: x(at), x2: x(at), y1: H - BOTTOM, y2: H - BOTTOM - 12 }, svg);
     const points = moved.map((v, k) => [x(k + 1), known(v) ? y(v) : null]);
@@ -214,9 +253,7 @@
   }
 
   function curves() {
-    Charts.fit(chart("residual").clientWidth - 44);
-    for (const draw of [residuals, spent, success, drift]) draw();
-    for (const home of Object.values(charts)) home.hidden = !home.children.length;
+    for (const draw of [residuals, damping, spent, success, drift]) draw();
     cursor();
   }
 
@@ -258,7 +295,7 @@
     state.target = i;
     if (made.has(i)) made.get(i).setAttribute("aria-pressed", true);
     $("pick").value = i;
-    card(); strip(); residuals(); spent(); caption(); go(state.stage);
+    card(); strip(); residuals(); damping(); spent(); caption(); go(state.stage);
   }
 
   function caption() {
