@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from torch import nn
 
 from surfing.errors import CorruptTrajectoryError
 from surfing.latents import Normal
-from surfing.trajectory import Recorder, Trajectory, repair
+from surfing.trajectory import Recorder, Trajectory, checkpoint, repair, store
 from surfing.trajectory.manifest import StoredFile
 from surfing.trajectory.store import read_state
 from surfing.trajectory.tensors import state_from_bytes, state_to_bytes
@@ -67,6 +69,56 @@ def test_a_damaged_checkpoint_is_refused_when_it_is_used_not_before(run: Path) -
     for use in (trajectory[2].__class__.state.fget, lambda _: trajectory.at(1.5)):
         with pytest.raises(CorruptTrajectoryError, match=bad.name):
             use(trajectory[2])
+
+
+def test_a_file_is_hashed_once_and_again_where_it_was_written_since(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[bytes] = []
+
+    def counted(data: bytes) -> object:
+        hashed.append(data)
+        return hashlib.sha256(data)
+
+    monkeypatch.setattr(store, "hashlib", SimpleNamespace(sha256=counted))
+    monkeypatch.setattr(store, "_SETTLED_NS", 0)
+    monkeypatch.setattr(checkpoint, "CACHED", 0)  # every read comes from the disk
+    trajectory = Trajectory.open(run)
+    first = [trajectory.state(i) for i in range(len(trajectory))]
+    assert len(hashed) == len(trajectory)
+    again = [trajectory.state(i) for i in range(len(trajectory))]
+    assert len(hashed) == len(trajectory)
+    assert all(torch.equal(a[n], b[n]) for a, b in zip(first, again) for n in a)
+    Trajectory.open(run).state(0)  # another opened trajectory trusts nobody
+    assert len(hashed) == len(trajectory) + 1
+    bad = run / "step-000000002.safetensors"
+    data = bytearray(bad.read_bytes())
+    data[-1] ^= 1
+    bad.write_bytes(data)
+    os.utime(bad, ns=(0, os.stat(bad).st_mtime_ns + 1))  # whatever the clock's tick
+    with pytest.raises(CorruptTrajectoryError, match=bad.name):
+        trajectory.state(2)
+    data[-1] ^= 1
+    bad.write_bytes(data)
+    assert torch.equal(trajectory.state(2)["0.weight"], first[2]["0.weight"])
+
+
+def test_a_file_written_just_now_is_hashed_at_every_read(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock's tick is too coarse to tell two writes in it apart."""
+    monkeypatch.setattr(store, "_SETTLED_NS", 10**18)
+    monkeypatch.setattr(checkpoint, "CACHED", 0)
+    trajectory = Trajectory.open(run)
+    trajectory.state(1)
+    bad = run / "step-000000001.safetensors"
+    then = os.stat(bad)
+    data = bytearray(bad.read_bytes())
+    data[-1] ^= 1
+    bad.write_bytes(data)
+    os.utime(bad, ns=(then.st_atime_ns, then.st_mtime_ns))
+    with pytest.raises(CorruptTrajectoryError, match=bad.name):
+        trajectory.state(1)
 
 
 def test_missing_linked_and_special_files(run: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from surfing.errors import CorruptTrajectoryError
 from surfing.generator import State
 from surfing.trajectory.manifest import StoredFile
-from surfing.trajectory.store import read_state
+from surfing.trajectory.store import Stamp, read_state
 from surfing.trajectory.tensors import signature
 
 __all__ = ["Checkpoint", "Directory", "InFile", "InMemory", "Source"]
@@ -79,6 +79,7 @@ class Directory:
     def _forget(self) -> None:
         self._recent: OrderedDict[str, State] = OrderedDict()
         self._shapes: tuple[str, dict[str, tuple[int, ...]]] | None = None
+        self._checked: dict[str, Stamp] = {}
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Path]:
@@ -89,12 +90,15 @@ class Directory:
         self._forget()
 
     def read(self, file: StoredFile) -> State:
-        """One checkpoint's tensors; hash and shapes are checked when it comes from the disk."""
+        """One checkpoint's tensors, checked when they come from the disk.
+
+        A file is hashed when it is first read, and again where it was written since.
+        """
         with self._lock:
             if file.name in self._recent:
                 self._recent.move_to_end(file.name)
                 return self._recent[file.name]
-        state = read_state(self.path, file)
+        state = read_state(self.path, file, checked=self._checked)
         with self._lock:
             self._check_shapes(file, state)
             self._recent[file.name] = state
