@@ -11,6 +11,8 @@ from surfing.trajectory import import_checkpoints
 
 __all__ = ["import_"]
 
+_HUB = "hub:"
+
 
 def import_(
     source: Path,
@@ -26,13 +28,14 @@ def import_(
 ) -> Report:
     """Turn a folder of .pt, .pth, .ckpt or .safetensors files into a trajectory.
 
-    One folder a step, as in step-1000/model.safetensors, will do as well.
+    One folder a step, as in step-1000/model.safetensors, will do as well, and so will
+    hub:OWNER/NAME, a repository on a model hub that has one branch or tag a step.
 
     The files are only read, no code in them is run, and they are ordered by the training step in
     their names, as a number.
 
     Args:
-        source: the folder.
+        source: the folder, or hub:OWNER/NAME.
         out: folder for the trajectory.
         prefix: of the generator's keys; it is stripped, and other keys are left out.
         latent: the law of z: normal:K, uniform:K or uniform:K:LOW:HIGH.
@@ -42,7 +45,7 @@ def import_(
     """
     common = common or Common()
     trajectory = import_checkpoints(
-        source,
+        _fetched(source, pattern),
         out,
         prefix=prefix,
         key=key,
@@ -60,3 +63,11 @@ def import_(
         "steps": list(trajectory.steps),
         "latent": None if trajectory.latent is None else trajectory.latent.to_dict(),
     }
+
+
+def _fetched(source: Path, pattern: str | None) -> Path:
+    if not str(source).startswith(_HUB):
+        return source
+    from surfing.integrations.hub import fetch_revisions
+
+    return fetch_revisions(str(source).removeprefix(_HUB), pattern=pattern)

@@ -6,11 +6,13 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from surfing.errors import InputError, TrajectoryError, require
 from surfing.trajectory import Trajectory
+from surfing.trajectory.importing import is_step, weights_among
 
-__all__ = ["from_pretrained", "save_pretrained"]
+__all__ = ["fetch_revisions", "from_pretrained", "save_pretrained"]
 
 _CARD = "README.md"
 _OURS = ("manifest.json", "*.safetensors")
@@ -70,13 +72,74 @@ def from_pretrained(
     try:
         folder = hub.snapshot_download(name, revision=revision, allow_patterns=list(_OURS))
     except Exception as error:  # of the network, the hub or the disk, each with its own class
-        reason = str(error).strip().split("\n")[0]
         raise TrajectoryError(
-            f"{name}: no folder of that name, and the download failed: {reason:.200}"
+            f"{name}: no folder of that name, and the download failed: {_reason(error)}"
         ) from error
     snapshot = Path(folder)
     assets = hub.cached_assets_path("surfing", namespace=name, subfolder=snapshot.name)
     return Trajectory.open(_without_links(snapshot, Path(assets)))
+
+
+def fetch_revisions(name: str, *, pattern: str | None = None) -> Path:
+    """Download a repository that keeps each step of a training as a branch or tag of its own.
+
+    Of each revision whose name has a number, one file of weights, chosen as by
+    :func:`surfing.import_checkpoints`; what the hub's cache has already is not downloaded again.
+    With HF_HUB_OFFLINE set, the cache is taken as it is.
+
+    Args:
+        name: of the repository, ``owner/name``.
+        pattern: regular expression that ``revision/file`` must match.
+
+    Returns:
+        The repository's folder in the cache, for :func:`surfing.import_checkpoints`.
+
+    Raises:
+        InputError: not a name, or several files of weights in one revision.
+        TrajectoryError: the download failed, or no revision is of a step.
+        MissingExtraError: huggingface-hub is not installed.
+    """
+    if not _REPOSITORY.fullmatch(name):
+        raise InputError(f"name: expected a repository's name, owner/name; got {name!r}.")
+    hub, constants = require("huggingface_hub", "hub"), require("huggingface_hub.constants", "hub")
+    cached = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    if constants.HF_HUB_OFFLINE:
+        if cached.is_dir():
+            return cached
+        raise TrajectoryError(f"{name}: it is not in the hub's cache, and HF_HUB_OFFLINE is set.")
+    try:
+        files = _remote_weights(hub.HfApi(), name, pattern)
+        for revision, file in files:
+            hub.hf_hub_download(name, file, revision=revision)
+    except InputError:
+        raise
+    except Exception as error:
+        raise TrajectoryError(f"{name}: the download failed: {_reason(error)}") from error
+    if not files:
+        raise TrajectoryError(
+            f"{name}: expected a branch or tag for each step, such as step1000, that holds a file "
+            "of weights; found none."
+        )
+    return cached
+
+
+def _remote_weights(api: Any, name: str, pattern: str | None) -> list[tuple[str, str]]:
+    """(revision, file) of each step."""
+    refs = api.list_repo_refs(name)
+    revisions = dict.fromkeys(ref.name for ref in (*refs.branches, *refs.tags) if is_step(ref.name))
+    labels = [
+        f"{revision}/{file}"
+        for revision in revisions
+        for file in api.list_repo_files(name, revision=revision)
+        if "/" not in file
+    ]
+    parts = (label.rpartition("/") for label in weights_among(labels, pattern))
+    return [(revision, file) for revision, _, file in parts]
+
+
+def _reason(error: Exception) -> str:
+    first = str(error).strip().partition("\n")[0]
+    return f"{first:.200}"
 
 
 def _without_links(snapshot: Path, out: Path) -> Path:

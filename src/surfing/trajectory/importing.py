@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from surfing.errors import EmptyTrajectoryError, InputError
@@ -16,9 +16,10 @@ from surfing.trajectory.tensors import signature
 from surfing.trajectory.trajectory import Trajectory
 from surfing.trajectory.writing import write_trajectory
 
-__all__ = ["import_checkpoints"]
+__all__ = ["import_checkpoints", "is_step", "weights_among"]
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
 def import_checkpoints(
@@ -37,14 +38,17 @@ def import_checkpoints(
 
     A repository with one folder a step (``step-1000/model.safetensors``) will do as well: where the
     source holds no checkpoint file itself, its folders' names have the steps. Of several files in
-    a folder, the only .safetensors one is taken.
+    a folder, the only .safetensors one is taken. So will a repository in a model hub's cache, which
+    holds ``refs`` and ``snapshots``, with one branch or tag a step; a name without a number, such
+    as main, is left out.
 
     Files are ordered by the training step in their names, as a number: ``gen_9`` before
     ``gen_10``. It is the number after "step", "iter" or "kimg" if the names have one, else the one
     number that differs between them. The same source gives the same trajectory, byte for byte.
 
     Args:
-        source: a folder of .pt, .pth, .ckpt or .safetensors files, or of one folder a step.
+        source: a folder of .pt, .pth, .ckpt or .safetensors files, of one folder a step, or of a
+            repository in a model hub's cache.
         out: a directory for the trajectory; made if it is not there.
         prefix: of the generator's keys in the state dict: only keys that have it are kept, and it
             is stripped. Where no key has the default "generator.", all keys are kept.
@@ -52,7 +56,7 @@ def import_checkpoints(
             "models.generator". By default the usual places are searched.
         pattern: regular expression that a whole file name must match, suffix included; its first
             group, if it has one, is the step, e.g. ``r"gen_(\\d+)\\.pt"``. Of folders, what it
-            must match is ``folder/file``.
+            must match is ``folder/file``; of revisions, ``revision/file``.
         latent: the law of z.
         architecture: ``{"name": ..., "arguments": {...}}``, for generators of the zoo.
         metadata: anything else worth keeping, JSON values.
@@ -65,37 +69,75 @@ def import_checkpoints(
     """
     folder = Path(source)
     files = _files(folder, pattern)
-    names = _names(folder, files, pattern)
+    names = _names(files, pattern)
     if Path(out).resolve() == folder.resolve():
         raise InputError(f"out: expected another directory than the source, got {out}.")
     steps = steps_of(names, pattern)
     ordered = sorted(zip(steps, files, strict=True))
     write_trajectory(
         Path(out),
-        _read_all(ordered, Selection(prefix, key)),
+        _read_all([(step, files[label]) for step, label in ordered], Selection(prefix, key)),
         dtype=dtype,
         latent=latent,
         architecture=architecture,
-        metadata={**(metadata or {}), "imported": [_path(folder, file) for _, file in ordered]},
+        metadata={**(metadata or {}), "imported": [label for _, label in ordered]},
     )
     return Trajectory.open(out)
 
 
-def _files(folder: Path, pattern: str | None) -> list[Path]:
+def weights_among(labels: Iterable[str], pattern: str | None) -> list[str]:
+    """Of files by label, ``file`` or ``folder/file``, the checkpoints: one a folder.
+
+    Raises:
+        InputError: a folder has several.
+    """
+    wanted = None if pattern is None else compiled(pattern)
+    folders: dict[str, list[str]] = {}
+    for label in labels:
+        if PurePosixPath(label).suffix.lower() not in SUFFIXES:
+            continue
+        if wanted is None or wanted.fullmatch(label):
+            folders.setdefault(label.rpartition("/")[0], []).append(label)
+    flat = folders.pop("", [])
+    return flat + [_weights(folder, files) for folder, files in folders.items()]
+
+
+def is_step(revision: str) -> bool:
+    """Whether a branch or tag may be of a step: main is not."""
+    return any(c.isdigit() for c in revision)
+
+
+def _files(folder: Path, pattern: str | None) -> dict[str, Path]:
+    """The checkpoints by label."""
     if not folder.is_dir():
         raise InputError(f"source: expected a folder of checkpoint files, got {folder}.")
-    flat = _checkpoints(folder)
-    nested = [] if flat else [_checkpoints(p) for p in sorted(folder.iterdir()) if p.is_dir()]
-    if pattern is not None:
-        wanted = compiled(pattern)
-        flat = [p for p in flat if wanted.fullmatch(p.name)]
-        nested = [[p for p in some if wanted.fullmatch(_path(folder, p))] for some in nested]
-    found = flat + [_weights(some) for some in nested if some]
+    there = {
+        f"{name}/{file.name}" if name else file.name: file
+        for name, place in _folders(folder).items()
+        for file in _checkpoints(place)
+    }
+    found = weights_among(there, pattern)
     if not found:
         matching = "" if pattern is None else f" that match {pattern!r}"
         raise EmptyTrajectoryError(
             f"source: expected {', '.join(SUFFIXES)} files{matching} in {folder}, found none."
         )
+    return {label: there[label] for label in found}
+
+
+def _folders(folder: Path) -> dict[str, Path]:
+    """Those of the steps by name; the folder itself, without one, where it holds the files."""
+    if _checkpoints(folder):
+        return {"": folder}
+    refs, snapshots = folder / "refs", folder / "snapshots"
+    if not (refs.is_dir() and snapshots.is_dir()):
+        return {place.name: place for place in sorted(folder.iterdir()) if place.is_dir()}
+    found = {}
+    for file in sorted(p for p in refs.rglob("*") if p.is_file()):
+        name, commit = file.relative_to(refs).as_posix(), file.read_bytes()[:65].decode("latin-1")
+        # A name whose files were never fetched is no step of what is here.
+        if is_step(name) and _COMMIT.fullmatch(commit) and (snapshots / commit).is_dir():
+            found[name] = snapshots / commit
     return found
 
 
@@ -103,28 +145,24 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
-def _weights(files: list[Path]) -> Path:
+def _weights(folder: str, labels: list[str]) -> str:
     """Of one step's files, the weights; optimisers and schedulers lie beside them as .pt."""
-    safe = [p for p in files if p.suffix.lower() == ".safetensors"]
-    for some in (safe, files):
+    safe = [label for label in labels if label.lower().endswith(".safetensors")]
+    for some in (safe, labels):
         if len(some) == 1:
             return some[0]
+    names = [PurePosixPath(label).name for label in labels]
     raise InputError(
-        f"source: expected one file of weights in {files[0].parent}, found "
-        f"{', '.join(p.name for p in files)}. Say which with a pattern such as "
-        f"r'.*/{re.escape(files[0].name)}'."
+        f"source: expected one file of weights in {folder}, found {', '.join(names)}. Say which "
+        f"with a pattern such as r'.*/{re.escape(names[0])}'."
     )
 
 
-def _names(folder: Path, files: list[Path], pattern: str | None) -> list[str]:
+def _names(labels: Iterable[str], pattern: str | None) -> list[str]:
     """What the steps are read from."""
     if pattern is not None and compiled(pattern).groups:
-        return [_path(folder, file) for file in files]
-    return [file.name if file.parent == folder else file.parent.name for file in files]
-
-
-def _path(folder: Path, file: Path) -> str:
-    return file.relative_to(folder).as_posix()
+        return list(labels)
+    return [PurePosixPath(label).parent.name or label for label in labels]
 
 
 def _read_all(
