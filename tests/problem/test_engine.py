@@ -5,9 +5,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp, vmap
 
+import surfing
 from surfing.architectures import conv_generator, mlp_generator
+from surfing.continuation.binding import bind
 from surfing.generator import Generator
+from surfing.latents import Normal
 from surfing.problem.affine import TransposedConvolution
+from surfing.problem.problem import Problem
 from surfing.problem.program import Program
 
 K, ROWS = 5, 3
@@ -42,6 +46,14 @@ def _conv(channels: int, stride: int, padding: int) -> nn.Sequential:
     )
 
 
+def _layers(*layers: nn.Module) -> nn.Sequential:
+    """Six channels of 5 x 5, then the layers, a batch norm that can be folded, and a bend."""
+    start = (nn.Linear(K, 6 * 25), nn.Tanh(), nn.Unflatten(1, (6, 5, 5)))
+    with torch.no_grad():
+        channels = nn.Sequential(*start, *layers)(torch.zeros(1, K)).shape[1]
+    return nn.Sequential(*start, *layers, nn.BatchNorm2d(channels), nn.Sigmoid())
+
+
 MODULES = {
     "conv": conv_generator(latent_dim=K, width=4, hidden=16, image_size=8),
     "mlp": mlp_generator(latent_dim=K, hidden=16, image_size=4),
@@ -52,6 +64,17 @@ MODULES = {
     "stride 3": _conv(2, 3, 2),
     "no padding": _conv(1, 2, 0),
     "many channels": _conv(8, 2, 1),
+    "grouped conv": _layers(nn.Conv2d(6, 4, 3, groups=2, bias=False)),
+    "dilated conv": _layers(nn.Conv2d(6, 3, 3, padding=2, dilation=2)),
+    "grouped, dilated, strided conv": _layers(nn.Conv2d(6, 9, (3, 2), 2, 1, 2, groups=3)),
+    "depthwise conv": _layers(nn.Conv2d(6, 12, 3, padding="same", groups=6)),
+    "grouped transposed": _layers(nn.ConvTranspose2d(6, 4, 4, 2, 1, groups=2, bias=False)),
+    "depthwise transposed": _layers(nn.ConvTranspose2d(6, 6, 4, 2, 1, groups=6)),
+    "dilated transposed": _layers(nn.ConvTranspose2d(6, 1, 2, 2, 0, dilation=2)),
+    "grouped, dilated transposed": _layers(
+        nn.ConvTranspose2d(6, 9, (3, 2), 3, 1, 2, groups=3, dilation=2)
+    ),
+    "output padding": _layers(nn.ConvTranspose2d(6, 1, 4, 2, 1, output_padding=1)),
 }
 
 
@@ -96,6 +119,127 @@ def test_reverse_mode_goes_through_the_folded_network(name: str) -> None:
         leaf = z.clone().requires_grad_()
         slopes.append(torch.autograd.grad(function(leaf).square().sum(), leaf)[0])
     torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-11, atol=1e-12)
+
+
+class _Doubled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+class _Cubed(nn.Identity):
+    """Its value is its own, so that a comparison of values tells nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x**3
+
+
+class _Shifted(nn.Tanh):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + 1e-5)
+
+
+class _Branches(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if float(x.detach().sum()) > 0 else 2 * x
+
+
+class _Constant(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.linspace(0.5, 2, K))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+def _hooked() -> nn.Module:
+    layer = nn.Linear(K, 4)
+    layer.register_forward_hook(lambda module, args, output: 3 * output)
+    return layer
+
+
+REFUSED = {
+    "a function without a rule": lambda: nn.GELU(),
+    "a subclass of an affine layer": lambda: _Doubled(K, 4),
+    "a subclass of a linear layer": lambda: _Cubed(),
+    "a subclass of an activation": lambda: _Shifted(),
+    "a layer that mixes entries": lambda: nn.LayerNorm(K),
+    "softmax": lambda: nn.Softmax(dim=1),
+    "control flow": lambda: _Branches(),
+    "a constant of the module": lambda: _Constant(),
+    "a hook": _hooked,
+    "a parametrised weight": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(K, 4)),
+    "another padding": lambda: nn.Sequential(
+        nn.Unflatten(1, (1, 1, K)), nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular")
+    ),
+    "batch norm without statistics of its own": lambda: nn.BatchNorm1d(
+        K, track_running_stats=False
+    ),
+    "max pooling": lambda: nn.Sequential(nn.Unflatten(1, (1, K)), nn.MaxPool1d(2)),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_layer_that_is_not_known_is_refused(name: str) -> None:
+    module = nn.Sequential(nn.Linear(K, K), REFUSED[name]())
+    assert Program.trace(module.eval()) is None
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_has_its_derivative_all_the_same(name: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(K, K), REFUSED[name](), nn.Flatten()).double().eval()
+    z = torch.randn(ROWS, K, dtype=torch.float64)
+    with torch.no_grad():
+        y = net(z)
+    problem = Problem.build(net, net.state_dict(), y, latent=Normal(K))
+    value, jacobian = problem.architecture.at(net.state_dict()).linearise(z)
+    torch.testing.assert_close(value, y)
+    leaf = z.clone().requires_grad_()
+    rows = [torch.autograd.grad(f, leaf, retain_graph=True)[0] for f in net(leaf).sum(0)]
+    torch.testing.assert_close(jacobian, torch.stack(rows, 1))
+
+
+class _Twice(torch.autograd.Function):
+    """No forward mode, and no rule for vmap."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return 2 * grad
+
+
+@pytest.mark.parametrize("part", ["operator", "generator"])
+def test_reverse_mode_is_noted_once_and_paid_for(part: str) -> None:
+    twice = _Twice.apply
+
+    class Layer(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return twice(x)  # type: ignore[no-any-return, no-untyped-call]
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(K, 4), nn.Tanh(), *([Layer()] if part == "generator" else []))
+    operator = twice if part == "operator" else None
+    plain = nn.Sequential(*net[:2])
+    states = [(0, net.state_dict())]
+    trajectory = surfing.Trajectory.from_state_dicts(states, latent=Normal(K))
+    z = Normal(K).sample(range(ROWS), 1, seed=1)[:, 0]
+    with torch.no_grad():
+        y = 2 * plain(z)
+    solution = surfing.direct(trajectory, y, generator=net, operator=operator, z0=z, max_steps=3)
+    (note,) = solution.notes
+    assert "2 m passes instead of k" in note
+    assert note in solution.summary()
+    assert solution.cost.tolist() == [1.0 + 2 * 4] * ROWS  # solved where it starts
+    risk = bind(trajectory, y, generator=net, operator=operator, latent=None, operator_seed=0).risk(
+        net.state_dict(), torch.arange(ROWS)
+    )
+    _, jacobian = risk.linearise(z, torch.arange(ROWS))
+    bend = 1 - plain(z).square()
+    torch.testing.assert_close(jacobian, 2 * bend.unsqueeze(-1) * net[0].weight)
 
 
 def test_few_channels_run_as_one_product_a_tap() -> None:

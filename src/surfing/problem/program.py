@@ -77,15 +77,17 @@ def _leaky(slope: float) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
 
 def _pointwise(target: Any) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
     """The rule of an element-wise function: x -> (value, derivative)."""
-    if isinstance(target, nn.LeakyReLU):
+    # Exact types, here and elsewhere: a subclass may compute something else.
+    kind = type(target)
+    if kind is nn.LeakyReLU:
         return _leaky(target.negative_slope)
-    if isinstance(target, nn.Softplus):
+    if kind is nn.Softplus:
         return _softplus(target)
-    if isinstance(target, nn.ReLU) or target in (torch.relu, F.relu, "relu"):
+    if kind is nn.ReLU or target in (torch.relu, F.relu, "relu"):
         return _relu
-    if isinstance(target, nn.Tanh) or target in (torch.tanh, F.tanh, "tanh"):
+    if kind is nn.Tanh or target in (torch.tanh, F.tanh, "tanh"):
         return _tanh
-    if isinstance(target, nn.Sigmoid) or target in (torch.sigmoid, F.sigmoid, "sigmoid"):
+    if kind is nn.Sigmoid or target in (torch.sigmoid, F.sigmoid, "sigmoid"):
         return _sigmoid
     return None
 
@@ -169,14 +171,13 @@ def _read(node: fx.Node, modules: dict[str, nn.Module]) -> _Node | None:
         name = str(node.target)
         if len(args) != 1 or keywords or not _plain(layer):
             return None
-        # Exact types: a subclass may compute something else.
         if type(layer) in (nn.Linear, nn.Conv2d, nn.ConvTranspose2d):
             if getattr(layer, "padding_mode", "zeros") != "zeros":
                 return None
             return _Node("affine", args, keywords, (layer, None), name)
         if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.track_running_stats:
             return _Node("norm", args, keywords, layer, name)
-        if isinstance(layer, _LINEAR):
+        if type(layer) in _LINEAR:
             return _Node("linear", args, keywords, layer)
         rule = _pointwise(layer)
     elif node.op == "call_function":
