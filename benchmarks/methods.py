@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cells import Solver
-from benchmarks.ours import DirectAdam, DirectLBFGS, DirectLM, SurfingAdam, SurfingLM
+from benchmarks.ours import (
+    DirectAdam,
+    DirectLBFGS,
+    DirectLM,
+    Recover,
+    SurfingAdam,
+    SurfingLM,
+)
 from benchmarks.rivals import CMAES, CSGM, ScipyTRF, TorchLBFGS
 
 __all__ = ["METHODS", "Method", "configured", "named", "quick"]
@@ -31,6 +38,8 @@ class Method:
         targets: at most so many; None for all.
         repeats: timed runs.
         tuning_targets: for each setting of the grid.
+        like: the method whose tuned settings it takes; its own where left out.
+        on_request: it takes part only where it is named.
     """
 
     name: str
@@ -41,13 +50,15 @@ class Method:
     targets: int | None = None
     repeats: int = 1
     tuning_targets: int = 24
+    like: str = ""
+    on_request: bool = False
 
     def settings(self) -> dict[str, Any]:
         """The solver's fields."""
         return dataclasses.asdict(self.solver)
 
 
-_STEP_SIZES: Sequence[Settings] = [{"step_size": s} for s in (0.02, 0.05, 0.1, 0.2)]
+_STEP_SIZES: Sequence[Settings] = [{"step_size": s} for s in (0.02, 0.05, 0.1, 0.2, 0.4)]
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -63,6 +74,7 @@ METHODS: tuple[Method, ...] = (
         ours=True,
         repeats=5,
     ),
+    Method("recover", "recover, budget 2000", Recover(), [{}], ours=True, repeats=3),
     Method(
         "lm",
         "direct LM",
@@ -85,7 +97,7 @@ METHODS: tuple[Method, ...] = (
         "torch-lbfgs",
         "torch.optim.LBFGS, strong Wolfe",
         TorchLBFGS(),
-        [{"history": h, "scale": s} for h in (10, 20) for s in (1.0, 0.01)],
+        [{"history": h, "scale": s} for h in (10, 20, 40) for s in (1.0, 0.01)],
         tuning_targets=12,
     ),
     Method(
@@ -102,6 +114,7 @@ METHODS: tuple[Method, ...] = (
         [
             {"double": False, "difference": 1e-3},
             {"double": False, "difference": 3e-3},
+            {"double": False, "difference": 1e-2},
             {"double": True, "difference": None},
         ],
         tuning_targets=12,
@@ -122,10 +135,28 @@ METHODS: tuple[Method, ...] = (
         targets=8,
         tuning_targets=4,
     ),
+    Method(
+        "lm-surfing-float64",
+        "LM surfing, polished in float64",
+        SurfingLM(polish=True),
+        [],
+        ours=True,
+        like="lm-surfing",
+        on_request=True,
+    ),
+    Method(
+        "scipy-float64",
+        "scipy TRF, torch jacfwd, float64 to its end",
+        ScipyTRF(double=True, tolerance=1e-15, at_floor=False),
+        [],
+        on_request=True,
+    ),
 )
 
 _QUICK: Mapping[str, Settings] = {
     "lm-surfing": {"stages": 3},
+    "lm-surfing-float64": {"stages": 3},
+    "recover": {"budget": 200, "pilot_targets": 2},
     "adam": {"max_steps": 20},
     "adam-surfing": {"stages": 3, "stage_steps": 3, "max_steps": 10},
     "torch-lbfgs": {"max_iterations": 20},
@@ -162,16 +193,16 @@ def configured(methods: Sequence[Method], tuning: str | Path | None, cell: str) 
     for entry in cells:
         if entry["operator"] == cell:
             chosen = {name: trial["best"] for name, trial in entry["methods"].items()}
-    return [with_settings(method, chosen.get(method.name, {})) for method in methods]
+    return [with_settings(method, chosen.get(method.like or method.name, {})) for method in methods]
 
 
 def named(names: Sequence[str] | None) -> list[Method]:
-    """The methods of these names, all where left out."""
+    """The methods of these names; where left out, all but those on request."""
     known = {method.name: method for method in METHODS}
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise SystemExit(f"methods: expected some of {', '.join(known)}; got {unknown[0]}.")
-    return [known[name] for name in names] if names else list(METHODS)
+    return [known[name] for name in names] if names else [m for m in METHODS if not m.on_request]
 
 
 def run(method: Method, cell: Any) -> Any:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from benchmarks.cells import Cell, Outcome
-from surfing.continuation import EqualDrift, direct, surf
+from surfing.continuation import EqualDrift, Pilot, direct, recover, surf
 from surfing.descent import AbstractDescent, LevenbergMarquardt, TorchOptim
 from surfing.descent.lbfgs import LBFGS
 from surfing.solution import Solution
 
-__all__ = ["DirectAdam", "DirectLBFGS", "DirectLM", "SurfingAdam", "SurfingLM"]
+__all__ = ["DirectAdam", "DirectLBFGS", "DirectLM", "Recover", "SurfingAdam", "SurfingLM"]
 
 
 def _adam(step_size: float) -> TorchOptim:
@@ -39,7 +39,12 @@ def _direct(cell: Cell, descent: AbstractDescent[Any], steps: int) -> Outcome:
 
 
 def _surf(
-    cell: Cell, descent: AbstractDescent[Any], schedule: EqualDrift, steps: tuple[int, int]
+    cell: Cell,
+    descent: AbstractDescent[Any],
+    schedule: EqualDrift,
+    steps: tuple[int, int],
+    *,
+    polish: bool = False,
 ) -> Outcome:
     solution = surf(
         cell.trajectory,
@@ -51,8 +56,39 @@ def _surf(
         stage_steps=steps[0],
         max_steps=steps[1],
         z0=cell.starts,
+        polish=polish,
     )
     return _outcome(solution)
+
+
+@dataclass(frozen=True)
+class Recover:
+    """What a user gets by default: starts of its own instead of the cell's, and a pilot.
+
+    The pilot's cost is shared by the targets.
+
+    Args:
+        budget: forward-equivalents a target, the pilot's left out.
+        pilot_targets: latents that the pilot draws.
+        seed: of everything random.
+    """
+
+    budget: float = 2000
+    pilot_targets: int = 48
+    seed: int = 0
+
+    def __call__(self, cell: Cell) -> Outcome:
+        """Recover every target of the cell."""
+        solution = recover(
+            cell.trajectory,
+            cell.y,
+            generator=cell.net,
+            operator=cell.physics,
+            budget=self.budget,
+            mix=Pilot(targets=self.pilot_targets),
+            seed=self.seed,
+        )
+        return Outcome(solution.z, solution.cost + solution.info["mix"]["cost"] / len(cell))
 
 
 @dataclass(frozen=True)
@@ -100,17 +136,20 @@ class SurfingLM:
         skip: share of the drift to skip, in [0, 1).
         stage_steps: at each stage but the last.
         max_steps: at the last stage.
+        polish: end in float64.
     """
 
     stages: int = 10
     skip: float = 0.0
     stage_steps: int = 2
     max_steps: int = 20
+    polish: bool = False
 
     def __call__(self, cell: Cell) -> Outcome:
         """Recover every target of the cell."""
         schedule = EqualDrift(self.stages, start=self.skip)
-        return _surf(cell, LevenbergMarquardt(), schedule, (self.stage_steps, self.max_steps))
+        steps = (self.stage_steps, self.max_steps)
+        return _surf(cell, LevenbergMarquardt(), schedule, steps, polish=self.polish)
 
 
 @dataclass(frozen=True)

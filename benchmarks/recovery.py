@@ -28,14 +28,18 @@ __all__ = ["compare", "main"]
 OURS = ("lm-surfing", "lm")
 """Ratios are taken against these."""
 
+_PAIRS = (("lm-surfing-float64", "scipy-float64"), ("lm", "scipy-jacfwd"))
+"""Whose solutions are compared: of the pairs that take part, the first."""
+
+_SAME = 1e-2
+"""||z - z'|| below which two methods are taken to have come to the same minimum."""
+
 app = App(help=__doc__)
 
 
 @app.default
 def main(
-    run_directory: Annotated[Path, Parameter(name="RUN")],
-    /,
-    *,
+    *runs: Annotated[Path, Parameter(name="RUN", required=True)],
     targets: int = 64,
     out: Path = Path("docs/records/benchmark.json"),
     operators: tuple[str, ...] = ("all pixels", "gaussian:20"),
@@ -48,11 +52,12 @@ def main(
     """Run the comparison and write its record.
 
     Args:
-        run_directory: a trajectory whose manifest names a zoo architecture.
+        runs: trajectories whose manifests name a zoo architecture.
         targets: in range, with one start each; slow rivals are given fewer.
         out: the record.
         operators: "all pixels" or "gaussian:M".
-        methods: names; all where left out.
+        methods: names; where left out, all but lm-surfing-float64 and scipy-float64, which are
+            there to be compared with each other.
         tuning: the record of ``benchmarks.tuning``; defaults are used where there is none.
         seed: of targets, starts and operator.
         threads: of torch.
@@ -60,19 +65,22 @@ def main(
     """
     torch.set_num_threads(threads)
     began = time.perf_counter()
-    trajectory = Trajectory.open(run_directory)
     record = {"benchmark": "recovery", "quick": short} | measure.environment()
-    record |= {"seed": seed, "trajectory": describe(trajectory)}
-    net = open_generator(trajectory)
-    cells = build_cells(
-        trajectory, net, operators=operators, targets=4 if short else targets, seed=seed
-    )
+    record |= {"seed": seed, "cells": []}
     chosen = named(methods)
-    record["cells"] = []
-    for cell in cells:
-        lines = configured(chosen, tuning, cell.name)
-        lines = quick(lines, len(cell)) if short else lines
-        record["cells"].append(compare(cell, lines))
+    for run_directory in runs:
+        trajectory = Trajectory.open(run_directory)
+        told = {"trajectory": describe(trajectory)}
+        for cell in build_cells(
+            trajectory,
+            open_generator(trajectory),
+            operators=operators,
+            targets=4 if short else targets,
+            seed=seed,
+        ):
+            lines = configured(chosen, tuning, cell.name)
+            lines = quick(lines, len(cell)) if short else lines
+            record["cells"].append(told | compare(cell, lines))
     record["seconds"] = time.perf_counter() - began
     measure.write_record(out, record)
     return record
@@ -148,7 +156,7 @@ def _line(
     seconds = [s for s, _ in runs]
     found, tried, median = sum(recovered), len(recovered), statistics.median(seconds)
     with torch.no_grad():
-        misfit = (part.measure(part.net(outcome.z)) - part.y).flatten(1).norm(dim=-1)
+        misfit = (part.measure(part.net(outcome.z.to(part.y))) - part.y).flatten(1).norm(dim=-1)
     return {
         "label": method.label,
         "ours": method.ours,
@@ -187,14 +195,18 @@ def _ratios(lines: dict[str, dict[str, Any]], ours: dict[str, Any]) -> dict[str,
 
 def _agreement(runs: dict[str, list[tuple[float, Outcome]]]) -> dict[str, Any] | None:
     """Median and largest ||z_LM - z_scipy|| where the two came to the same solution."""
-    if not {"lm", "scipy-jacfwd"} <= runs.keys():
-        return None
-    ours, theirs = (runs[name][-1][1].z for name in ("lm", "scipy-jacfwd"))
-    gap = (ours[: len(theirs)] - theirs).norm(dim=-1)
-    same = gap[gap < 1e-2]
-    if len(same) == 0:
-        return None
-    return {"count": len(same), "median": float(same.median()), "largest": float(same.max())}
+    for pair in _PAIRS:
+        if set(pair) <= runs.keys():
+            ours, theirs = (runs[name][-1][1].z.double() for name in pair)
+            count = min(len(ours), len(theirs))
+            gap = (ours[:count] - theirs[:count]).norm(dim=-1)
+            same = gap[gap < _SAME]
+            told = {"between": pair, "targets": count, "count": len(same)}
+            if len(same):
+                told |= {"median": float(same.median()), "largest": float(same.max())}
+                told["within_1e-5"] = int((same <= 1e-5).sum())
+            return told
+    return None
 
 
 if __name__ == "__main__":

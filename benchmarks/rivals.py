@@ -39,6 +39,7 @@ class ScipyTRF:
         difference: relative step of the finite differences; None for scipy's choice.
         tolerance: scipy's ftol, xtol and gtol.
         max_evaluations: scipy's max_nfev, Jacobians not counted.
+        at_floor: stop it where ours stop; else it goes on to its own tolerance.
     """
 
     jacobian: str = "jacfwd"
@@ -46,6 +47,7 @@ class ScipyTRF:
     difference: float | None = None
     tolerance: float = 1e-8
     max_evaluations: int = 100
+    at_floor: bool = True
 
     def __call__(self, cell: Cell) -> Outcome:
         """Recover every target of the cell."""
@@ -54,6 +56,8 @@ class ScipyTRF:
     def _one(self, cell: Cell, index: int) -> tuple[Tensor, float]:
         dtype = torch.float64 if self.double else torch.float32
         target = Objective(cell, index, dtype=dtype)
+        if not self.at_floor:
+            target.floor = 0.0
         least_squares = require("scipy.optimize", "theory").least_squares
         derivative = _Forward(target, dtype) if self.jacobian == "jacfwd" else self.jacobian
         try:
@@ -69,8 +73,8 @@ class ScipyTRF:
                 max_nfev=self.max_evaluations,
             )
         except Reached as end:
-            return end.z.float(), target.cost
-        return torch.from_numpy(result.x).float(), target.cost
+            return end.z.double(), target.cost
+        return torch.from_numpy(result.x), target.cost
 
 
 @dataclass(frozen=True)

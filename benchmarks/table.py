@@ -53,7 +53,23 @@ def table_of(cell: dict[str, Any], threads: int) -> Table:
         "threads, medians of runs in one process. Above: the rival recovered none, so its time is "
         "at least that many times ours."
     )
-    return Table(cell["operator"], columns, rows, (note,))
+    return Table(_title(cell), columns, rows, (note, *_agreement(cell["agreement_with_scipy"])))
+
+
+def _title(cell: dict[str, Any]) -> str:
+    run = cell.get("trajectory")
+    return f"{run['name']}, {cell['operator']}" if run else str(cell["operator"])
+
+
+def _agreement(told: dict[str, Any] | None) -> tuple[str, ...]:
+    """Of solutions in float64, where they were compared."""
+    if not told or "scipy-float64" not in told.get("between", ()) or not told["count"]:
+        return ()
+    return (
+        f"Of {told['targets']} targets, LM surfing and scipy, both to the end in float64, came to "
+        f"the same minimum for {told['count']}: there {told['within_1e-5']} agree to 1e-5, the "
+        f"median distance is {told['median']:.1e} and the largest {told['largest']:.1e}.",
+    )
 
 
 def _times(ratio: dict[str, Any]) -> str:

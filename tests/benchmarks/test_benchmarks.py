@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.measure import wilson
 from torch import nn
 
-from benchmarks import jacobian, recovery, scaling, table, tuning
+from benchmarks import jacobian, memory, methods, recovery, scaling, table, tuning
+from surfing.trajectory import Trajectory
 from surfing.zoo.packaged import packaged_path
 
 pytestmark = [
@@ -42,6 +44,58 @@ def test_recovery_with_tuned_settings(tmp_path: Path) -> None:
             assert line["seconds_per_recovered"] == pytest.approx(expected, rel=1e-5)
         else:
             assert line["seconds_per_recovered"] is None
+
+
+def test_recovery_of_several_runs_in_double_precision(tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    Trajectory.open(packaged_path())[-3:].save(again)
+    out = tmp_path / "recovery.json"
+    recovery.main(
+        packaged_path(),
+        again,
+        out=out,
+        methods=("lm-surfing-float64", "scipy-float64", "recover"),
+        tuning=tmp_path / "none",
+        operators=("all pixels",),
+        threads=1,
+        short=True,
+    )
+    cells = json.loads(out.read_text())["cells"]
+    assert [cell["trajectory"]["name"] for cell in cells] == [packaged_path().name, "again"]
+    for cell in cells:
+        told = cell["agreement_with_scipy"]
+        assert told["between"] == ["lm-surfing-float64", "scipy-float64"]
+        assert 0 < told["within_1e-5"] <= told["count"] <= told["targets"]
+        assert table.table_of(cell, 1).markdown().count("agree to 1e-5") == 1
+        for line in cell["methods"].values():
+            found = sum(line["recovered"])
+            interval = wilson(found, line["targets"])
+            assert line["success_interval"] == pytest.approx(interval, rel=1e-5)
+
+
+def test_names_on_request_take_part_only_where_they_are_named() -> None:
+    everybody = [method.name for method in methods.named(None)]
+    assert "recover" in everybody
+    assert not {"lm-surfing-float64", "scipy-float64"} & set(everybody)
+
+
+def test_what_is_returned_is_counted() -> None:
+    line = memory.measured(
+        packaged_path(), 10, operator="gaussian:20", budget=60.0, seed=1, threads=1
+    )
+    assert line["targets"] == 10
+    assert line["returned_mib"] * 2**20 == 10 * 4 * (10 + 28 * 28)
+    assert 0 < line["cost_per_target"] <= 60
+
+
+@pytest.mark.slow
+def test_memory(tmp_path: Path) -> None:
+    record = memory.main(out=tmp_path / "memory.json", short=True)
+    assert json.loads((tmp_path / "memory.json").read_text())["quick"] is True
+    assert [line["targets"] for line in record["lines"]] == [20, 40]
+    for line in record["lines"]:
+        assert 0 < line["cost_per_target"] <= record["budget"]
+    assert memory.table(record).markdown().count("\n|") == 2 + len(record["lines"])
 
 
 def test_jacobian(tmp_path: Path) -> None:
