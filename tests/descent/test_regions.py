@@ -12,7 +12,7 @@ from scipy.optimize import linprog
 from torch import nn
 
 from surfing.descent.piecewise import PiecewiseAffine
-from surfing.descent.polytope import Polytope
+from surfing.descent.polytope import Polytope, ProgramCount
 from surfing.descent.projected import project
 from surfing.descent.regions import Search, enumerate_pieces, piece_at
 from surfing.errors import GeneratorError, InputError
@@ -33,19 +33,32 @@ def convolutional() -> nn.Module:
     )
 
 
-NETWORKS = {"relu": lambda: small_generator([3, 9, 7, 5]), "convolutional": convolutional}
+def leaky() -> nn.Module:
+    return nn.Sequential(
+        *(nn.Linear(3, 9), nn.LeakyReLU(0.1), nn.Linear(9, 7), nn.LeakyReLU(0.3), nn.Linear(7, 5))
+    )
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_piece_equals_the_network_inside_its_region(name: str) -> None:
+NETWORKS = {
+    "relu": lambda: small_generator([3, 9, 7, 5]),
+    "leaky": leaky,
+    "convolutional": convolutional,
+}
+
+
+def network_of(name: str) -> tuple[nn.Module, PiecewiseAffine]:
     torch.manual_seed(0)
     net = NETWORKS[name]().double()
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.running_mean.normal_()
             layer.running_var.uniform_(0.5, 2)
-    net.eval()
-    network = PiecewiseAffine(net)
+    return net.eval(), PiecewiseAffine(net)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_piece_equals_the_network_inside_its_region(name: str) -> None:
+    net, network = network_of(name)
     for centre in torch.randn(10, 3).double():
         piece = piece_at(network, centre)
         near = centre + 0.05 * torch.randn(50, 3).double()
@@ -54,7 +67,34 @@ def test_the_piece_equals_the_network_inside_its_region(name: str) -> None:
         assert torch.equal(inside, same)
         points = torch.cat([centre[None], near[inside]])
         with torch.no_grad():
-            assert torch.allclose(piece(points), net(points), atol=1e-12)
+            assert torch.allclose(piece(points), net(points), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("tau", [0.05, 0.3])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_enumeration_equals_sampling(name: str, tau: float) -> None:
+    """Every pattern that a sample of S(z, theta, tau) has is found, and none that is not in it."""
+    net, network = network_of(name)
+    centre, reach = torch.full((3,), 0.2).double(), 0.5
+    found = {
+        piece.key(): piece for piece in enumerate_pieces(network, centre, tau=tau, reach=reach)
+    }
+    heights = torch.cat(network.preactivations(centre[None]), 1)
+    fixed = (heights.abs() > tau)[0]
+    points = centre + reach * (2 * torch.rand(20_000, 3, dtype=torch.float64) - 1)
+    patterns = network.pattern(points)
+    kept = (patterns[:, fixed] == (heights > 0)[:, fixed]).all(1)
+    sampled = {row.numpy().tobytes() for row in patterns[kept].unique(dim=0)}
+    assert sampled <= set(found)
+    for key, piece in found.items():
+        inside = torch.from_numpy(piece.inside)[None]
+        assert network.pattern(inside).numpy().tobytes() == key
+        assert torch.equal(network.pattern(inside)[0, fixed], (heights > 0)[0, fixed])
+        with torch.no_grad():
+            assert torch.allclose(piece(inside), net(inside), rtol=0, atol=1e-12)
+    # What sampling misses is small: a piece with a ball of radius .05 holds ten samples.
+    roomy = {key for key, p in found.items() if p.polytope.centre(ProgramCount())[1] > 0.05}
+    assert len(roomy & sampled) == len(roomy) > (tau > 0.1)
 
 
 def test_one_layer_has_as_many_regions_as_its_hyperplanes_in_general_position() -> None:

@@ -187,7 +187,8 @@ class PiecewiseAffine:
         """Apply the kink with the given side for every neuron, then go on to the next one."""
         node = self._nodes[images.node]
         before = images.values[node.all_input_nodes[0]]
-        slopes = torch.where(active, 1.0, self._kinks[node]).to(before)
+        # Numbers would meet in single precision, which .1 does not survive.
+        slopes = torch.where(active, before.new_tensor(1.0), before.new_tensor(self._kinks[node]))
         after = before * slopes.reshape(1, *before.shape[1:])
         return self._advance(images.node + 1, {**images.values, node: after})
 

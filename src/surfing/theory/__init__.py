@@ -20,6 +20,8 @@ from surfing.theory.tracking import (
     global_path,
     small_generator,
     small_trajectory,
+    sufficient_tau,
+    tau_along,
 )
 
 __all__ = [
@@ -38,5 +40,7 @@ __all__ = [
     "rho",
     "small_generator",
     "small_trajectory",
+    "sufficient_tau",
+    "tau_along",
     "weight_distribution",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,14 @@ from surfing.trajectory import Trajectory
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-__all__ = ["GlobalPath", "global_path", "small_generator", "small_trajectory"]
+__all__ = [
+    "GlobalPath",
+    "global_path",
+    "small_generator",
+    "small_trajectory",
+    "sufficient_tau",
+    "tau_along",
+]
 
 _LATENTS = 256
 
@@ -138,6 +145,55 @@ def global_path(
         taus.append(torch.tensor(needed, dtype=torch.float64))
         counts.append(len(pieces))
     return GlobalPath(torch.stack(zs), torch.stack(risks), tuple(counts), torch.stack(taus))
+
+
+def tau_along(
+    module: nn.Module,
+    trajectory: Trajectory,
+    ridden: Float[Tensor, "stages k"],
+    lowest: Float[Tensor, "stages k"],
+) -> Float[Tensor, " leaps"]:
+    """The least tau that each stage but the first needs, from where a ride stood before it.
+
+    Algorithm 2 is exact at a stage if and only if the pieces that it searches about its last point
+    hold a global minimiser: whether its last point was one, and whether there is only one, does
+    not matter. So it is exact wherever this is at most tau.
+
+    Args:
+        module: the generator.
+        trajectory: its checkpoints.
+        ridden: where the ride ended each stage.
+        lowest: a global minimiser of each stage.
+    """
+    networks = [PiecewiseAffine(module, checkpoint.state) for checkpoint in trajectory]
+    leaps = zip(networks[1:], ridden, lowest[1:], strict=False)
+    needed = [tau_needed(network, here, there) for network, here, there in leaps]
+    return torch.tensor(needed, dtype=torch.float64)
+
+
+def sufficient_tau(
+    module: nn.Module,
+    trajectory: Trajectory,
+    lowest: Float[Tensor, "stages k"],
+    ride: Callable[[float], Float[Tensor, "stages k"]],
+) -> float:
+    """A tau that is enough for the ride made with it: the path's own, or raised until it is.
+
+    They differ where a stage has several global minimisers: the ride may stand at another one than
+    `lowest`, from which the next is farther away.
+
+    Args:
+        module: the generator.
+        trajectory: its checkpoints.
+        lowest: a global minimiser of each stage.
+        ride: Algorithm 2 with this tau from the first of them; where it ended each stage.
+    """
+    z = lowest
+    tau = -1.0
+    while (needed := float(tau_along(module, trajectory, z, lowest).max())) > tau:
+        tau = needed * 1.001 + 1e-6  # beyond rounding
+        z = ride(tau)
+    return tau
 
 
 def _all_pieces(
