@@ -9,15 +9,17 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from surfing.continuation import EveryCheckpoint, surf
+from surfing.descent.piecewise import PiecewiseAffine
 from surfing.descent.projected import RegionDescent
 from surfing.experiments.document import document, save
 from surfing.experiments.parts import Parts
 from surfing.experiments.registry import Record, Tick
-from surfing.report import Column, Table
+from surfing.report import Column, Table, linear_regions
 from surfing.report.tables import number
+from surfing.solution import Solution
 from surfing.theory import (
     ExpansiveReLU,
     critical_points,
@@ -27,8 +29,10 @@ from surfing.theory import (
     range_isometry,
     rho,
     small_trajectory,
+    sufficient_tau,
     weight_distribution,
 )
+from surfing.trajectory import Trajectory
 
 __all__ = ["FULL", "QUICK", "Config", "figures", "markdown", "run"]
 
@@ -173,42 +177,63 @@ def _track(config: Config, sizes: tuple[int, ...]) -> dict[str, Any]:
     path = global_path(net, trajectory, y, reach=30.0)
     lines = []
     for target in range(config.targets):
-        tau = float(path.tau[:, target].max()) * 1.001 + 1e-6
-        for name, descent in (
-            ("Algorithm 2", RegionDescent(tau, recentre=False, reach=60.0)),
-            ("Algorithm 2, tau halved", RegionDescent(tau / 2, recentre=False, reach=60.0)),
+        here = slice(target, target + 1)
+        tracked = _Tracked(net, trajectory, y[here], path.z[:, target], path.risk[:, target])
+        tau = sufficient_tau(net, trajectory, tracked.lowest, tracked.ridden)
+        for name, tried in (
+            ("Algorithm 2", tau),
+            ("Algorithm 2, tau halved", tau / 2),
             ("Algorithm 1", None),
         ):
-            steps = {} if descent is None else {"stage_steps": 1, "max_steps": 1}
-            solution = surf(
-                trajectory,
-                y[target : target + 1],
-                generator=net,
-                descent=descent,
-                schedule=EveryCheckpoint(),
-                z0=path.z[0, target : target + 1, None],
-                stage_steps=steps.get("stage_steps"),
-                max_steps=steps.get("max_steps"),
-            )
-            risk = torch.stack([record.risk[0] for record in solution.stages])
-            lowest = path.risk[:, target]
-            exact = ((risk - lowest) / (1e-6 + lowest)).abs() < 1e-6
-            wrong = (~exact).nonzero().flatten().tolist()
-            lines.append(
-                {
-                    "method": name,
-                    "target": target,
-                    "stages_exact": int(exact.sum()),
-                    "first_lost": wrong[0] if wrong else None,
-                    "cost": float(solution.cost[0]),
-                }
-            )
+            lines.append({"method": name, "target": target, "tau": tried, **tracked.line(tried)})
     return {
         "widths": list(sizes),
         "pieces": max(path.pieces),
         "lines": lines,
         "seconds": round(time.perf_counter() - began, 2),
     }
+
+
+@dataclass(frozen=True)
+class _Tracked:
+    """One target, and its global minimiser at every stage."""
+
+    net: nn.Module
+    trajectory: Trajectory
+    y: Tensor
+    lowest: Tensor
+    risk: Tensor
+
+    def ride(self, tau: float | None) -> Solution:
+        """One step of Algorithm 2 a stage; Algorithm 1 where there is no tau."""
+        exact = tau is not None
+        return surf(
+            self.trajectory,
+            self.y,
+            generator=self.net,
+            descent=None if tau is None else RegionDescent(tau, recentre=False, reach=60.0),
+            schedule=EveryCheckpoint(),
+            z0=self.lowest[0, None, None],
+            stage_steps=1 if exact else None,
+            max_steps=1 if exact else None,
+        )
+
+    def ridden(self, tau: float) -> Tensor:
+        """Where Algorithm 2 ended each stage."""
+        return self.ride(tau).path[0]
+
+    def line(self, tau: float | None) -> dict[str, Any]:
+        """How many stages were exact, where it was lost first, what it cost, where it was."""
+        solution = self.ride(tau)
+        risk = torch.stack([record.risk[0] for record in solution.stages])
+        exact = ((risk - self.risk) / (1e-6 + self.risk)).abs() < 1e-6
+        wrong = (~exact).nonzero().flatten().tolist()
+        return {
+            "stages_exact": int(exact.sum()),
+            "first_lost": wrong[0] if wrong else None,
+            "cost": float(solution.cost[0]),
+            "path": [[round(v, 9) for v in z] for z in solution.path[0].tolist()],
+        }
 
 
 _LAWS = {
@@ -221,9 +246,10 @@ _LAWS = {
 
 
 def figures(record: Record, out: Path) -> list[Path]:
-    """A random network's surface, and how the laws sharpen with the width."""
+    """A random network's surface, the regions around a path, how the laws sharpen with width."""
     return [
         save(_surface(record["config"]["seed"]), out / "theory-surface.png"),
+        save(_regions(record), out / "theory-regions.png"),
         save(_sharpening(record), out / "theory-widths.png"),
     ]
 
@@ -245,6 +271,22 @@ def _surface(seed: int) -> Figure:
     ax.set_aspect("equal")
     ax.set_title("f of a random network, two layers", fontsize=9)
     ax.legend(fontsize=7, framealpha=0.8)
+    return figure
+
+
+def _regions(record: Record) -> Figure:
+    """Algorithm 2 at three stages of the first network, where it had to search least."""
+    config, part = record["config"], next(r for r in record["results"].values() if "lines" in r)
+    rides = [line for line in part["lines"] if line["method"] == "Algorithm 2"]
+    line = min(rides, key=lambda ride: float(ride["tau"]))
+    net, trajectory = small_trajectory(part["widths"], stages=config["stages"], seed=config["seed"])
+    path = torch.tensor(line["path"], dtype=torch.float64)
+    figure = Figure(figsize=(9.6, 3.5), layout="constrained")
+    last = len(trajectory) - 1
+    for ax, stage in zip(figure.subplots(1, 3), (1, (last + 1) // 2, last), strict=True):
+        network = PiecewiseAffine(net, trajectory[stage].state)
+        linear_regions(network, path, stage=stage, tau=line["tau"], ax=ax)
+        ax.set_title(f"stage {stage} of {last}", fontsize=9)
     return figure
 
 
@@ -294,6 +336,7 @@ def markdown(record: Record) -> str:
             Column("pieces", "pieces"),
             Column("target", "target"),
             Column("method", "method", right=False),
+            Column("tau", "tau", lambda tau: "" if tau is None else number(tau)),
             Column("stages_exact", f"stages exact, of {record['config']['stages']}"),
             Column("first_lost", "first lost", lambda s: "–" if s is None else str(s)),
             Column("cost", "cost", number),
@@ -301,7 +344,8 @@ def markdown(record: Record) -> str:
         tuple(lines),
         (
             "Exact: the risk is that of the global minimiser, found by enumerating all pieces, to "
-            "1e-6 relative. tau is the least that the path needs.",
+            "1e-6 relative. tau is what the ride needs: the largest pre-activation that changes "
+            "sign between where it stands and the next global minimiser.",
         ),
     )
     return laws.markdown() + "\n\n" + tracking.markdown()

@@ -9,6 +9,7 @@ from surfing.report.figures import (
 from surfing.report.intervals import wilson
 from surfing.report.landscape import Slice, slice_through
 from surfing.report.page import view
+from surfing.report.regions import linear_regions
 from surfing.report.tables import Column, Table, rate
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Table",
     "drift_profile",
     "landscape_path",
+    "linear_regions",
     "rate",
     "recovery_grid",
     "slice_through",
