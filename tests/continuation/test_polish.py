@@ -169,6 +169,44 @@ def test_at_the_noise_level_nothing_moves():
     assert torch.equal(fine.z[reached], plain.z[reached].double())
 
 
+def test_who_does_the_work_makes_no_difference():
+    trajectory, y, _, arguments = setting(PROBLEMS[0])
+    options = {"polish": True, "budget": 200, "mix": Mix(("glance",), ("glance",))} | arguments
+    here = surfing.recover(trajectory, y, **options)
+    there = surfing.recover(trajectory, y, executor="local", **options)
+    assert torch.equal(here.z, there.z)
+    assert torch.equal(here.cost, there.cost)
+
+
+class _Twice(torch.autograd.Function):
+    """No forward mode."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 2 * grad
+
+
+def test_where_a_jacobian_is_dear_none_is_made():
+    """A Jacobian in reverse mode takes two passes a measurement: four steps would take 1600."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(3, 20), torch.nn.Tanh(), torch.nn.Linear(20, 200))
+    truth = surfing.Normal(3).sample(range(TARGETS), 1, seed=1)[:, 0]
+    with torch.no_grad():
+        y = 2 * net(truth)
+    options = {"generator": net, "operator": _Twice.apply, "z0": truth + 0.05}
+    options |= {"descent": surfing.LBFGS(), "max_steps": 5}
+    plain = surfing.direct(ride(net), y, **options)
+    fine = surfing.direct(ride(net), y, polish=True, **options)
+    assert float((fine.z - truth).norm(dim=1).max()) < 1e-6
+    assert float((plain.z - truth).norm(dim=1).max()) > 1e-6
+    assert float((fine.cost - plain.cost).max()) < 1000
+
+
 def test_no_targets():
     trajectory, y, _, arguments = setting(PROBLEMS[0])
     fine = surfing.recover(trajectory, y[:0], polish=True, **arguments)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from surfing.generator import State
     from surfing.problem.problem import Problem
 
-__all__ = ["check_polish", "polished"]
+__all__ = ["DEAR_TANGENTS", "check_polish", "polished"]
 
 _STEPS = 20
 _ENDS = [int(end) for end in (Status.CONVERGED, Status.SOLVED, Status.NOISE_LEVEL)]
-_DEAR_TANGENTS = 256
-"""Tangent passes of one Jacobian beyond which it is never formed."""
+DEAR_TANGENTS = 256
+"""Tangent passes of one Jacobian beyond which gradients and products alone are cheaper."""
 
 
 def check_polish(problem: Problem, state: State) -> None:
@@ -53,6 +53,7 @@ def check_polish(problem: Problem, state: State) -> None:
             f"polish: expected float64 of operator {forward.operator.name} where it is given "
             f"float64, got {y.dtype}. {advice}"
         )
+    forward.linearise(z)  # notes whether there is a forward mode
 
 
 def polished(
@@ -139,7 +140,7 @@ def _polish(
 
 
 def _corrector(passes: int) -> AbstractDescent[Any]:
-    if passes <= _DEAR_TANGENTS:
+    if passes <= DEAR_TANGENTS:
         return LevenbergMarquardt()
     # Truncated steps gain a digit each; tighter ones are worth their products so near the end.
     return LevenbergMarquardt(dense_up_to=0, inner_tolerance=1e-3)

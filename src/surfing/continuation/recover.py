@@ -15,7 +15,7 @@ from torch import Tensor
 from surfing.continuation.attempt import MENU, Attempt, Bench, Found
 from surfing.continuation.binding import bind
 from surfing.continuation.pilot import DEFAULT, Mix, Pilot, affordable
-from surfing.continuation.polish import check_polish, polished
+from surfing.continuation.polish import DEAR_TANGENTS, check_polish, polished
 from surfing.continuation.ride import identified, singular_values
 from surfing.descent.lbfgs import LBFGS
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["bench_of", "block_size", "recover"]
 
 _log = logging.getLogger(__name__)
-
-_DEAR_TANGENTS = 256
-"""Tangent passes of one Jacobian beyond which gradients alone are cheaper."""
 
 
 def recover(
@@ -243,7 +240,7 @@ def corrector(problem: Problem, trajectory: Trajectory) -> AbstractDescent[Any]:
     z = problem.latent.sample([0], 1, seed=0)[0].to(problem.y)
     forward.linearise(z)  # notes whether there is a forward mode
     passes = forward.tangent_passes(problem.latent.dim, problem.y.shape[1])
-    return LevenbergMarquardt() if passes <= _DEAR_TANGENTS else LBFGS()
+    return LevenbergMarquardt() if passes <= DEAR_TANGENTS else LBFGS()
 
 
 def _mix(given: Mix | Mapping[str, Any] | Pilot | None, bench: Bench) -> Mix:
