@@ -271,7 +271,8 @@ class TestSchedules:
 
 class TestPredictors:
     def wake(self, z, curvature=None):
-        return Wake(1.0, z, curvature, previous_stage=0.5, previous_z=z - 0.25)
+        one = torch.ones(len(z), dtype=torch.float64)
+        return Wake(one, z, curvature, previous_stage=one / 2, previous_z=z - 0.25)
 
     def test_a_guess_is_taken_only_where_it_lowers_the_risk(self, path, net, y, truth):
         from surfing.continuation.binding import bind
@@ -289,7 +290,8 @@ class TestPredictors:
             assert torch.equal(moved, (after < before) & moved)
 
     def test_the_secant_is_exact_on_a_line(self, path, net, y, truth):
-        wake = Wake(2.0, truth, None, previous_stage=1.0, previous_z=truth - 1.0)
+        one = torch.ones(len(truth), dtype=torch.float64)
+        wake = Wake(2 * one, truth, None, previous_stage=one, previous_z=truth - 1.0)
         guess = surfing.Secant().guess(wake, 2.5, None, None)
         assert torch.allclose(guess, truth + 0.5)
 

@@ -1,7 +1,9 @@
 """A continuation rides a sequence of risks."""
 
+from surfing.continuation.adaptive import StepControl
 from surfing.continuation.attempt import Attempt, Heat
 from surfing.continuation.pilot import Mix, Pilot
+from surfing.continuation.population import Population
 from surfing.continuation.predictor import AbstractPredictor, Constant, Secant, Tangent
 from surfing.continuation.recover import recover
 from surfing.continuation.schedule import (
@@ -27,9 +29,11 @@ __all__ = [
     "Heat",
     "Mix",
     "Pilot",
+    "Population",
     "Scouting",
     "Secant",
     "Stages",
+    "StepControl",
     "Tangent",
     "direct",
     "recover",

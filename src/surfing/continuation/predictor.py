@@ -14,6 +14,7 @@ from surfing.errors import InputError
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from surfing.descent.minimise import Minimum
     from surfing.problem.risk import Risk
 
 __all__ = ["AbstractPredictor", "Constant", "Secant", "Tangent", "Wake"]
@@ -23,11 +24,22 @@ __all__ = ["AbstractPredictor", "Constant", "Secant", "Tangent", "Wake"]
 class Wake:
     """What a ride leaves behind for its predictor: its last two stages, a line a row."""
 
-    stage: float
+    stage: Float[Tensor, " r"]
     z: Float[Tensor, "r k"]
     curvature: Float[Tensor, "r k k"] | None
-    previous_stage: float | None = None
+    previous_stage: Float[Tensor, " r"] | None = None
     previous_z: Float[Tensor, "r k"] | None = None
+
+    @classmethod
+    def after(cls, minimum: Minimum, stage: float, wake: Wake | None) -> Wake:
+        """Where all rows have left a stage, `wake` being what they had before."""
+        return cls(
+            torch.full_like(minimum.value, stage),
+            minimum.z,
+            minimum.curvature,
+            previous_stage=None if wake is None else wake.stage,
+            previous_z=None if wake is None else wake.z,
+        )
 
 
 class AbstractPredictor(abc.ABC):
@@ -72,7 +84,7 @@ class Secant(AbstractPredictor):
         if wake.previous_z is None or wake.previous_stage is None:
             return None
         ratio = (stage - wake.stage) / (wake.stage - wake.previous_stage)
-        return wake.z + (wake.z - wake.previous_z) * ratio
+        return wake.z + (wake.z - wake.previous_z) * ratio[:, None].to(wake.z.dtype)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,17 +24,22 @@ if TYPE_CHECKING:
 
     from surfing.trajectory import Trajectory
 
-__all__ = ["Ride", "Track", "identified", "singular_values", "step_at"]
+__all__ = ["Leg", "Ride", "Track", "fade", "identified", "singular_values", "step_at"]
 
 
 @dataclass(frozen=True)
-class _Leg:
-    """One stage behind us, for all rows."""
+class Leg:
+    """One stage behind us, a line a row."""
 
     stage: float
     minimum: Minimum
     misfit: Float[Tensor, " rows"]
+    """1/2 ||A G(z) - y||^2, the penalty left out."""
     cost: Float[Tensor, " rows"]
+
+    def without_curvature(self) -> Leg:
+        """The same in less memory."""
+        return replace(self, minimum=replace(self.minimum, curvature=None))
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Track:
     """A finished ride: its legs, and what it cost."""
 
     rows: Rows
-    legs: tuple[_Leg, ...]
+    legs: tuple[Leg, ...]
     status: Int[Tensor, " rows"]
     meter: CostMeter
 
@@ -116,53 +121,76 @@ class Ride:
     ) -> Track:
         """Follow the stages. Rows that are no longer finite stay where they were."""
         meter = CostMeter(len(rows.z), rows.z.device)
-        index = torch.arange(len(rows.z), device=rows.z.device)
-        z, legs, wake = rows.z, [], None
-        scale = self._scale(stages[0], rows, meter) if anneal and len(stages) > 1 else None
+        legs: list[Leg] = []
+        wake, scale = None, None
+        if anneal and len(stages) > 1:
+            scale = self.scale(stages[0], rows, meter) * anneal
         for number, stage in enumerate(stages):
-            spent = meter.spent.clone()
             last = number == len(stages) - 1
-            reg = None if last or scale is None else scale * anneal * _fade(number, len(stages))
-            state = self.trajectory.at(stage)
-            risk = self.problem.risk(state, rows.owner, reg=reg, meter=meter)
-            if wake is not None:
-                z = self.predictor.predict(wake, stage, risk, index)
-            minimum = minimise(
-                risk,
-                z,
-                self.descent,
-                max_steps=self.steps[1] if last else self.steps[0],
-                stopping=self.stopping,
-            )
-            misfit = minimum.value
-            if reg is not None:
-                misfit = misfit - reg.double() * self.problem.latent.penalty(minimum.z.double())
-            legs.append(_Leg(stage, minimum, misfit, meter.spent - spent))
-            wake = Wake(
-                stage,
-                minimum.z,
-                minimum.curvature,
-                previous_stage=None if wake is None else wake.stage,
-                previous_z=None if wake is None else wake.z,
-            )
-            z = minimum.z
+            reg = None if last or scale is None else scale * fade(number, len(stages))
+            leg = self.leg(stage, rows, wake, meter=meter, reg=reg, last=last)
+            wake = Wake.after(leg.minimum, stage, wake)
+            legs.append(leg if last else leg.without_curvature())
             if progress is not None:
                 progress(number + 1, len(stages))
-        final = legs[-1]
-        y = self.problem.y[rows.owner]
+        return self.track(rows, legs, meter)
+
+    def leg(
+        self,
+        stage: float,
+        rows: Rows,
+        wake: Wake | None,
+        *,
+        meter: CostMeter,
+        index: Int[Tensor, " r"] | None = None,
+        reg: Float[Tensor, " rows"] | None = None,
+        last: bool = False,
+    ) -> Leg:
+        """One stage: predict, then descend.
+
+        Args:
+            stage: where on the trajectory.
+            rows: all of the run.
+            wake: what the rows of `index` leave behind; None at their starts.
+            meter: of all rows.
+            index: who goes; everybody where left out.
+            reg: weight of the penalty, for all rows.
+            last: take the steps of the last stage.
+        """
+        index = torch.arange(len(rows.z), device=rows.z.device) if index is None else index
+        before = meter.spent[index]
+        risk = self.problem.risk(self.trajectory.at(stage), rows.owner, reg=reg, meter=meter)
+        z = rows.z[index] if wake is None else self.predictor.predict(wake, stage, risk, index)
+        minimum = minimise(
+            risk,
+            z,
+            self.descent,
+            max_steps=self.steps[1] if last else self.steps[0],
+            stopping=self.stopping,
+            rows=index,
+        )
+        misfit = minimum.value
+        if reg is not None:
+            penalty = self.problem.latent.penalty(minimum.z.double())
+            misfit = misfit - reg[index].double() * penalty
+        return Leg(stage, minimum, misfit, meter.spent[index] - before)
+
+    def track(self, rows: Rows, legs: Sequence[Leg], meter: CostMeter) -> Track:
+        """The ride that these legs make up; the last is of all rows."""
+        final, y = legs[-1], self.problem.y[rows.owner]
         status = self.stopping.verdict(final.minimum.status, final.misfit, y)
         return Track(rows, tuple(legs), status, meter)
 
-    def _scale(self, stage: float, rows: Rows, meter: CostMeter) -> Tensor:
+    def scale(self, stage: float, rows: Rows, meter: CostMeter) -> Float[Tensor, " rows"]:
         """The unit of the penalty's weight: each row's own risk at its start, per latent."""
         risk = self.problem.risk(self.trajectory.at(stage), rows.owner, meter=meter)
         index = torch.arange(len(rows.z), device=rows.z.device)
         return risk.value(rows.z, index) / self.problem.latent.dim
 
 
-def _fade(number: int, stages: int) -> float:
+def fade(node: float, stages: int) -> float:
     """From 1 down to 1/1000, geometrically, over all stages but the last."""
-    return float(1e-3 ** (number / max(1, stages - 2))) if stages > 2 else 1.0
+    return float(1e-3 ** (node / max(1, stages - 2))) if stages > 2 else 1.0
 
 
 def singular_values(curvature: Float[Tensor, "r k k"]) -> Float[Tensor, "r k"]:
@@ -181,7 +209,7 @@ def identified(solution: Solution) -> Int[Tensor, " targets"]:
     return torch.where(loose, int(Status.UNIDENTIFIED), solution.status)
 
 
-def _record(leg: _Leg, pick: Tensor, trajectory: Trajectory) -> StageRecord:
+def _record(leg: Leg, pick: Tensor, trajectory: Trajectory) -> StageRecord:
     damping = leg.minimum.damping
     return StageRecord(
         stage=leg.stage,

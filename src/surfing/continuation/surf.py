@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from surfing.continuation.adaptive import StepControl
 from surfing.continuation.binding import bind, draw_starts
 from surfing.continuation.polish import check_polish, polished
 from surfing.continuation.predictor import AbstractPredictor, Constant
@@ -46,6 +47,7 @@ def surf(
     starts: int = 1,
     descent: AbstractDescent[Any] | None = None,
     schedule: AbstractSchedule | None = None,
+    control: StepControl | None = None,
     predictor: AbstractPredictor | None = None,
     stage_steps: int | None = None,
     max_steps: int | None = None,
@@ -77,6 +79,8 @@ def surf(
     Other args:
         descent: the corrector at every stage; Levenberg-Marquardt where left out.
         schedule: which stages; ten at equal drift where left out.
+        control: lets every row find its own stages between those of the schedule; all visit
+            the same where left out.
         predictor: how a row enters the next stage; as it is where left out.
         stage_steps: descent steps at each stage but the last.
         max_steps: descent steps at the last stage.
@@ -104,6 +108,7 @@ def surf(
     _check_parts(
         descent=(descent, AbstractDescent),
         schedule=(schedule, AbstractSchedule),
+        control=(control, StepControl),
         predictor=(predictor, AbstractPredictor),
         stopping=(stopping, Stopping),
     )
@@ -133,7 +138,10 @@ def surf(
         stage_steps=descent.stage_steps if stage_steps is None else stage_steps,
         max_steps=descent.final_steps if max_steps is None else max_steps,
     )
-    track = ride.run(stages, rows, anneal=anneal, progress=progress)
+    if control is None:
+        track = ride.run(stages, rows, anneal=anneal, progress=progress)
+    else:
+        track = control.run(ride, stages, rows, anneal=anneal, progress=progress)
     solution = track.solution(problem, trajectory)
     if polish:
         solution = polished(solution, problem, trajectory.at(stages[-1]), stopping=ride.stopping)
@@ -211,6 +219,7 @@ def _check_parts(**parts: tuple[object, type]) -> None:
 _EXAMPLES = {
     "descent": "LevenbergMarquardt()",
     "schedule": "EqualDrift(10)",
+    "control": "StepControl()",
     "predictor": "Tangent()",
     "stopping": "Stopping(noise=0.1)",
 }

@@ -29,6 +29,8 @@ class Minimum:
     """f there, penalty included, float64."""
     status: Int[Tensor, " rows"]
     steps: Int[Tensor, " rows"]
+    entry: Float[Tensor, " rows"]
+    """f at the start."""
     curvature: Float[Tensor, "rows k k"] | None
     damping: Float[Tensor, " rows"] | None
     """Each row's last, where the descent keeps one."""
@@ -91,7 +93,7 @@ def minimise(
         curvature = _noted(curvature, place, descent.curvature(state), rows=len(z))
         damping = _noted(damping, place, descent.current_damping(state), rows=len(z))
     status[status == int(Status.RUNNING)] = int(Status.MAX_STEPS)
-    return Minimum(best_z, best, status, steps, curvature, damping)
+    return Minimum(best_z, best, status, steps, first, curvature, damping)
 
 
 def _noted(

@@ -1,0 +1,121 @@
+"""The starts of one target as a population: they meet, one goes on for all, and part at folds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from surfing.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+    from surfing.latents import Latent
+
+__all__ = ["Population", "other_side"]
+
+
+@dataclass(frozen=True)
+class Population:
+    """What the rows of one target do for one another; rows of other targets never matter.
+
+    Where two of them stand at the same node within `merge` of each other they have become one: the
+    one with the lower risk goes on, the other rests and costs nothing. Where a row meets a fold, a
+    resting row of its target is sent to the other side: from where the row was before, against the
+    way that it was carried, along the direction that the measurements determine least.
+
+    Args:
+        merge: root mean square distance by coordinate, in standard deviations of the law; 0 for
+            none.
+        branch: whether resting rows are sent out again.
+        mirror: whether every second start is the one before, mirrored at the law's mean: for
+            networks near their random beginning z and -z lie in opposite basins.
+
+    Source: pruning of near-duplicate starts as in botorch's homotopy; the mirrored point after
+    Huang et al., "A provably convergent scheme for compressive sensing under random generative
+    priors" (2018).
+    """
+
+    merge: float = 0.1
+    branch: bool = True
+    mirror: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.merge, str | bool) or not 0 <= self.merge < float("inf"):
+            raise InputError(f"merge: expected a finite number >= 0, got {self.merge!r}.")
+
+    def begin(self, z: Float[Tensor, "rows k"], *, starts: int, law: Latent) -> Tensor:
+        """The starts, every second one mirrored where that is asked for."""
+        if not self.mirror:
+            return z
+        paired = z.reshape(-1, starts, z.shape[-1]).clone()
+        whole = starts - starts % 2
+        paired[:, 1:whole:2] = law.project(2 * law.mean - paired[:, 0:whole:2])
+        return paired.reshape(z.shape)
+
+    def duplicates(
+        self,
+        z: Float[Tensor, "rows k"],
+        misfit: Float[Tensor, " rows"],
+        present: Bool[Tensor, " rows"],
+        *,
+        starts: int,
+        law: Latent,
+    ) -> Bool[Tensor, " rows"]:
+        """Rows that lie where a better row of their target does; of equals the first goes on.
+
+        Args:
+            z: of all rows, those of one target side by side.
+            misfit: by which they are compared.
+            present: who may be merged.
+            starts: rows a target.
+            law: whose standard deviation is the unit.
+        """
+        if self.merge == 0 or starts == 1:
+            return torch.zeros_like(present)
+        grouped = z.double().reshape(-1, starts, z.shape[-1])
+        here, risk = present.reshape(-1, starts), misfit.reshape(-1, starts)
+        gap = (grouped[:, :, None] - grouped[:, None]).square().mean(-1).sqrt()
+        near = (gap <= self.merge * law.std) & here[:, :, None] & here[:, None]
+        order = torch.arange(starts, device=z.device)
+        tied = (risk[:, :, None] == risk[:, None]) & (order < order[:, None])
+        better = (risk[:, :, None] > risk[:, None]) | tied  # [t, i, j]: j is better than i
+        return (near & better).any(-1).flatten()
+
+    def recruits(
+        self, lost: Int[Tensor, " l"], resting: Bool[Tensor, " rows"], *, starts: int
+    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+        """Lost rows that get a resting one of their target, and which."""
+        waiting: dict[int, list[int]] = {}
+        pairs: list[tuple[int, int]] = []
+        if self.branch:
+            for row in resting.nonzero().flatten().tolist():
+                waiting.setdefault(row // starts, []).append(row)
+            for row in lost.tolist():
+                if free := waiting.get(row // starts):
+                    pairs.append((row, free.pop(0)))
+        both = torch.tensor(pairs, dtype=torch.int64, device=resting.device).reshape(-1, 2)
+        return both[:, 0], both[:, 1]
+
+
+def other_side(
+    before: Float[Tensor, "r k"],
+    carried: Float[Tensor, "r k"],
+    curvature: Float[Tensor, "r k k"] | None,
+) -> Float[Tensor, "r k"]:
+    """From `before` as far as it was carried, along the softest direction, the other way.
+
+    Where J'J is not known, straight back along the way that it was carried.
+    """
+    move = carried - before
+    if curvature is None:
+        return before - move
+    finite = torch.isfinite(curvature).all(-1).all(-1)
+    safe = torch.where(finite[:, None, None], curvature, 0.0)
+    soft = torch.linalg.eigh(safe).eigenvectors[..., 0].to(before.dtype)
+    way = torch.where((move * soft).sum(-1, keepdim=True) > 0, -1.0, 1.0).to(before.dtype)
+    away = before + way * move.norm(dim=-1, keepdim=True) * soft
+    return torch.where(finite[:, None], away, before - move)
