@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from surfing.experiments.cells import PACKAGED, available, open_cell
-from surfing.experiments.compare import compare
+from surfing.experiments.compare import compare, paired
 from surfing.experiments.document import document, labelled, save
 from surfing.experiments.methods import METHODS
 from surfing.experiments.parts import Parts
@@ -21,6 +21,10 @@ from surfing.report.tables import count
 __all__ = ["FULL", "QUICK", "Config", "figures", "markdown", "run"]
 
 
+LEVEL = 0.05
+"""Of the paired sign test, for each comparison by itself."""
+
+
 @dataclass(frozen=True)
 class Config:
     """What is run.
@@ -28,7 +32,7 @@ class Config:
     Args:
         seed: of targets, starts and operators.
         cells: trained models.
-        operator: what measures.
+        operator: what measures; "2k" in it stands for twice the latent dimension.
         targets: own samples.
         few: targets of the methods in `scarce`, the first so many.
         scarce: methods that are slow for their cost.
@@ -36,13 +40,16 @@ class Config:
         methods: names, as `surfing compare` knows them.
     """
 
-    seed: int = 0
-    cells: tuple[str, ...] = ("mlp14-k10", "wgan-gp-k10")
-    operator: str = "gaussian:20"
-    targets: int = 32
-    few: int = 8
+    seed: int = 4
+    cells: tuple[str, ...] = (
+        *("wgan-gp-gentle-k10", "wgan-k10", "vae-k10", "dcgan-k10", "vae-k20"),
+        *("mlp14-k10", "dcgan-k20", "dcgan-k40"),
+    )
+    operator: str = "gaussian:2k"
+    targets: int = 100
+    few: int = 16
     scarce: tuple[str, ...] = ("adam", "surf-adam", "lbfgs", "cma-es")
-    budgets: tuple[int, ...] = (250, 500, 1000, 2000, 4000)
+    budgets: tuple[int, ...] = (250, 500, 1000, 2000, 4000, 8000, 16000)
     methods: tuple[str, ...] = (*METHODS, "recover")
 
 
@@ -78,7 +85,7 @@ def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
     comparison = compare(
         bed.trajectory,
         bed.generator,
-        operator=config.operator,
+        operator=config.operator.replace("2k", str(2 * bed.law.dim)),
         targets=config.targets,
         budgets=config.budgets,
         methods=[name],
@@ -87,7 +94,12 @@ def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
         seed=config.seed,
     )
     (line,) = comparison.to_dict()["methods"]
-    return {"cell": cell, **line, "seconds": round(time.perf_counter() - began, 2)}
+    return {
+        "cell": cell,
+        "operator": comparison.facts["operator"],
+        **line,
+        "seconds": round(time.perf_counter() - began, 2),
+    }
 
 
 def _cells(record: Record) -> dict[str, list[dict[str, Any]]]:
@@ -115,7 +127,7 @@ def figures(record: Record, out: Path) -> list[Path]:
         ax.set_ylim(-0.02, 1.02)
         ax.set_xlabel("budget, forward-equivalents a target")
         ax.set_ylabel("latents found")
-        ax.set_title(f"{labelled(cell)}, {record['config']['operator']}", fontsize=9)
+        ax.set_title(f"{labelled(cell)}, {lines[0]['operator']}", fontsize=9)
         ax.spines[["top", "right"]].set_visible(False)
         legend = ax.get_legend_handles_labels()
         figure.legend(*legend, loc="outside right", frameon=False, fontsize=8)
@@ -145,4 +157,24 @@ def markdown(record: Record) -> str:
             extra=part["extra_cost"] or None,
             **row,
         )
-    return table.markdown()
+    return "\n\n".join([table.markdown(), *_verdicts(record)])
+
+
+def _verdicts(record: Record) -> list[str]:
+    """A sentence a cell: where recover falls behind another method, target by target."""
+    said = []
+    for cell, lines in _cells(record).items():
+        ours = next((line for line in lines if line["name"] == "recover"), None)
+        if ours is None:
+            continue
+        behind = []
+        for i, budget in enumerate(record["config"]["budgets"]):
+            for other in (line for line in lines if line is not ours):
+                few = len(other["by_target"][i])
+                mine, theirs = ours["by_target"][i][:few], other["by_target"][i]
+                sign = paired([c == "1" for c in mine], [c == "1" for c in theirs])
+                if sign["lost"] > sign["won"] and sign["p"] < LEVEL:
+                    behind.append(f"{other['label']} at {count(budget)} (p = {sign['p']:.2g})")
+        told = "; ".join(behind) or "no method at any of these budgets"
+        said.append(f"**{labelled(cell)}**: recover is significantly behind {told}.")
+    return said

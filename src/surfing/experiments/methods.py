@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surfing.continuation import EqualDrift, direct, surf
+from surfing.continuation import EqualDrift, Population, StepControl, direct, surf
 from surfing.continuation.attempt import MENU
 from surfing.continuation.recover import bench_of
 from surfing.continuation.scouting import derived_seed
@@ -100,6 +100,8 @@ class Surf:
     max_steps: int
     start: float = 0.0
     anneal: float = 0.0
+    starts: int = 1
+    control: StepControl | None = None
 
     def __call__(self, task: Task, ids: Sequence[int], number: int) -> Go:
         """One ride."""
@@ -110,6 +112,8 @@ class Surf:
             operator=task.operator,
             descent=self.descent,
             schedule=EqualDrift(self.stages, start=self.start),
+            starts=self.starts,
+            control=self.control,
             stage_steps=self.stage_steps,
             max_steps=self.max_steps,
             anneal=self.anneal,
@@ -208,6 +212,15 @@ METHODS: Mapping[str, tuple[str, Any]] = {
     "surf-adam": ("Adam surfing, 10 x 50 + 500", functools.partial(Surf, stages=10,
                   stage_steps=50, max_steps=500)),
     "surf-lm": ("LM surfing, 10 x 2 + 40", Surf(LevenbergMarquardt(), 10, 2, 40)),
+    "annealed-ride": ("LM surfing, second half, 10 x 1 + 40, MAP penalty annealed",
+                      Surf(LevenbergMarquardt(), 10, 1, 40, start=0.5, anneal=2.0)),
+    "adaptive-ride": ("the same, every row its own stages",
+                      Surf(LevenbergMarquardt(), 10, 1, 40, start=0.5, anneal=2.0,
+                           control=StepControl(halvings=1, doublings=1))),
+    "population-ride": ("LM surfing, 10 x 1 + 40, annealed, 4 starts merged and sent to folds",
+                        Surf(LevenbergMarquardt(), 10, 1, 40, anneal=2.0, starts=4,
+                             control=StepControl(halvings=0, doublings=1,
+                                                 population=Population()))),
     "averaged-ride": ("LM surfing, scouts and averages", Planned("averaged ride")),
 }  # fmt: skip
 
