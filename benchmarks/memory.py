@@ -46,7 +46,7 @@ def main(
     out: Path = Path("docs/records/memory.json"),
     sizes: tuple[int, ...] = (1_000, 10_000, 100_000),
     operator: str = "gaussian:20",
-    budget: float = 100,
+    budget: float = 300,
     seed: int = 1,
     threads: int = 1,
     short: Annotated[bool, Parameter(name="--quick")] = False,

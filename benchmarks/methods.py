@@ -74,7 +74,7 @@ METHODS: tuple[Method, ...] = (
         ours=True,
         repeats=5,
     ),
-    Method("recover", "recover, budget 2000", Recover(), [{}], ours=True, repeats=3),
+    Method("recover", "recover, budget 2000 and its pilot", Recover(), [{}], ours=True, repeats=3),
     Method(
         "lm",
         "direct LM",
