@@ -175,8 +175,8 @@ def _budget(record: Record) -> list[str]:
     budgets = record["config"]["budgets"]
     for cell in dict.fromkeys(r["cell"] for r in record["results"].values()):
         at = {r["name"]: r["found"] for r in record["results"].values() if r["cell"] == cell}
-        rows = [(n, at[n]) for n in ("lm", "annealed-lm", "surf-lm", "averaged-ride", "recover")
-                if n in at]  # fmt: skip
+        shown = ("lm", "annealed-lm", "surf-lm", "annealed-ride", "averaged-ride", "recover")
+        rows = [(n, at[n]) for n in shown if n in at]
         first, last = budgets[1], budgets[-1]
         said = "; ".join(f"{n} {_share(f[1]):.2f}, {_share(f[-1]):.2f}" for n, f in rows)
         told.append(
@@ -200,7 +200,25 @@ def _verdict(record: Record, cell: str) -> str:
     else:
         said = "Plain restarts of LM and plain LM surfing are not told apart at the largest budget"
     won, lost, p = against["won"], against["lost"], against["p"]
-    return f" {said} (targets found by restarts alone {won}, by rides alone {lost}; p = {p:.2g})."
+    told = f" {said} (targets found by restarts alone {won}, by rides alone {lost}; p = {p:.2g})."
+    return told + _earned(record, outcome)
+
+
+def _earned(record: Record, outcome: dict[str, list[str]]) -> str:
+    """Whether a ride is worth its stages: the annealed one against annealing without a path."""
+    if not {"annealed-lm", "annealed-ride"} <= set(outcome):
+        return ""
+    said = []
+    for i, budget in enumerate(record["config"]["budgets"]):
+        rides, restarts = (
+            [bit == "1" for bit in outcome[n][i]] for n in ("annealed-ride", "annealed-lm")
+        )
+        against = paired(rides, restarts)
+        if against["p"] < 0.05:
+            who = "ahead" if against["won"] > against["lost"] else "behind"
+            said.append(f"{who} at {count(budget)} (p = {against['p']:.2g})")
+    verdict = ", ".join(said) or "not told apart at any budget"
+    return f" The annealed ride against annealed restarts of LM without a path: {verdict}."
 
 
 def _ablations(record: Record) -> list[str]:
