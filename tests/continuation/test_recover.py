@@ -58,6 +58,17 @@ def test_more_budget_is_never_worse(path, y):
     assert bool((risks[2] <= risks[1] * (1 + 1e-2)).all())
 
 
+def test_when_its_seconds_are_over_no_further_attempt_begins(path, y):
+    mix = surfing.Mix(("restart",), ("restart",))
+    options = {"mix": mix, "stopping": surfing.Stopping(accept=0.0, rtol=0.0), "budget": 2000}
+    one, all_ = (surfing.recover(path, y, seconds=s, **options) for s in (1e-9, 1e9))
+    assert bool((one.cost > 0).all())
+    assert bool((one.cost <= all_.cost).all())
+    assert float(one.cost.sum()) < float(all_.cost.sum())
+    with pytest.raises(surfing.InputError, match="seconds"):
+        surfing.recover(path, y, seconds=0, **options)
+
+
 def test_the_seed_decides(path, y):
     first = surfing.recover(path, y, budget=800, seed=3, mix=QUICK)
     again = surfing.recover(path, y, budget=800, seed=3, mix=QUICK)

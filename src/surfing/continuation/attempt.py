@@ -61,9 +61,10 @@ class Bench:
         stopping: tolerances, and the noise level.
         ids: of the problem's targets, for their random numbers.
         seed: of everything random.
-        descent: the corrector of every heat.
         meter: what each target has spent.
         budget: what each target may spend in all.
+        descent: the corrector of every heat.
+        seconds: wall time that a target may take in the mean.
     """
 
     problem: Problem
@@ -74,6 +75,7 @@ class Bench:
     meter: CostMeter
     budget: float
     descent: AbstractDescent[Any] = field(default_factory=LevenbergMarquardt)
+    seconds: float = float("inf")
 
     @property
     def hurried(self) -> Stopping:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from surfing.continuation.attempt import MENU, Attempt, Bench, Found
+from surfing.continuation.attempt import MENU, Attempt, Bench
+from surfing.continuation.best import Best
 from surfing.continuation.binding import bind
 from surfing.continuation.pilot import DEFAULT, Mix, Pilot, affordable
 from surfing.continuation.polish import DEAR_TANGENTS, check_polish, polished
-from surfing.continuation.ride import identified, singular_values
+from surfing.continuation.ride import identified
 from surfing.descent.lbfgs import LBFGS
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.descent.stopping import Stopping
@@ -49,6 +50,7 @@ def recover(
     generator: nn.Module | None = None,
     operator: OperatorLike = None,
     budget: float = 2000,
+    seconds: float | None = None,
     noise: float | None = None,
     mix: Mix | Mapping[str, Any] | Pilot | None = None,
     stopping: Stopping | None = None,
@@ -76,6 +78,8 @@ def recover(
         operator: None for the identity, a callable, an object with `.A(x)`, or a name.
         budget: forward-equivalents that each target may spend: forward 1, tangent pass 1, reverse
             pass 2. The pilot is extra; `solution.info["mix"]["cost"]` says what it took.
+        seconds: wall time that a target may take in the mean: after it no further attempt begins.
+            The budget holds too. What is found then depends on the machine; the pilot is extra.
         noise: standard deviation of the noise in each measurement.
 
     Other args:
@@ -112,6 +116,7 @@ def recover(
         ids=ids,
         operator_seed=operator_seed,
     )
+    bench = replace(bench, seconds=_seconds(seconds))
     if polish:
         check_polish(bench.problem, bench.networks[1])
     executor = None if executor is None else as_executor(executor)
@@ -126,6 +131,7 @@ def recover(
             generator=generator,
             operator=operator,
             budget=budget,
+            seconds=seconds,
             noise=noise,
             mix=chosen,
             stopping=stopping,
@@ -156,7 +162,7 @@ def _here(
 ) -> Solution:
     """Block by block, in this process."""
     size = block_size(bench.problem.device)
-    best = _Best.none(bench.problem, covariance=bench.stopping.noise is not None)
+    best = Best.none(bench.problem, covariance=bench.stopping.noise is not None)
     everybody = torch.arange(len(bench.problem), device=bench.problem.device)
     for block in torch.split(everybody, size):
         _solve(bench, mix, best, block, progress)
@@ -255,64 +261,18 @@ def _mix(given: Mix | Mapping[str, Any] | Pilot | None, bench: Bench) -> Mix:
     return (given or Pilot()).choose(bench)
 
 
-@dataclass(frozen=True)
-class _Best:
-    """The best row that each target has seen. Changed in place."""
-
-    z: Float[Tensor, "targets k"]
-    misfit: Float[Tensor, " targets"]
-    status: Int[Tensor, " targets"]
-    steps: Int[Tensor, " targets"]
-    singular_values: Float[Tensor, "targets k"]
-    covariance: Float[Tensor, "targets k k"] | None
-    made_by: list[str]
-    """Name of the attempt; empty before the first."""
-
-    @classmethod
-    def none(cls, problem: Problem, *, covariance: bool) -> _Best:
-        """Nothing yet."""
-        targets, k, device = len(problem), problem.latent.dim, problem.device
-        return cls(
-            z=problem.y.new_full((targets, k), problem.latent.mean),
-            misfit=torch.full((targets,), torch.inf, dtype=torch.float64, device=device),
-            status=torch.full((targets,), int(Status.BUDGET_SPENT), device=device),
-            steps=torch.zeros(targets, dtype=torch.int64, device=device),
-            singular_values=torch.full((targets, k), torch.nan, device=device),
-            covariance=torch.full((targets, k, k), torch.nan, device=device)
-            if covariance
-            else None,
-            made_by=[""] * targets,
-        )
-
-    def take(self, targets: Int[Tensor, " t"], found: Found, name: str, noise: float) -> None:
-        """Keep what is better than what was there."""
-        better = found.misfit < self.misfit[targets]
-        never = torch.isinf(self.misfit[targets]) & ~better
-        self.status[targets[never]] = found.status[never]
-        index = targets[better]
-        self.z[index], self.misfit[index] = found.z[better], found.misfit[better]
-        self.status[index] = found.status[better]
-        self.steps[index] = found.steps[better]
-        if found.curvature is not None:
-            curvature = found.curvature[better]
-            self.singular_values[index] = singular_values(curvature).float()
-            if self.covariance is not None:
-                self.covariance[index] = _covariance(curvature, noise).float()
-        for target in index.tolist():
-            self.made_by[target] = name
-
-
 def _solve(
     bench: Bench,
     mix: Mix,
-    best: _Best,
+    best: Best,
     block: Int[Tensor, " b"],
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Attempt after attempt, for the targets of a block that are still open."""
     open_, price, number, menu = block, _price(bench), 0, affordable(bench)
     before, total = int(block[0]) if len(block) else 0, len(bench.problem)
-    while len(open_):
+    end = time.perf_counter() + bench.seconds * len(block)
+    while len(open_) and (number == 0 or time.perf_counter() < end):
         attempt = _fitting(menu, mix.attempt(number), float(bench.remaining[open_].max()), price)
         if attempt is None:
             break
@@ -327,6 +287,14 @@ def _solve(
             progress(before + len(block) - len(open_), total)
     if progress is not None:
         progress(before + len(block), total)
+
+
+def _seconds(given: float | None) -> float:
+    if given is None:
+        return float("inf")
+    if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0:
+        raise InputError(f"seconds: expected None or a positive number, got {given!r}.")
+    return float(given)
 
 
 def _price(bench: Bench) -> float:
@@ -346,7 +314,7 @@ def _fitting(
     return max(fit, key=lambda a: a.least(price), default=None)
 
 
-def _solution(bench: Bench, best: _Best, end: tuple[float, float]) -> Solution:
+def _solution(bench: Bench, best: Best, end: tuple[float, float]) -> Solution:
     problem = bench.problem
     ended = torch.where(best.status == int(Status.MAX_STEPS), int(Status.BUDGET_SPENT), best.status)
     status = bench.stopping.verdict(ended, best.misfit, problem.y)
@@ -376,11 +344,3 @@ def _signals(bench: Bench, z: Float[Tensor, "targets k"]) -> Float[Tensor, "targ
     """Block by block, like all else."""
     blocks = torch.split(z, block_size(bench.problem.device))
     return torch.cat([bench.problem.signals(bench.networks[1], block) for block in blocks])
-
-
-def _covariance(curvature: Float[Tensor, "t k k"], noise: float) -> Float[Tensor, "t k k"]:
-    """Laplace: noise^2 (J'J)^+."""
-    finite = torch.isfinite(curvature).all(-1).all(-1)
-    safe = torch.where(finite[:, None, None], curvature, 0.0)
-    inverse: Tensor = torch.linalg.pinv(safe, hermitian=True)
-    return inverse * noise**2
