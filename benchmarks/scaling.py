@@ -27,7 +27,7 @@ from surfing.problem import as_operator
 from surfing.solution import Solution
 from surfing.zoo.packaged import packaged
 
-__all__ = ["main", "rates", "table"]
+__all__ = ["main", "rates", "sums", "table"]
 
 app = App(help=__doc__)
 
@@ -78,7 +78,9 @@ def main(
     record["speed_up"] = sides["ray"]["rate"] / sides["one process"]["rate"]
     record["load_after"] = round(os.getloadavg()[0], 2)
     measure.write_record(out, record)
-    print(table(record))
+    told = f"{table(record)}\n\n{sums(record)}\n"
+    out.with_suffix(".md").write_text(told, encoding="utf-8")
+    print(told)
     return record
 
 
@@ -117,6 +119,27 @@ def table(record: dict[str, Any]) -> str:
         f"{record['targets']} targets, {record['operator']}, {record['cost_per_target']:.0f} "
         f"forward-equivalents a target; speed-up {record['speed_up']:.2f}; results are {same}."
     )
+    return "\n".join(lines)
+
+
+def sums(record: dict[str, Any]) -> str:
+    """What a million and a billion targets take at the measured rate, with the arithmetic."""
+    side = record["sides"]["ray"]
+    rate = side["rate"] / side["workers"]
+    lines = [
+        f"Each worker of the cluster, one core, solves {rate:.1f} targets a second; "
+        "start-up is left out.",
+        "",
+        "| targets | cores | targets / (cores x rate) | in hours |",
+        "|---:|---:|---:|---:|",
+    ]
+    for targets in (10**6, 10**9):
+        for cores in (1, 8, 1000):
+            hours = targets / (cores * rate) / 3600
+            told = f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
+            lines.append(
+                f"| {targets:,} | {cores:,} | {targets:,} / ({cores:,} x {rate:.1f}) s | {told} |"
+            )
     return "\n".join(lines)
 
 
