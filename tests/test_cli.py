@@ -145,7 +145,7 @@ BAD_MEASUREMENTS = {
     "none.npy": "no target",
     "two.npz": "one called y",
     "short.npy": "could not be read",
-    "objects.npy": "could not be read",
+    "objects.npy": "floating point numbers",
     "y.txt": ".safetensors",
     "missing.npy": "is no file",
 }

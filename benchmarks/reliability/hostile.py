@@ -336,6 +336,12 @@ HOSTILE: dict[str, Attack] = {
     "npy: a shape that overflows": Attack(
         _named("y.npy", _npy(f"({1 << 63}, {1 << 63})")), _measured("y.npy")
     ),
+    "npy: numbers of no size": Attack(
+        _named("y.npy", _npy("(-1,)", "{}", bytes(16))), _measured("y.npy")
+    ),
+    "npy: a date's unit over zero": Attack(
+        _named("y.npy", _npy("(2, 3)", "'<M8[s/0]'", bytes(48))), _measured("y.npy")
+    ),
     "npy: objects": Attack(_named("y.npy", _npy("(2, 2)", "'|O'", b"\x80")), _measured("y.npy")),
     "npz: a bomb": Attack(
         _named("y.npz", _zip({"y.npy": _npy("(1, 67108864)", data=bytes(256 << 20))})),

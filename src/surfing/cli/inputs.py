@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import inspect
 import os
+import re
 import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -36,7 +39,8 @@ __all__ = [
     "state_digest",
 ]
 
-_MAX_RATIO, _MAX_SMALL = 100, 64 << 20
+_MAX_RATIO, _MAX_SMALL, _MAX_HEADER = 100, 64 << 20, 10_000
+_NUMBERS = re.compile(r"[<>=|]?[a-z][1-9]\d?")
 
 PACKAGED = "packaged"
 """The RUN that needs no folder: the trajectory that comes with the package."""
@@ -227,14 +231,36 @@ def _check_dtype(y: np.ndarray | Tensor | Column) -> None:
 
 
 def _read_npy(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        _check_header(file)
     y: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     return y
+
+
+def _check_header(file: IO[bytes]) -> None:
+    """Numbers and sizes only: numpy divides by sizes and units of zero, which ends the process."""
+    major, _ = np.lib.format.read_magic(file)
+    length = int.from_bytes(file.read(2 if major == 1 else 4), "little")
+    if length > _MAX_HEADER:
+        raise ValueError(f"a header of {length} bytes")
+    header = ast.literal_eval(file.read(length).decode("latin-1").strip())
+    if not (isinstance(header["descr"], str) and _NUMBERS.fullmatch(header["descr"])):
+        raise MeasurementError(
+            "--measurements: expected floating point numbers of at most 64 bits, got "
+            f"{header['descr']!s:.80}; convert them."
+        )
+    if not all(type(size) is int and size >= 0 for size in header["shape"]):
+        raise ValueError(f"a shape of {header['shape']!s:.80}")
 
 
 def _read_npz(path: Path) -> np.ndarray:
     _refuse_bomb(path)
     with np.load(path, allow_pickle=False) as archive:
-        y: np.ndarray = archive[_only(path, archive.files)]
+        name = _only(path, archive.files)
+        inside = archive.zip.namelist()
+        with archive.zip.open(name if name in inside else f"{name}.npy") as file:
+            _check_header(file)
+        y: np.ndarray = archive[name]
     return y
 
 
