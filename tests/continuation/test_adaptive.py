@@ -142,6 +142,45 @@ def test_settings_are_checked(options):
         surfing.StepControl(**options)
 
 
+def test_a_network_that_ends_as_nan_is_told_whoever_rests(path, net, y):
+    broken = {name: value * float("nan") for name, value in path.state(-1).items()}
+    states = [*(path.state(i) for i in range(7)), broken]
+    ends_badly = surfing.Trajectory.from_state_dicts(enumerate(states), latent=path.latent)
+    control = surfing.StepControl(population=Population(merge=5.0, branch=False))
+    every = surfing.EveryCheckpoint()
+    solution = surfing.surf(
+        ends_badly, y, generator=net, schedule=every, control=control, starts=4, **QUICK
+    )
+    assert {surfing.Status(int(s)) for s in solution.status} == {surfing.Status.NONFINITE}
+
+
+def test_progress_comes_to_its_end_though_rows_rest(path, net, y):
+    calls: list[tuple[int, int]] = []
+    z0 = surfing.Normal(3).sample(range(len(y)), 1, seed=9).expand(-1, 4, -1).clone()
+    control = surfing.StepControl(population=Population(branch=False))
+    told = {"progress": lambda done, total: calls.append((done, total))}
+    ride(path, y, net, control=control, z0=z0, starts=4, **told)
+    done = [a for a, _ in calls]
+    assert done == sorted(done)
+    assert calls[-1][0] == calls[-1][1]
+    assert len(set(done)) > 2
+
+
+def test_a_population_is_an_object():
+    with pytest.raises(InputError, match=r"population: .*Population\(\)"):
+        surfing.StepControl(population=Population)
+
+
+def test_what_is_known_at_the_end_is_that_of_the_last_stage(path, net, y):
+    fixed, free = ride(path, y, net), ride(path, y, net, control=PLAIN)
+    together = fixed.success & free.success
+    assert bool(together.any())
+    close = {"rtol": 1e-2, "atol": 1e-3}
+    same = (fixed.z - free.z).norm(dim=1) < 1e-3
+    both = together & same
+    assert torch.allclose(fixed.singular_values[both], free.singular_values[both], **close)
+
+
 def test_control_is_an_object(path, net, y):
     with pytest.raises(InputError, match=r"control: .*StepControl\(\)"):
         ride(path, y, net, control=surfing.StepControl)

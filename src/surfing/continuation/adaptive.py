@@ -39,7 +39,8 @@ class StepControl:
     its step, where its node is a multiple of the doubled one: so rows that part meet again at
     common nodes, and those with the lowest next node go first, all of them in one batch.
 
-    Everything is decided from the row itself: results don't depend on who shares the batch.
+    Everything is decided from the target's own rows: up to rounding, results don't depend on who
+    shares the batch.
 
     Args:
         halvings: the shortest step is 2^-halvings nodes.
@@ -67,8 +68,13 @@ class StepControl:
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 20:
                 raise InputError(f"{name}: expected an integer in [0, 20], got {value!r}.")
         for name in ("jump", "far", "easy"):
-            if not getattr(self, name) >= 1:
-                raise InputError(f"{name}: expected a number >= 1, got {getattr(self, name)!r}.")
+            value = getattr(self, name)
+            if isinstance(value, str | bool) or not value >= 1:
+                raise InputError(f"{name}: expected a number >= 1, got {value!r}.")
+        if not isinstance(self.population, Population | None):
+            raise InputError(
+                f"population: expected None or a Population(), got {self.population!r:.60}."
+            )
 
     def run(
         self,
@@ -105,12 +111,15 @@ class StepControl:
                 lost = index[folded]
                 fleet.meet(self.population, node, lost, starts=rows.starts, law=law)
             if progress is not None:
-                progress(int(float(fleet.node.min())), len(stages))
+                progress(1 + int(float(fleet.node[~fleet.resting].min())), len(stages) + 1)
         index = (~fleet.resting).nonzero().flatten()
         wake = fleet.wake(index)
         final = ride.leg(stages[-1], rows, wake, meter=meter, index=index, last=True)
-        fleet.log.append(_Entry(end, index, torch.ones_like(index, dtype=torch.bool), final))
-        return ride.track(rows, fleet.legs(), meter)
+        everybody = torch.ones_like(index, dtype=torch.bool)
+        fleet.log.append(_Entry(end, index, everybody, final.without_curvature()))
+        if progress is not None:
+            progress(len(stages) + 1, len(stages) + 1)
+        return ride.track(rows, fleet.legs(_known(final, index, len(rows.z))), meter)
 
     def _judge(
         self, fleet: _Fleet, leg: Leg, index: Int[Tensor, " r"], node: float
@@ -128,7 +137,7 @@ class StepControl:
         level = torch.remainder(torch.full_like(step, node), 2 * step) == 0
         longer = smooth & level & (step < 2.0**self.doublings)
         step = torch.where(longer, 2 * step, torch.where(ahead, step, step / 2))
-        fleet.log.append(_Entry(node, index, accept, leg))
+        fleet.log.append(_Entry(node, index, accept, leg.without_curvature()))
         fleet.step[index] = step
         fleet.node[index[ahead]] = node
         fleet.land(leg, index, accept, pace=length / span)
@@ -187,7 +196,7 @@ class _Fleet:
         return cls(
             z=z.clone(),
             misfit=misfit.clone(),
-            curvature=leg.minimum.curvature,
+            curvature=None if leg.minimum.curvature is None else leg.minimum.curvature.clone(),
             stage=torch.full_like(misfit, leg.stage),
             before=torch.full_like(misfit, torch.nan),
             before_z=z.clone(),
@@ -197,7 +206,14 @@ class _Fleet:
             resting=torch.zeros_like(everybody, dtype=torch.bool),
             least=ride.stopping.accept**2 * y.square().sum(-1) / 2,
             near=0.01 * law.std * law.dim**0.5,
-            log=[_Entry(0.0, everybody, torch.ones_like(everybody, dtype=torch.bool), leg)],
+            log=[
+                _Entry(
+                    0.0,
+                    everybody,
+                    torch.ones_like(everybody, dtype=torch.bool),
+                    leg.without_curvature(),
+                )
+            ],
         )
 
     def wake(self, index: Int[Tensor, " r"]) -> Wake:
@@ -237,13 +253,14 @@ class _Fleet:
         if len(origin) == 0:
             return
         curvature = None if self.curvature is None else self.curvature[origin]
-        self.z[sent] = other_side(self.before_z[origin], self.z[origin], curvature)
+        away = other_side(self.before_z[origin], self.z[origin], curvature)
+        self.z[sent] = law.project(away)
         self.misfit[sent], self.pace[sent], self.before[sent] = torch.nan, torch.nan, torch.nan
         self.stage[sent], self.node[sent] = self.stage[origin], self.node[origin]
         self.step[sent], self.before_z[sent] = self.step[origin], self.z[sent]
         self.resting[sent] = False
 
-    def legs(self) -> list[Leg]:
+    def legs(self, curvature: Float[Tensor, "rows k k"] | None) -> list[Leg]:
         """The ride in the order of its stages; who left a stage out stays as it was there."""
         whole, legs = self.log[0].leg, []
         for node in sorted({entry.node for entry in self.log}):
@@ -255,13 +272,25 @@ class _Fleet:
                 whole = _updated(whole, entry)
             minimum = replace(whole.minimum, steps=steps)
             legs.append(replace(whole, stage=entries[0].leg.stage, cost=cost, minimum=minimum))
-        # Who rests was merged into a better row: it must not be selected in its place.
-        last = replace(legs[-1], misfit=legs[-1].misfit.masked_fill(self.resting, torch.inf))
-        return [*(leg.without_curvature() for leg in legs[:-1]), last]
+        # Who rests was merged into a better row: it must not be selected in its place, and where
+        # no row of a target is finite any more, that is what is told.
+        ended = legs[-1].minimum
+        status = ended.status.masked_fill(self.resting, int(Status.NONFINITE))
+        minimum = replace(ended, status=status, curvature=curvature)
+        misfit = legs[-1].misfit.masked_fill(self.resting, torch.inf)
+        return [*legs[:-1], replace(legs[-1], minimum=minimum, misfit=misfit)]
 
 
 def _finite(leg: Leg) -> Bool[Tensor, " r"]:
     return torch.isfinite(leg.misfit) & (leg.minimum.status != int(Status.DIVERGED))
+
+
+def _known(leg: Leg, index: Tensor, rows: int) -> Tensor | None:
+    """J'J of all rows, from a leg of some; NaN where it was not taken."""
+    part = leg.minimum.curvature
+    if part is None:
+        return None
+    return part.new_full((rows, *part.shape[1:]), torch.nan).index_copy(0, index, part)
 
 
 def _updated(whole: Leg, entry: _Entry) -> Leg:
@@ -275,7 +304,7 @@ def _updated(whole: Leg, entry: _Entry) -> Leg:
 
     fields: dict[str, Any] = {
         name: put(getattr(told, name), getattr(known, name))
-        for name in ("z", "value", "status", "entry", "curvature", "damping")
+        for name in ("z", "value", "status", "entry", "damping")
     }
     misfit = whole.misfit.index_copy(0, rows, entry.leg.misfit[entry.accept])
     return replace(whole, minimum=replace(told, **fields), misfit=misfit)

@@ -44,7 +44,11 @@ class Population:
     mirror: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.merge, str | bool) or not 0 <= self.merge < float("inf"):
+        if (
+            not isinstance(self.merge, int | float)
+            or isinstance(self.merge, bool)
+            or not 0 <= self.merge < float("inf")
+        ):
             raise InputError(f"merge: expected a finite number >= 0, got {self.merge!r}.")
 
     def begin(self, z: Float[Tensor, "rows k"], *, starts: int, law: Latent) -> Tensor:
@@ -91,7 +95,7 @@ class Population:
         """Lost rows that get a resting one of their target, and which."""
         waiting: dict[int, list[int]] = {}
         pairs: list[tuple[int, int]] = []
-        if self.branch:
+        if self.branch and len(lost):
             for row in resting.nonzero().flatten().tolist():
                 waiting.setdefault(row // starts, []).append(row)
             for row in lost.tolist():
