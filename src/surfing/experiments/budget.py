@@ -113,7 +113,7 @@ def figures(record: Record, out: Path) -> list[Path]:
     """Success against cost, a picture a cell; nine bands would hide one another: see the table."""
     made, budgets = [], record["config"]["budgets"]
     for cell, lines in _cells(record).items():
-        figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+        figure = Figure(figsize=(7.6, 5.6), layout="constrained")
         ax = figure.subplots()
         for number, line in enumerate(lines):
             share = [found / targets for found, targets in line["found"]]
@@ -122,7 +122,7 @@ def figures(record: Record, out: Path) -> list[Path]:
                     color="black" if ours else f"C{number}", marker="osD^vPX*h"[number % 9],
                     ms=5, label=line["label"])  # fmt: skip
         ax.set_xscale("log")
-        ax.set_xticks(budgets, [count(b) for b in budgets])
+        ax.set_xticks(budgets, [count(b) for b in budgets], fontsize=9)
         ax.minorticks_off()
         ax.set_ylim(-0.02, 1.02)
         ax.set_xlabel("budget, forward-equivalents a target")
@@ -130,7 +130,7 @@ def figures(record: Record, out: Path) -> list[Path]:
         ax.set_title(f"{labelled(cell)}, {lines[0]['operator']}", fontsize=9)
         ax.spines[["top", "right"]].set_visible(False)
         legend = ax.get_legend_handles_labels()
-        figure.legend(*legend, loc="outside right", frameon=False, fontsize=8)
+        figure.legend(*legend, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
         made.append(save(figure, out / f"budget-{cell}.png"))
     return made
 
