@@ -16,6 +16,7 @@ from surfing.experiments.cells import ENVIRONMENT, PACKAGED, available, open_cel
 from surfing.experiments.registry import EXPERIMENTS, experiment
 from surfing.experiments.rides import BINS, histogram, still
 from surfing.experiments.selftest import own_samples
+from surfing.experiments.step_sizes import ADAM_METHODS, AdamRuns
 from surfing.latents import Uniform
 
 
@@ -31,7 +32,10 @@ def made_of(name: str, module, config, out: Path) -> dict:
 
 TINY_THEORY = {"nets": 1, "widths": (40,), "depths": (2,), "tracked": ((2, 6, 20),), "stages": 4}
 SMALL = {
-    "adam": (adam, dataclasses.replace(adam.QUICK, targets=2, tuning_targets=1)),
+    "adam": (
+        adam,
+        dataclasses.replace(adam.QUICK, targets=2, runs=AdamRuns(4, 2, 2, 4, step_sizes=(0.05,))),
+    ),
     "theory": (theory, dataclasses.replace(theory.QUICK, **TINY_THEORY)),
     "fig1": (fig1, dataclasses.replace(fig1.QUICK, size=5, stages=3)),
     "fig3": (fig3, dataclasses.replace(fig3.QUICK, measurements=(30,), targets=3, budget=300)),
@@ -124,6 +128,20 @@ def test_needed_measurements_hold_from_there_on() -> None:
     assert fig3.needed(record, "c", "lm", 0.5) == 30
     assert fig3.needed(record, "c", "lm", 0.9) == 40
     assert fig3.needed(record, "c", "lm", 1.0) is None
+
+
+@pytest.mark.parametrize("name", ADAM_METHODS)
+def test_adams_step_size_is_the_one_that_ends_nearest(name: str) -> None:
+    bed = open_cell(PACKAGED)
+    runs = AdamRuns(20, 3, 4, 12, step_sizes=(1e-6, 0.1, 50.0), tuning_targets=4)
+    tuned = runs.tune(name, bed, seed=1)
+    own = own_samples(bed.trajectory, bed.generator, 4, seed=1)
+    distance = {
+        size: float((runs.run(name, size, bed, own.x, None, 1).z - own.z).norm(dim=1).median())
+        for size in runs.step_sizes
+    }
+    assert set(tuned.found.values()) == {0}  # so few steps find nobody: the distance decides
+    assert tuned.step_size == min(distance, key=distance.__getitem__) == 0.1
 
 
 def test_the_box_is_the_papers_law() -> None:

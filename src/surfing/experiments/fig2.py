@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from surfing.experiments import table1
 from surfing.experiments.document import labelled, save
 from surfing.experiments.registry import Record
-from surfing.experiments.rides import BINS, RIDES
+from surfing.experiments.rides import BINS
 from surfing.report import Column, Table
 
 __all__ = ["FULL", "QUICK", "figures", "markdown", "run"]
@@ -30,7 +30,7 @@ def figures(record: Record, out: Path) -> list[Path]:
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     edges = np.linspace(*BINS)[1:]
     for ax, cell in zip(axes, cells):
-        for number, name in enumerate(RIDES):
+        for number, name in enumerate(table1.METHODS):
             for part in (r for r in results if (r["cell"], r["method"]) == (cell, name)):
                 share = np.cumsum(part["errors"]) / max(1, part["found"][1])
                 ax.step(10.0**edges, share, where="pre", lw=1.2, color=f"C{number}", label=name)

@@ -9,7 +9,7 @@ from typing import Any
 from surfing.experiments.compare import paired
 from surfing.experiments.document import labelled
 from surfing.experiments.registry import Record, experiment
-from surfing.experiments.rides import ADAM_METHODS
+from surfing.experiments.step_sizes import ADAM_METHODS
 from surfing.report.intervals import wilson
 from surfing.report.tables import count, rate
 
@@ -247,8 +247,7 @@ def _smaller(records: dict[str, Record]) -> str:
         asked = record["config"]["cells"]
         run = {r["cell"] for r in record["results"].values()}
         said.append(
-            f"{len(run)} of its {len(asked)} models; {record['config']['targets']} targets a cell, "
-            f"{record['config']['adam_targets']} with Adam;"
+            f"{len(run)} of its {len(asked)} models, {record['config']['targets']} targets a cell;"
         )
     if "fig1" in records:
         (part,) = records["fig1"]["results"].values()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from surfing.continuation import EqualDrift, direct, recover, surf
+from surfing.continuation import direct, recover, surf
 from surfing.continuation.schedule import EveryCheckpoint
-from surfing.descent import TorchOptim
 from surfing.experiments.selftest import FOUND
 from surfing.trajectory import Trajectory
 
@@ -22,12 +20,10 @@ if TYPE_CHECKING:
     from surfing.problem.operators import Operator
     from surfing.solution import Solution
 
-__all__ = ["ADAM_METHODS", "RIDES", "Ride", "histogram", "judge", "still"]
+__all__ = ["RECOVER_BUDGET", "RIDES", "Ride", "histogram", "judge", "still"]
 
 BINS = (-8, 2, 41)
 """log10 ||z - z*||: from, to, edges."""
-ADAM_RATE = 0.1
-"""Of .02, .05, .1 and .2 the one with the least median distance on twelve other targets."""
 RECOVER_BUDGET = 2000
 
 Ride = Callable[["Bed", "Tensor", "Operator | None", int], "Solution"]
@@ -41,36 +37,6 @@ def still(trajectory: Trajectory, stages: int) -> Trajectory:
         [(step, last) for step in range(stages)],
         latent=trajectory.latent,
         architecture=trajectory.architecture,
-    )
-
-
-def _adam() -> TorchOptim:
-    return TorchOptim(partial(torch.optim.Adam, lr=ADAM_RATE))
-
-
-def _direct_adam(bed: Bed, y: Tensor, operator: Operator | None, seed: int) -> Solution:
-    return direct(
-        bed.trajectory,
-        y,
-        generator=bed.generator,
-        operator=operator,
-        descent=_adam(),
-        max_steps=1000,
-        seed=seed,
-    )
-
-
-def _surf_adam(bed: Bed, y: Tensor, operator: Operator | None, seed: int) -> Solution:
-    return surf(
-        bed.trajectory,
-        y,
-        generator=bed.generator,
-        operator=operator,
-        descent=_adam(),
-        schedule=EqualDrift(40),
-        stage_steps=50,
-        max_steps=500,
-        seed=seed,
     )
 
 
@@ -106,17 +72,13 @@ def _recover(bed: Bed, y: Tensor, operator: Operator | None, seed: int) -> Solut
 
 
 RIDES: Mapping[str, Ride] = {
-    "direct Adam": _direct_adam,
-    "Adam surfing": _surf_adam,
     "direct LM": _direct_lm,
     "annealed LM": _annealed_lm,
     "LM surfing": _surf_lm,
     "recover": _recover,
 }
-"""Adam: 1000 steps; 40 stages of 50 steps and 500 at the last. LM, Levenberg-Marquardt:
-40 steps; four stages of 2 steps under a MAP penalty that falls, and 40 without; 10 stages of 2
-steps and 40 at the last. recover: until met, within 2000 forward-equivalents."""
-ADAM_METHODS = ("direct Adam", "Adam surfing")
+"""LM, Levenberg-Marquardt: 40 steps; four stages of 2 steps under a MAP penalty that falls, and 40
+without; 10 stages of 2 steps and 40 at the last. recover: until met, within its budget."""
 
 
 def judge(ride: Ride, bed: Bed, y: Tensor, truth: Tensor, **about: Any) -> dict[str, Any]:

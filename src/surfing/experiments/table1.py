@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from surfing.experiments.cells import PACKAGED, ZOO, available, open_cell
 from surfing.experiments.document import document, found_by_cell, labelled, save
 from surfing.experiments.parts import Parts
 from surfing.experiments.registry import Record, Tick
-from surfing.experiments.rides import ADAM_METHODS, RIDES, judge
+from surfing.experiments.rides import RECOVER_BUDGET, RIDES, Ride, judge
 from surfing.experiments.selftest import own_samples
+from surfing.experiments.step_sizes import ADAM_METHODS, AdamRuns
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
-__all__ = ["FULL", "QUICK", "Config", "figures", "markdown", "run"]
+__all__ = ["FULL", "METHODS", "QUICK", "Config", "figures", "markdown", "run"]
+
+METHODS = (*ADAM_METHODS, *RIDES)
 
 
 @dataclass(frozen=True)
@@ -25,20 +29,24 @@ class Config:
     """What is run.
 
     Args:
-        seed: of targets and starts.
+        seed: of targets and starts; the next one is for tuning Adam's step size.
         cells: trained models; those that are not trained are left out, and the record says so.
-        targets: of the methods that use Levenberg-Marquardt.
-        adam_targets: of the methods that use Adam, the first so many of the same targets.
+        targets: the same for all methods.
+        adam: how Adam is run.
     """
 
     seed: int = 0
     cells: tuple[str, ...] = ZOO
     targets: int = 300
-    adam_targets: int = 40
+    adam: AdamRuns = field(default_factory=AdamRuns)
 
 
 FULL = Config()
-QUICK = Config(cells=(PACKAGED,), targets=12, adam_targets=2)
+QUICK = Config(
+    cells=(PACKAGED,),
+    targets=12,
+    adam=AdamRuns(40, 4, 5, 20, step_sizes=(0.1, 0.2), tuning_targets=4),
+)
 
 
 def run(
@@ -51,7 +59,9 @@ def run(
 ) -> Record:
     """A part is a cell and a method."""
     tasks = {
-        f"{cell} {name}": (config, cell, name) for cell in available(config.cells) for name in RIDES
+        f"{cell} {name}": (config, cell, name)
+        for cell in available(config.cells)
+        for name in METHODS
     }
     parts = Parts(out, "table1", config)
     results = parts.measure(_measure, tasks, progress=progress, workers=workers)
@@ -60,11 +70,17 @@ def run(
 
 def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
     bed = open_cell(cell).boxed()
-    few = min(config.adam_targets, config.targets)
-    targets = few if name in ADAM_METHODS else config.targets
-    own = own_samples(bed.trajectory, bed.generator, targets, seed=config.seed)
-    result = judge(RIDES[name], bed, own.x, own.z, seed=config.seed)
-    return {"cell": cell, "method": name, **result}
+    told: dict[str, Any] = {}
+    ride: Ride
+    if name in ADAM_METHODS:
+        tuned = config.adam.tune(name, bed, seed=config.seed + 1)
+        ride = partial(config.adam.run, name, tuned.step_size)
+        told = {"step_size": tuned.step_size, "tuned": tuned.found}
+    else:
+        ride = RIDES[name]
+    own = own_samples(bed.trajectory, bed.generator, config.targets, seed=config.seed)
+    result = judge(ride, bed, own.x, own.z, seed=config.seed)
+    return {"cell": cell, "method": name, **told, **result}
 
 
 def figures(record: Record, out: Path) -> list[Path]:
@@ -73,7 +89,7 @@ def figures(record: Record, out: Path) -> list[Path]:
     cells = list(dict.fromkeys(r["cell"] for r in results))
     figure = Figure(figsize=(1.6 + 1.1 * len(cells), 3.4), layout="constrained")
     ax = figure.subplots()
-    found_by_cell(ax, results, RIDES, spacing=0.13, size=4, line=1)
+    found_by_cell(ax, results, METHODS, spacing=0.13, size=4, line=1)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right", frameon=False, fontsize=8)
     return [save(figure, out / "table1-success.png")]
 
@@ -85,6 +101,7 @@ def markdown(record: Record) -> str:
         Column("method", "method", right=False),
         Column("found", "found", rate),
         Column("targets", "targets", count),
+        Column("step_size", "step size"),
         Column("steps", "steps, 75th percentile", count),
         Column("cost", "cost a target", count),
     ]
@@ -93,9 +110,8 @@ def markdown(record: Record) -> str:
     notes = [
         f"Found: {record['success']}, with its 95% Wilson interval. Cost in forward-equivalents. "
         f"Targets and starts uniform on [-1, 1]^k [reconstructed], all pixels measured, one start "
-        f"a target (recover: up to 2000 forward-equivalents, its pilot not counted). The Adam "
-        f"methods were run on the first {config['adam_targets']} of the {config['targets']} "
-        "targets.",
+        f"a target (recover: up to {RECOVER_BUDGET} forward-equivalents, its pilot not counted). "
+        f"{AdamRuns(**config['adam']).described()}",
     ]
     if missing:
         notes.append(f"\nNot run, because not trained yet: {', '.join(map(labelled, missing))}.")
@@ -106,6 +122,7 @@ def markdown(record: Record) -> str:
             method=part["method"],
             found=part["found"],
             targets=part["found"][1],
+            step_size=part.get("step_size", "–"),
             steps=part["steps_75"],
             cost=part["cost"],
         )
