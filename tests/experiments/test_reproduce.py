@@ -10,14 +10,17 @@ import pytest
 import torch
 
 from surfing.continuation import EveryCheckpoint, direct, surf
+from surfing.continuation.predictor import Wake
 from surfing.errors import InputError
-from surfing.experiments import ablations, adam, budget, fig1, fig3, table1, theory
+from surfing.experiments import adam, budget, fig1, fig3, table1, theory
 from surfing.experiments.cells import ENVIRONMENT, PACKAGED, available, open_cell
 from surfing.experiments.registry import EXPERIMENTS, experiment
 from surfing.experiments.rides import BINS, histogram, still
 from surfing.experiments.selftest import own_samples
 from surfing.experiments.step_sizes import ADAM_METHODS, AdamRuns
+from surfing.experiments.variants import VARIANTS, Shaken
 from surfing.latents import Uniform
+from surfing.problem import Problem
 
 
 def made_of(name: str, module, config, out: Path) -> dict:
@@ -69,7 +72,7 @@ def test_a_part_measured_again_gives_its_number(tmp_path: Path) -> None:
 def test_rides_of_the_last_checkpoint_alone_are_direct_descent() -> None:
     bed = open_cell(PACKAGED)
     own = own_samples(bed.trajectory, bed.generator, 3)
-    variant = ablations.VARIANTS["last checkpoint only"]
+    variant = VARIANTS["last checkpoint only"]
     ridden = surf(
         variant.path(bed.trajectory), own.x, generator=bed.generator, schedule=variant.schedule
     )
@@ -77,10 +80,10 @@ def test_rides_of_the_last_checkpoint_alone_are_direct_descent() -> None:
     assert torch.equal(ridden.z, alone.z)
 
 
-@pytest.mark.parametrize("name", [n for n, v in ablations.VARIANTS.items() if v.group == "path"])
+@pytest.mark.parametrize("name", [n for n, v in VARIANTS.items() if v.group == "path"])
 def test_every_changed_path_ends_at_the_trained_network(name: str) -> None:
     recorded = open_cell(PACKAGED).trajectory
-    end = ablations.VARIANTS[name].path(recorded)[-1].state
+    end = VARIANTS[name].path(recorded)[-1].state
     for key, tensor in recorded[-1].state.items():
         # Of a straight line (1 - w) a + w b at w = 1; all others are copies.
         torch.testing.assert_close(end[key], tensor, rtol=1e-6, atol=1e-7)
@@ -91,13 +94,29 @@ def test_reversed_and_shuffled_paths_hold_the_same_checkpoints() -> None:
     key = next(iter(recorded[0].state))
 
     def held(name: str) -> list[float]:
-        path = ablations.VARIANTS[name].path(recorded)
+        path = VARIANTS[name].path(recorded)
         return [float(checkpoint.state[key].double().sum()) for checkpoint in path]
 
     order = held("ten checkpoints, in order")
     assert held("the same, reversed")[:-1] == order[:-1][::-1]
     assert sorted(held("the same, shuffled")) == sorted(order)
     assert held("the same, shuffled") != order
+
+
+def test_annealed_noise_falls_to_nothing_and_moves_every_row() -> None:
+    bed = open_cell(PACKAGED)
+    own = own_samples(bed.trajectory, bed.generator, 40)
+    problem = Problem.build(
+        bed.generator, bed.trajectory[-1].state, own.x, latent=bed.trajectory.latent
+    )
+    rows = torch.arange(40)
+    risk, shaken = problem.risk(bed.trajectory[-1].state, rows), Shaken(0.5, stages=10)
+    wake = Wake(torch.zeros(40), own.z, None)
+    moved = [
+        float((shaken.predict(wake, stage, risk, rows) - own.z).square().mean().sqrt())
+        for stage in (0.0, 5.0, 9.0, 10.0)
+    ]
+    assert moved == pytest.approx([0.5, 0.25, 0.05, 0.0], rel=0.15)
 
 
 def test_a_still_path_is_annealed_by_the_penalty_alone() -> None:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from surfing.continuation import EqualDrift, surf
-from surfing.continuation.predictor import AbstractPredictor, Secant, Tangent
-from surfing.continuation.schedule import AbstractSchedule, EveryCheckpoint, EveryNth
+from surfing.continuation import surf
 from surfing.experiments.cells import PACKAGED, available, open_cell
 from surfing.experiments.document import document, labelled, save
 from surfing.experiments.parts import Parts
 from surfing.experiments.registry import Record, Tick
-from surfing.experiments.rides import still
 from surfing.experiments.selftest import FOUND, own_samples
+from surfing.experiments.variants import VARIANTS
 from surfing.problem import as_operator
 from surfing.report import Column, Table, rate, wilson
 from surfing.report.tables import count
-from surfing.trajectory import Trajectory
 
-__all__ = ["FULL", "QUICK", "VARIANTS", "Config", "figures", "markdown", "run"]
+__all__ = ["FULL", "QUICK", "Config", "figures", "markdown", "run"]
 
 
 @dataclass(frozen=True)
@@ -35,104 +30,18 @@ class Config:
     Args:
         seed: of targets, starts and operators.
         cells: trained models.
-        operators: what measures.
+        operators: what measures; "2k" in one stands for twice the latent dimension.
         targets: of each.
     """
 
     seed: int = 0
-    cells: tuple[str, ...] = ("wgan-gp-k10",)
-    operators: tuple[str, ...] = ("gaussian:20",)
-    targets: int = 60
+    cells: tuple[str, ...] = ("wgan-gp-k10", "wgan-k10", "vae-k10", "dcgan-k20")
+    operators: tuple[str, ...] = ("gaussian:2k",)
+    targets: int = 100
 
 
 FULL = Config()
 QUICK = Config(cells=(PACKAGED,), operators=("gaussian:20",), targets=8)
-
-
-_TEN = EqualDrift(10)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One ride with Levenberg-Marquardt: two steps a stage, forty at the last.
-
-    Args:
-        group: what is varied.
-        path: makes the trajectory to ride from the recorded one.
-        schedule: its stages.
-        predictor: how a row enters a stage.
-        anneal: weight of the falling MAP penalty.
-    """
-
-    group: str
-    path: Callable[[Trajectory], Trajectory] = lambda recorded: recorded
-    schedule: AbstractSchedule = _TEN
-    predictor: AbstractPredictor | None = None
-    anneal: float = 0.0
-
-
-def _rearranged(recorded: Trajectory, order: Sequence[int]) -> Trajectory:
-    """Those checkpoints, in that order, the last one last."""
-    return Trajectory.from_state_dicts(
-        ((step, recorded.state(index)) for step, index in enumerate(order)),
-        latent=recorded.latent,
-        architecture=recorded.architecture,
-    )
-
-
-def _tenth(recorded: Trajectory) -> list[int]:
-    """Nine checkpoints spread over the training, the last left out."""
-    last = len(recorded) - 1
-    return sorted({round(i * last / 9) for i in range(9)})
-
-
-def _reversed(recorded: Trajectory) -> Trajectory:
-    return _rearranged(recorded, [*_tenth(recorded)[::-1], len(recorded) - 1])
-
-
-def _shuffled(recorded: Trajectory) -> Trajectory:
-    order = _tenth(recorded)
-    random.Random(0).shuffle(order)
-    return _rearranged(recorded, [*order, len(recorded) - 1])
-
-
-def _in_order(recorded: Trajectory) -> Trajectory:
-    return _rearranged(recorded, [*_tenth(recorded), len(recorded) - 1])
-
-
-def _straight(recorded: Trajectory) -> Trajectory:
-    """From the random weights to the trained ones, without the training between."""
-    ends = _rearranged(recorded, [0, len(recorded) - 1])
-    return Trajectory.from_state_dicts(
-        ((step, ends.at(step / 9)) for step in range(10)),
-        latent=recorded.latent,
-        architecture=recorded.architecture,
-    )
-
-
-_EVERY = EveryCheckpoint()
-VARIANTS: Mapping[str, Variant] = {
-    "ten stages at equal drift": Variant("path"),
-    "ten checkpoints, in order": Variant("path", _in_order, _EVERY),
-    "the same, reversed": Variant("path", _reversed, _EVERY),
-    "the same, shuffled": Variant("path", _shuffled, _EVERY),
-    "last checkpoint only": Variant("path", lambda t: still(t, 1), _EVERY),
-    "straight line from random weights": Variant("path", _straight, _EVERY),
-    "averages of the last 20, 10, 5, 2, 1": Variant("path", lambda t: t.smoothed(), _EVERY),
-    "prior annealed, no path": Variant("prior", lambda t: still(t, 5), _EVERY, anneal=4.0),
-    "prior annealed along ten stages": Variant("prior", anneal=4.0),
-    "prior annealed along averages": Variant("prior", lambda t: t.smoothed(), _EVERY, anneal=4.0),
-    "3 stages": Variant("stages", schedule=EqualDrift(3)),
-    "5 stages": Variant("stages", schedule=EqualDrift(5)),
-    "20 stages": Variant("stages", schedule=EqualDrift(20)),
-    "every fifth checkpoint": Variant("stages", schedule=EveryNth(5)),
-    "every checkpoint": Variant("stages", schedule=_EVERY),
-    "secant predictor": Variant("predictor", predictor=Secant()),
-    "tangent predictor": Variant("predictor", predictor=Tangent()),
-    "from a quarter on": Variant("start stage", schedule=EqualDrift(10, start=0.25)),
-    "from a half on": Variant("start stage", schedule=EqualDrift(10, start=0.5)),
-    "from three quarters on": Variant("start stage", schedule=EqualDrift(10, start=0.75)),
-}
 
 
 def run(
@@ -157,18 +66,20 @@ def run(
 def _measure(config: Config, cell: str, operator: str, name: str) -> dict[str, Any]:
     bed, variant = open_cell(cell), VARIANTS[name]
     own = own_samples(bed.trajectory, bed.generator, config.targets, seed=config.seed)
-    forward = as_operator(
-        None if operator == "all" else operator, tuple(own.x.shape[1:]), seed=config.seed
-    )
-    began = time.perf_counter()
+    named = None if operator == "all" else operator.replace("2k", str(2 * bed.law.dim))
+    forward = as_operator(named, tuple(own.x.shape[1:]), seed=config.seed)
+    began, path = time.perf_counter(), variant.path(bed.trajectory)
     solution = surf(
-        variant.path(bed.trajectory),
+        path,
         forward(own.x),
         generator=bed.generator,
         operator=forward,
         schedule=variant.schedule,
-        predictor=variant.predictor,
+        predictor=variant.predictor_on(path),
         anneal=variant.anneal,
+        stage_steps=variant.stage_steps,
+        starts=variant.starts,
+        control=variant.control,
         seed=config.seed,
     )
     found = (solution.z - own.z).norm(dim=1) < FOUND
@@ -216,7 +127,7 @@ def markdown(record: Record) -> str:
         columns += [Column(f"f{i}", f"{labelled(cell)}, {operator}", rate)]
         columns += [Column(f"c{i}", "cost", count)]
     table = Table("", columns, notes=(
-        f"Latents found from one start, {record['config']['targets']} targets, with 95% Wilson "
+        f"Latents found by one ride, {record['config']['targets']} targets, with 95% Wilson "
         "intervals; Levenberg-Marquardt throughout. Costs differ: see the budget table for equal "
         "cost.",
     ))  # fmt: skip
