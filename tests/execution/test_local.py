@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from tests.execution.conftest import same
 from torch import Tensor, nn
 
 import surfing
@@ -16,16 +17,8 @@ from surfing.errors import InputError
 from surfing.execution import Local, Ray, as_executor, solve_all
 from surfing.solution import Solution, Status
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 MIX = Mix(opening=(), cycle=("pair",))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums that several threads share are rounded otherwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def scaled(y: Tensor, *, ids: Sequence[int], progress: object = None) -> Solution:
@@ -132,11 +125,3 @@ def test_bad_settings_of_a_cluster(options: dict[str, float]) -> None:
     (name,) = options
     with pytest.raises(InputError, match=f"^{name}: expected"):
         Ray(**options)  # type: ignore[arg-type]
-
-
-def same(one: Solution, other: Solution) -> bool:
-    """Bit for bit, but for the time."""
-    ours, theirs = one._tensors(), other._tensors()
-    return ours.keys() == theirs.keys() and all(
-        torch.equal(ours[name].nan_to_num(7e7), theirs[name].nan_to_num(7e7)) for name in ours
-    )

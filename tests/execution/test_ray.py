@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.execution.conftest import same
 from torch import Tensor, nn
 
 import surfing
@@ -39,16 +40,12 @@ MIX = Mix(opening=(), cycle=("pair",))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
+def cluster(two_workers: None) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # as many as a worker has: sums are rounded alike
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # while Ray itself starts and ends
-        # This file lies on no worker's path.
-        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
+    # This file lies on no worker's path.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
     torch.set_num_threads(before)
 
 
@@ -229,11 +226,3 @@ def test_what_cannot_be_sent_is_refused(tmp_path: Path) -> None:
 
 def slice_of(y: Tensor, part: range) -> Tensor:
     return y[part.start : part.stop].clone()
-
-
-def same(one: Solution, other: Solution) -> bool:
-    """Bit for bit, but for the time."""
-    ours, theirs = one._tensors(), other._tensors()
-    return ours.keys() == theirs.keys() and all(
-        torch.equal(ours[name].nan_to_num(7e7), theirs[name].nan_to_num(7e7)) for name in ours
-    )

@@ -27,9 +27,9 @@ from surfing.continuation import recover as recover_targets
 from surfing.continuation.attempt import Bench
 from surfing.continuation.polish import check_polish
 from surfing.continuation.recover import bench_of, block_size
+from surfing.continuation.stored import bench_of_first
 from surfing.errors import InputError, MeasurementError, OutputExistsError
 from surfing.execution import Executor, Local, Measurements, Ray, Shards, Solve
-from surfing.execution.solve import rows_of
 from surfing.report import Column, Table
 from surfing.report.tables import count, number, seconds
 from surfing.trajectory import Trajectory
@@ -165,19 +165,18 @@ class Job:
             SurfingError: an argument, the measurements, or that they don't fit each other.
         """
         _check_finite(self.y)
-        # One target tells whether shapes and types fit, without the others in memory.
-        first = rows_of(self.y, range(1))
+        make = partial(
+            bench_of,
+            self.trajectory,
+            generator=self.generator,
+            operator=self.operator,
+            budget=self.budget,
+            noise=self.noise,
+            seed=self.seed,
+            operator_seed=self.operator_seed,
+        )
         try:
-            bench = bench_of(
-                self.trajectory,
-                first.to(_device(self.trajectory)),
-                generator=self.generator,
-                operator=self.operator,
-                budget=self.budget,
-                noise=self.noise,
-                seed=self.seed,
-                operator_seed=self.operator_seed,
-            )
+            bench = bench_of_first(self.y, make, self.trajectory)
             if self.polish:
                 check_polish(bench.problem, bench.networks[1])
             return bench
@@ -186,9 +185,7 @@ class Job:
                 raise InputError(f"--{error}") from error
             if not isinstance(error, MeasurementError):
                 raise
-            whole = (len(self.y), *first.shape[1:])
-            said = str(error).replace(str(tuple(first.shape)), str(whole))
-            raise MeasurementError(f"--measurements: {said}") from error
+            raise MeasurementError(f"--measurements: {error}") from error
 
     def facts(self) -> dict[str, Any]:
         """All that the result depends on, but the measurements."""
@@ -222,10 +219,6 @@ class Job:
 
 
 _AT_A_TIME = 1 << 22
-
-
-def _device(trajectory: Trajectory) -> torch.device:
-    return next(t.device for t in trajectory[-1].state.values())
 
 
 def _check_finite(y: Measurements) -> None:

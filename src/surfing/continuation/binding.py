@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from surfing.latents import Latent
     from surfing.problem.operators import OperatorLike
 
-__all__ = ["Rows", "bind", "draw_starts"]
+__all__ = ["Rows", "bind", "check_trajectory", "draw_starts"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def bind(
     operator_seed: int,
 ) -> Problem:
     """The problem that the caller's arguments describe, checked."""
-    _check_trajectory(trajectory)
+    check_trajectory(trajectory)
     latent = trajectory.latent if latent is None else latent
     if latent is None:
         raise InputError(
@@ -94,7 +94,7 @@ def draw_starts(
     return Rows(z.reshape(targets * starts, problem.latent.dim), owner, starts)
 
 
-def _check_trajectory(trajectory: object) -> None:
+def check_trajectory(trajectory: object) -> None:
     """See that a trajectory is one.
 
     Raises:

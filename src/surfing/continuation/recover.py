@@ -18,11 +18,14 @@ from surfing.continuation.binding import bind
 from surfing.continuation.pilot import DEFAULT, Mix, Pilot, affordable
 from surfing.continuation.polish import DEAR_TANGENTS, check_polish, polished
 from surfing.continuation.ride import identified
+from surfing.continuation.stored import bench_of_first
 from surfing.descent.lbfgs import LBFGS
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
 from surfing.execution import Executor, as_executor, solve_all
+from surfing.execution.columns import Pieces
+from surfing.execution.dataset import opened
 from surfing.problem.problem import Problem
 from surfing.problem.risk import CostMeter
 from surfing.solution import Solution, StageRecord, Status
@@ -30,6 +33,7 @@ from surfing.solution import Solution, StageRecord, Status
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float, Int
+    from ray.data import Dataset
     from torch import nn
 
     from surfing.descent.base import AbstractDescent
@@ -45,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 def recover(
     trajectory: Trajectory,
-    y: Float[Tensor, "targets ..."] | np.ndarray,
+    y: Float[Tensor, "targets ..."] | np.ndarray | Dataset,
     *,
     generator: nn.Module | None = None,
     operator: OperatorLike = None,
@@ -72,7 +76,8 @@ def recover(
 
     Args:
         trajectory: checkpoints of training.
-        y: measurements, (targets, ...) as the operator returns them.
+        y: measurements, (targets, ...) as the operator returns them; or a Ray Dataset with one
+            column, or one called y, a row a target, fetched as targets are begun.
         generator: the module that was trained; may be left out where the manifest names a zoo
             architecture. It is never touched.
         operator: None for the identity, a callable, an object with `.A(x)`, or a name.
@@ -103,9 +108,10 @@ def recover(
         SurfingError: bad input, before any work; with `throw`, a target that failed.
     """
     began = time.perf_counter()
-    bench = bench_of(
+    y = opened(y)
+    make = partial(
+        bench_of,
         trajectory,
-        y,
         generator=generator,
         operator=operator,
         budget=budget,
@@ -113,15 +119,19 @@ def recover(
         stopping=stopping,
         latent=latent,
         seed=seed,
-        ids=ids,
         operator_seed=operator_seed,
     )
+    if isinstance(y, Pieces):
+        executor = "local" if executor is None else executor
+        bench = bench_of_first(y, make, trajectory, ids=ids)
+    else:
+        bench = make(y, ids=ids)
     bench = replace(bench, seconds=_seconds(seconds))
     if polish:
         check_polish(bench.problem, bench.networks[1])
     executor = None if executor is None else as_executor(executor)
     chosen = _mix(mix, bench)
-    _log.info("%d targets, attempts %s", len(bench.problem), [*chosen.opening, *chosen.cycle])
+    _log.info("%d targets, attempts %s", len(bench.ids), [*chosen.opening, *chosen.cycle])
     if executor is None or len(bench.problem) == 0:
         solution = _here(trajectory, bench, chosen, polish=polish, progress=progress)
     else:
@@ -146,6 +156,7 @@ def recover(
             executor,
             shard=block_size(bench.problem.device),
             ids=bench.ids,
+            place=bench.problem.device,
             progress=progress,
         )
     solution = replace(solution, seconds=time.perf_counter() - began)

@@ -5,7 +5,9 @@ local.py      in this process, one shard after the other
 ray.py        on the workers of a Ray cluster (extra ``ray``)
 packing.py    tensors that all workers of a node share
 shards.py     the folder of a run: its manifest, its shards, what is done
-parquet.py    columns of parquet files as measurements, and solutions as parquet
+columns.py    columns of Arrow tables as measurements that are read as they are needed
+parquet.py    those of parquet files, and solutions as parquet files
+dataset.py    those of a Ray Dataset
 """
 
 from surfing.execution.local import Local

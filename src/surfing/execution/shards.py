@@ -22,7 +22,14 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from surfing.errors import InputError, LockedTrajectoryError, OutputExistsError, TrajectoryError
+from surfing.errors import (
+    InputError,
+    LockedTrajectoryError,
+    MeasurementError,
+    OutputExistsError,
+    TrajectoryError,
+)
+from surfing.execution.dataset import opened
 from surfing.execution.parquet import write_solution
 from surfing.execution.solve import Executor, Measurements, Progress, Solve, rows_of
 from surfing.solution import Solution, Status
@@ -121,14 +128,20 @@ class Shards:
 
         Args:
             solve: what to do with a shard.
-            y: one line a target, perhaps still on the disk.
+            y: one line a target, perhaps still on the disk; a Ray Dataset too.
             executor: who does it.
             place: the device that measurements are moved to.
             progress: called with (targets done, targets in all), those of before included.
 
         Returns:
             How many shards were there already.
+
+        Raises:
+            MeasurementError: `y` has another number of targets.
         """
+        y = opened(y)
+        if len(y) != self.targets:
+            raise MeasurementError(f"y: expected {self.targets} targets, got {len(y)}.")
         waiting = [part for part in self.ranges() if not self.done(part)]
         before = self.targets - sum(map(len, waiting))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from surfing.errors import InputError
+from surfing.execution.dataset import opened
 from surfing.execution.local import Local
 from surfing.execution.ray import Ray
 from surfing.solution import Solution
@@ -91,27 +92,30 @@ def as_executor(executor: Executor | str | None) -> Executor:
 
 def solve_all(
     solve: Solve,
-    y: Tensor | np.ndarray,
+    y: Measurements,
     executor: Executor,
     *,
     shard: int,
     ids: Sequence[int],
+    place: torch.device | None = None,
     progress: Progress | None = None,
 ) -> Solution:
     """All targets, shard by shard, their solutions joined in memory.
 
     Args:
         solve: what to do with a shard.
-        y: one line a target.
+        y: one line a target; a Ray Dataset too.
         executor: who does it.
         shard: targets in each shard but the last.
         ids: of the targets, for their random numbers.
+        place: the device that measurements are moved to.
         progress: called with (targets done, targets in all).
     """
+    y = opened(y)
     shards = [range(low, min(low + shard, len(y))) for low in range(0, len(y), shard)]
     found: dict[range, Solution] = {}
     for part, solution in executor.run(
-        solve, shards, lambda part: rows_of(y, part), ids=ids, progress=progress
+        solve, shards, lambda part: rows_of(y, part).to(place), ids=ids, progress=progress
     ):
         found[part] = solution
     return Solution.joined([found[part] for part in shards])

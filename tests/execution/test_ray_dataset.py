@@ -1,0 +1,234 @@
+"""A Ray Dataset as measurements, on a real cluster: the same answers as of an array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.execution.conftest import same
+from torch import Tensor, nn
+
+import surfing
+from surfing.continuation import Mix
+from surfing.errors import InputError, MeasurementError
+from surfing.execution import Local, Ray, Shards, solve_all
+from surfing.execution.dataset import Blocks
+from surfing.execution.parquet import Column
+
+ray = pytest.importorskip("ray")
+data = pytest.importorskip("ray.data")
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+
+pytestmark = [
+    pytest.mark.usefixtures("two_workers", "one_thread", "quiet"),
+    pytest.mark.filterwarnings("ignore:unclosed (file|socket):ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:ray.*"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray.*"),
+]
+MIX = Mix(opening=(), cycle=("pair",))
+SIZES = [30, 1, 7, 0, 19]
+VALUES = np.random.default_rng(0).normal(size=(sum(SIZES), 6)).astype(np.float32)
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Ray Data draws bars."""
+    context = data.DataContext.get_current()
+    before = context.enable_progress_bars
+    context.enable_progress_bars = False
+    yield
+    context.enable_progress_bars = before
+
+
+def write(folder: Path, values: np.ndarray, sizes: list[int]) -> Path:
+    """Files of unequal sizes, small row groups, and a column that nobody asked for."""
+    low = 0
+    folder.mkdir()
+    for number, size in enumerate(sizes):
+        part = values[low : low + size]
+        columns = {
+            "label": pa.array(range(low, low + size), pa.int64()),
+            "y": pa.array(part.tolist(), pa.list_(pa.float32())),
+        }
+        pq.write_table(pa.table(columns), folder / f"{number}.parquet", row_group_size=4)
+        low += size
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write(tmp_path / "y", VALUES, SIZES)
+
+
+def items(*rows: object, **more: list[object]) -> Any:
+    return data.from_items(
+        [{"y": row} | {k: v[i] for k, v in more.items()} for i, row in enumerate(rows)]
+    )
+
+
+def test_rows_are_those_of_the_files_in_order(folder: Path) -> None:
+    dataset = data.read_parquet(str(folder))
+    blocks = Blocks.open(dataset)
+    assert blocks.shape == VALUES.shape
+    assert blocks.dtype == np.float32
+    assert np.array_equal(blocks[0 : len(VALUES)], Column.open(folder)[0 : len(VALUES)])
+    assert dataset.context.execution_options.preserve_order is False
+
+
+def test_a_slice_is_that_of_the_array_however_many_blocks_it_spans() -> None:
+    parts = np.split(VALUES, np.cumsum(SIZES)[:-1])
+    blocks = Blocks.open(data.from_numpy(parts))
+    assert blocks.starts == (0, 30, 31, 38, 57)  # the empty one is left out
+    for low, high in [(0, 0), (29, 33), (30, 31), (5, 57), (50, 99), (57, 60)]:
+        assert np.array_equal(blocks[low:high], VALUES[low:high])
+
+
+@pytest.mark.slow
+def test_the_order_does_not_depend_on_which_task_ends_first() -> None:
+    def later_ones_end_first(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        import time
+
+        time.sleep(1.0 if batch["id"][0] == 0 else 0.0)
+        return {"y": batch["id"][:, None].astype(np.float32)}
+
+    dataset = data.range(40, override_num_blocks=8).map_batches(later_ones_end_first)
+    assert Blocks.open(dataset)[0:40].ravel().tolist() == list(range(40))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: data.from_numpy(VALUES.reshape(57, 2, 3)),
+        lambda: data.from_arrow(
+            pa.table({"y": pa.FixedShapeTensorArray.from_numpy_ndarray(VALUES.reshape(57, 2, 3))})
+        ),
+        lambda: data.from_items([{"y": row.reshape(2, 3)} for row in VALUES]),
+    ],
+    ids=["numpy", "arrow", "items"],
+)
+def test_tensors_keep_their_shape(make: Callable[[], Any]) -> None:
+    blocks = Blocks.open(make())
+    assert blocks.shape == (57, 2, 3)
+    assert np.array_equal(blocks[0:57], VALUES.reshape(57, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: items([1.0, 2.0], [1.0]), r"the first is \(2,\), rows 1 to 1 .* are \(1,\)"),
+        (lambda: items([1.0, 2.0], None), "rows 1 to 1 of the dataset: 1 rows|1 numbers"),
+        (lambda: items([1.0, 2.0], [1.0, None]), "rows 1 to 1 .*: 1 numbers are missing"),
+        (lambda: items([1, 2], [3, 4]), "expected floating point measurements, got int64"),
+        (lambda: items("a", "b"), "they are of type string"),
+        (lambda: items(np.zeros((2, 2)), np.zeros((3, 2))), r"are \(3, 2\)"),
+        (lambda: items([1.0], [np.nan], [np.inf]), "2 of 3 targets hold NaN .* is target 1;"),
+        (
+            lambda: data.from_items([{"a": [1.0], "b": [1.0]}]),
+            "expected one column, .*; found a, b",
+        ),
+        (lambda: data.from_items([]), "has no rows"),
+        (lambda: data.range(4).filter(lambda row: False), "has no rows"),
+        (lambda: data.range(4).map(lambda row: 1 / 0), "could not be read .ZeroDivisionError"),
+    ],
+    ids=[
+        *("ragged", "a missing row", "a missing number", "integers", "text", "two shapes", "nan"),
+        *("two columns", "empty", "nothing left", "its own step fails"),
+    ],
+)
+def test_what_is_no_measurement_is_refused_before_any_work(
+    make: Callable[[], Any], said: str, path: surfing.Trajectory
+) -> None:
+    with pytest.raises(MeasurementError, match=f"^y: .*(?:{said})"):
+        surfing.recover(path, make(), mix=MIX, executor="ray")
+
+
+def test_rows_of_another_shape_than_the_operator_returns_are_refused(
+    path: surfing.Trajectory,
+) -> None:
+    dataset = data.from_numpy(VALUES)
+    with pytest.raises(MeasurementError, match=r"^y: expected .*got \(57, 6\)"):
+        surfing.recover(path, dataset, mix=MIX, executor="ray")
+    with pytest.raises(InputError, match=r"^ids: expected 57, one a target, got 2"):
+        surfing.recover(path, dataset, mix=MIX, ids=[1, 2])
+
+
+@pytest.fixture
+def many(y: Tensor) -> Tensor:
+    return y.repeat(26, 1, 1, 1)  # 312 targets: more than one block
+
+
+@pytest.fixture
+def lying(many: Tensor) -> Any:
+    """The same numbers in three blocks, none as long as a shard."""
+    return data.from_numpy([many[:100].numpy(), many[100:101].numpy(), many[101:].numpy()])
+
+
+@pytest.mark.parametrize(
+    "executor",
+    [
+        Ray(workers=2),
+        pytest.param("local", marks=pytest.mark.slow),
+        pytest.param(None, marks=pytest.mark.slow),
+    ],
+    ids=["ray", "local", "none"],
+)
+def test_recover_from_a_dataset_is_recover_from_its_numbers(
+    executor: Any, path: surfing.Trajectory, net: nn.Module, many: Tensor, lying: Any
+) -> None:
+    options = {"generator": net, "budget": 60, "mix": MIX}
+    plain = surfing.recover(path, many, **options)
+    ticks: list[tuple[int, int]] = []
+    found = surfing.recover(
+        path, lying, executor=executor, progress=lambda *tick: ticks.append(tick), **options
+    )
+    assert same(plain, found)
+    assert ticks[-1] == (312, 312)
+    assert found.info == plain.info
+
+
+@pytest.mark.slow
+def test_the_pilot_does_not_look_at_where_the_numbers_lie(
+    path: surfing.Trajectory, y: Tensor
+) -> None:
+    pilot = surfing.Pilot(targets=4, goes=1)
+    options = {"budget": 60, "mix": pilot, "ids": range(100, 112)}
+    plain = surfing.recover(path, y, **options)
+    found = surfing.recover(path, data.from_numpy(y.numpy()), executor=Ray(workers=1), **options)
+    assert same(plain, found)
+    assert found.info["mix"] == plain.info["mix"]
+
+
+@pytest.mark.slow
+def test_a_folder_of_shards_from_a_dataset_to_a_dataset(
+    path: surfing.Trajectory, y: Tensor, tmp_path: Path
+) -> None:
+    solve = partial(surfing.recover, path, budget=60, mix=MIX)
+    dataset = data.from_numpy(np.split(y.numpy(), 4))
+    once = solve_all(solve, y, Local(), shard=5, ids=range(len(y)))
+    with Shards.open(out := tmp_path / "out", {}, targets=12, size=5, overwrite=False) as shards:
+        with pytest.raises(MeasurementError, match=r"^y: expected 12 targets, got 11"):
+            shards.run(solve, dataset.limit(11), Ray(workers=2))
+        assert shards.run(solve, dataset, Ray(workers=2)) == 0
+        assert shards.run(solve, dataset, Local()) == 3
+        shards.gather(parquet=True)
+    results = data.read_parquet(str(out / "parquet"))
+    read = {name: [] for name in ("id", "z", "x", "residual", "cost", "status")}
+    for batch in results.iter_batches(batch_size=4, batch_format="numpy"):
+        for name in read:
+            read[name].append(batch[name])
+    order = np.argsort(np.concatenate(read["id"]))
+    joined = {name: np.concatenate(parts)[order] for name, parts in read.items()}
+    assert joined["id"].tolist() == list(range(12))
+    assert np.array_equal(joined["z"], once.z.numpy())
+    assert np.array_equal(joined["x"], once.x.numpy())
+    assert np.array_equal(joined["cost"], once.cost.numpy())
+    # Signals that were found are measurements again.
+    again = Blocks.open(data.read_parquet(str(out / "parquet")).select_columns(["x"]))
+    assert np.array_equal(again[0:12], once.x.numpy())
