@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["document", "found_by_cell", "labelled", "save"]
+__all__ = ["by_cell", "document", "found_by_cell", "labelled", "over_measurements", "save"]
 
 
 def document(config: Any, results: Mapping[str, Any], **facts: Any) -> Record:
@@ -40,6 +40,26 @@ def labelled(cell: str) -> str:
     """A cell for people: wgan-gp-k10 is WGAN-GP, k=10."""
     model, _, k = cell.rpartition("-k")
     return f"{model.upper()}, k={k}" if k.isdigit() else cell
+
+
+def by_cell(record: Record) -> dict[str, list[dict[str, Any]]]:
+    """The parts of a record by cell, in their order."""
+    cells: dict[str, list[dict[str, Any]]] = {}
+    for part in record["results"].values():
+        cells.setdefault(part["cell"], []).append(part)
+    return cells
+
+
+def over_measurements(ax: Axes, measurements: Sequence[int], *, title: str, what: str) -> None:
+    """Axes for curves over numbers of Gaussian measurements, on a logarithmic scale."""
+    ax.set_xscale("log")
+    ax.set_xticks(measurements, [str(m) for m in measurements])
+    ax.minorticks_off()
+    ax.set_xlabel("Gaussian measurements")
+    ax.set_ylabel(what)
+    ax.set_title(title, fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=7)
 
 
 def found_by_cell(

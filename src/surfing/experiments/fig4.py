@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from surfing.continuation import direct, recover, surf
+from surfing.continuation import surf
 from surfing.experiments.cells import PACKAGED, available, open_cell
-from surfing.experiments.document import document, labelled, save
+from surfing.experiments.document import (
+    by_cell,
+    document,
+    labelled,
+    over_measurements,
+    save,
+)
 from surfing.experiments.parts import Parts
 from surfing.experiments.registry import Record, Tick
+from surfing.experiments.rides import RECOVER_BUDGET, RIDES
+from surfing.experiments.step_sizes import ADAM_METHODS, AdamRuns
 from surfing.problem import as_operator
 from surfing.report import Column, Table
 from surfing.report.tables import number
@@ -24,11 +32,7 @@ from surfing.zoo.data import load_images
 __all__ = ["FULL", "QUICK", "Config", "figures", "markdown", "run"]
 
 FLOOR = "range distance"
-METHODS: dict[str, Callable[..., Any]] = {
-    "direct LM": lambda *a, **k: direct(*a, starts=2, **k),
-    "LM surfing": lambda *a, **k: surf(*a, **k),
-    "recover": lambda *a, **k: recover(*a, budget=1000, **k),
-}
+METHODS = (*ADAM_METHODS, "direct LM", "annealed LM", "LM surfing", "recover")
 
 
 @dataclass(frozen=True)
@@ -40,18 +44,26 @@ class Config:
         cells: trained models.
         measurements: numbers of Gaussian measurements.
         targets: held-out test images, the first so many.
+        adam: how Adam is run; its step size is tuned on the generator's own samples.
         floor_starts: rides per image on all pixels; the best is called the range distance.
     """
 
     seed: int = 0
-    cells: tuple[str, ...] = ("dcgan-k20",)
+    cells: tuple[str, ...] = ("dcgan-k20", "wgan-gp-k20", "wgan-k20", "vae-k20")
     measurements: tuple[int, ...] = (20, 50, 100, 300)
-    targets: int = 16
-    floor_starts: int = 8
+    targets: int = 64
+    floor_starts: int = 16
+    adam: AdamRuns = field(default_factory=AdamRuns)
 
 
 FULL = Config()
-QUICK = Config(cells=(PACKAGED,), measurements=(30,), targets=3, floor_starts=2)
+QUICK = Config(
+    cells=(PACKAGED,),
+    measurements=(30,),
+    targets=3,
+    floor_starts=2,
+    adam=AdamRuns(40, 4, 5, 20, step_sizes=(0.1, 0.2), tuning_targets=4),
+)
 
 
 def run(
@@ -79,24 +91,41 @@ def _held_out(config: Config, size: int) -> Tensor:
 
 def _measure(config: Config, cell: str, m: int | None, name: str) -> dict[str, Any]:
     bed, began = open_cell(cell), time.perf_counter()
-    size = (bed.trajectory.architecture or {})["arguments"]["image_size"]
-    x = _held_out(config, size)
+    x = _held_out(config, (bed.trajectory.architecture or {})["arguments"]["image_size"])
     operator = None if m is None else f"gaussian:{m}"
     forward = as_operator(operator, tuple(x.shape[1:]), seed=config.seed)
-    common: dict[str, Any] = {"generator": bed.generator, "operator": forward, "seed": config.seed}
+    y, told = forward(x), {}
     if m is None:
-        solution = surf(bed.trajectory, x, starts=config.floor_starts, **common)
+        solution = surf(
+            bed.trajectory,
+            y,
+            generator=bed.generator,
+            operator=forward,
+            starts=config.floor_starts,
+            seed=config.seed,
+        )
+    elif name in ADAM_METHODS:
+        size = _step_size(config, cell, name)
+        solution = config.adam.run(name, size, bed, y, forward, config.seed)
+        told = {"step_size": size}
     else:
-        solution = METHODS[name](bed.trajectory, forward(x), **common)
+        solution = RIDES[name](bed, y, forward, config.seed)
     error = (solution.x - x).flatten(1).square().mean(1)
     return {
         "cell": cell,
         "m": m,
         "method": name,
+        **told,
         "error": [round(float(e), 6) for e in error],
         "cost": round(float(solution.cost.mean()), 1),
         "seconds": round(time.perf_counter() - began, 2),
     }
+
+
+@functools.cache
+def _step_size(config: Config, cell: str, name: str) -> float:
+    """Tuned once for all numbers of measurements."""
+    return config.adam.tune(name, open_cell(cell), seed=config.seed + 1).step_size
 
 
 def _mean(values: list[float]) -> float:
@@ -105,43 +134,39 @@ def _mean(values: list[float]) -> float:
 
 def figures(record: Record, out: Path) -> list[Path]:
     """Mean squared error a pixel, and the floor."""
-    results, made = list(record["results"].values()), []
-    for cell in dict.fromkeys(r["cell"] for r in results):
-        figure = Figure(figsize=(5.0, 3.4), layout="constrained")
+    made, m = [], record["config"]["measurements"]
+    for cell, results in by_cell(record).items():
+        figure = Figure(figsize=(5.6, 3.6), layout="constrained")
         ax = figure.subplots()
         for i, name in enumerate(METHODS):
-            rows = [r for r in results if (r["cell"], r["method"]) == (cell, name)]
-            ax.plot([r["m"] for r in rows], [_mean(r["error"]) for r in rows], color=f"C{i}",
-                    marker="osD"[i], ms=4, lw=1.4, label=name)  # fmt: skip
-        floor = next(r for r in results if (r["cell"], r["method"]) == (cell, FLOOR))
+            rows = [r for r in results if r["method"] == name]
+            ax.plot(m, [_mean(r["error"]) for r in rows], color=f"C{i}", marker="osD^vP"[i], ms=4,
+                    lw=1.4, label=name)  # fmt: skip
+        floor = next(r for r in results if r["method"] == FLOOR)
         ax.axhline(_mean(floor["error"]), color="#888888", ls=":", label=FLOOR)
-        ax.set_xscale("log")
         ax.set_yscale("log")
-        ax.set_xticks(record["config"]["measurements"], record["config"]["measurements"])
-        ax.minorticks_off()
-        ax.set_xlabel("Gaussian measurements")
-        ax.set_ylabel("squared error a pixel")
-        ax.set_title(f"{labelled(cell)}, held-out images", fontsize=9)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False, fontsize=8)
+        title = f"{labelled(cell)}, held-out images"
+        over_measurements(ax, m, title=title, what="squared error a pixel")
         made.append(save(figure, out / f"fig4-{cell}.png"))
     return made
 
 
 def markdown(record: Record) -> str:
     """A line a cell and method, a column an m."""
-    config, results = record["config"], list(record["results"].values())
+    config = record["config"]
     columns = [Column("cell", "model", right=False), Column("method", "method", right=False)]
     columns += [Column(str(m), f"m = {m}", number) for m in config["measurements"]]
     columns += [Column("cost", "cost a target", number)]
     table = Table("", columns, notes=(
         f"Squared error a pixel (values in [0, 1]), mean of {config['targets']} held-out test "
         "images. The range distance is the least that the best of "
-        f"{config['floor_starts']} rides on all pixels left: an upper bound of the true one.",
+        f"{config['floor_starts']} rides on all pixels left: an upper bound of the true one. "
+        f"One start a target (recover: up to {RECOVER_BUDGET} forward-equivalents). "
+        f"{AdamRuns(**config['adam']).described()}",
     ))  # fmt: skip
-    for cell in dict.fromkeys(r["cell"] for r in results):
+    for cell, results in by_cell(record).items():
         for name in (*METHODS, FLOOR):
-            rows = [r for r in results if (r["cell"], r["method"]) == (cell, name)]
+            rows = [r for r in results if r["method"] == name]
             if name == FLOOR:
                 row = {str(m): _mean(rows[0]["error"]) for m in config["measurements"]}
             else:

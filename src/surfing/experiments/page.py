@@ -252,7 +252,7 @@ def _smaller(records: dict[str, Record]) -> str:
     if "fig1" in records:
         (part,) = records["fig1"]["results"].values()
         said.append(f"the surfaces are those of a model with k={part['k']};")
-    for name, what in (("fig3", "a point"), ("fig4", "images"), ("budget", "targets")):
+    for name, what in (("fig4", "images"), ("budget", "targets")):
         if name in records:
             said.append(f"{name} {records[name]['config']['targets']} {what};")
     said.append("one training seed everywhere. Intervals are wide where targets are few.")
