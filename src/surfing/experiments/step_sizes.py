@@ -95,7 +95,7 @@ class AdamRuns:
         )
 
     def tune(self, method: str, bed: Bed, *, seed: int) -> Tuned:
-        """The step size that finds the most; among equals, the nearest on the whole.
+        """The step size that finds the most; among equals, meets the most, then ends nearest.
 
         Args:
             method: as for :meth:`run`.
@@ -103,12 +103,14 @@ class AdamRuns:
             seed: of the tuning targets and starts.
         """
         own = own_samples(bed.trajectory, bed.generator, self.tuning_targets, seed=seed)
-        error = {
-            size: (self.run(method, size, bed, own.x, None, seed).z - own.z).norm(dim=1)
-            for size in self.step_sizes
-        }
+        ends = {size: self.run(method, size, bed, own.x, None, seed) for size in self.step_sizes}
+        error = {size: (end.z - own.z).norm(dim=1) for size, end in ends.items()}
         hits = {size: int((e < FOUND).sum()) for size, e in error.items()}
-        best = max(self.step_sizes, key=lambda size: (hits[size], -float(error[size].median())))
+
+        def merit(size: float) -> tuple[int, int, float]:
+            return hits[size], int(ends[size].success.sum()), -float(error[size].median())
+
+        best = max(self.step_sizes, key=merit)
         return Tuned(best, {str(size): number for size, number in hits.items()})
 
     def described(self) -> str:
