@@ -1,0 +1,199 @@
+"""What the records say, in a screenful: every number from a record, losses beside wins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from surfing.experiments.budget import LEVEL
+from surfing.experiments.compare import paired
+from surfing.experiments.document import by_cell, labelled
+from surfing.experiments.fig3 import needed
+from surfing.experiments.registry import Record
+from surfing.experiments.step_sizes import ADAM_METHODS
+from surfing.report.intervals import wilson
+from surfing.report.tables import count, rate
+
+__all__ = ["summary"]
+
+
+def summary(records: Mapping[str, Record]) -> list[str]:
+    """Sentences, the most important first.
+
+    Args:
+        records: by experiment; those that are missing are not told of.
+    """
+    told = {
+        "adam": _adam,
+        "table1": _table1,
+        "fig3": _fig3,
+        "budget": _budget,
+        "ablations": _ablations,
+    }
+    lines = [line for name, tell in told.items() if name in records for line in tell(records[name])]
+    return [*lines, _smaller(records)]
+
+
+def _total(pairs: Iterable[Sequence[int]]) -> tuple[int, int]:
+    found, targets = zip(*pairs)
+    return sum(found), sum(targets)
+
+
+def _pooled(results: list[dict[str, Any]], method: str) -> tuple[int, int]:
+    return _total(r["found"] for r in results if r["method"] == method)
+
+
+def _table1(record: Record) -> list[str]:
+    cells = by_cell(record)
+    results = list(record["results"].values())
+    found = {cell: {r["method"]: r["found"] for r in parts} for cell, parts in cells.items()}
+    told = ", ".join(
+        f"{method} {rate(_pooled(results, method))}" for method in found[next(iter(found))]
+    )
+    # A ride against the same descent without one.
+    pairs = {"Adam surfing": "direct Adam", "LM surfing": "direct LM"}
+    lines = [f"**All of the signal measured, one start, {len(cells)} models pooled:** {told}."]
+    for ride, alone in pairs.items():
+        better = sum(_share(f[ride]) > _share(f[alone]) for f in found.values())
+        worse = sum(_share(f[ride]) < _share(f[alone]) for f in found.values())
+        clear = sum(_above(f[ride], f[alone]) for f in found.values())
+        clearly_not = sum(_above(f[alone], f[ride]) for f in found.values())
+        lines.append(
+            f"{ride} is above {alone} on {better} of the {len(cells)} models ({clear} with "
+            f"disjoint 95% intervals), below on {worse} ({clearly_not}), level on "
+            f"{len(cells) - better - worse}."
+        )
+    whole = sum(_share(f["LM surfing"]) >= 0.99 for f in found.values())
+    ratio = sorted(_cost(parts, "LM surfing") / _cost(parts, "Adam surfing")
+                   for parts in cells.values())  # fmt: skip
+    lines.append(
+        f"LM surfing (LM is Levenberg-Marquardt) reaches .99 on {whole} of the {len(cells)}, at "
+        f"{ratio[0]:.2f} to {ratio[-1]:.2f} of what Adam surfing costs."
+    )
+    return lines
+
+
+def _cost(parts: list[dict[str, Any]], method: str) -> float:
+    return next(float(r["cost"]) for r in parts if r["method"] == method)
+
+
+def _adam(record: Record) -> list[str]:
+    said = []
+    for cell, parts in by_cell(record).items():
+        direct, ride = ({r["method"]: r for r in parts}[name] for name in ADAM_METHODS)
+        clear = _above(ride["found_at_common"], direct["found_at_common"])
+        said.append(
+            f"{labelled(cell)} {rate(direct['found_at_common'])} and "
+            f"{rate(ride['found_at_common'])}{' (disjoint)' if clear else ''}, tuned "
+            f"{rate(direct['found'])} and {rate(ride['found'])}"
+        )
+    return [f"Adam at step size {record['config']['common']}, direct and surfing: "
+            f"{'; '.join(said)}."]  # fmt: skip
+
+
+def _above(one: Sequence[int], other: Sequence[int]) -> bool:
+    return wilson(one[0], one[1])[0] > wilson(other[0], other[1])[1]
+
+
+def _share(pair: Sequence[int]) -> float:
+    return pair[0] / pair[1]
+
+
+def _fig3(record: Record) -> list[str]:
+    labels = {"adam": "direct Adam", "surf-adam": "Adam surfing", "lm": "direct LM",
+              "surf-lm": "LM surfing", "annealed-lm": "annealed LM",
+              "recover": "recover"}  # fmt: skip
+    said = []
+    for cell in by_cell(record):
+        parts = [
+            f"{label} {needed(record, cell, name, 0.5) or 'none'} / "
+            f"{needed(record, cell, name, 0.9) or 'none'}"
+            for name, label in labels.items()
+            if name in record["config"]["methods"]
+        ]
+        said.append(f"{labelled(cell)}: {', '.join(parts)}")
+    tried = ", ".join(map(str, record["config"]["measurements"]))
+    return [f"**Fewest Gaussian measurements**, of the tried {tried}, for 50% / 90% exact recovery "
+            f"at equal budget. {'. '.join(said)}."]  # fmt: skip
+
+
+def _budget(record: Record) -> list[str]:
+    cells, budgets = by_cell(record), record["config"]["budgets"]
+    middle, last = 2, len(budgets) - 1
+    told = []
+    for name in ("lm", "annealed-lm", "surf-lm", "annealed-ride", "averaged-ride", "recover"):
+        rows = [r["found"] for parts in cells.values() for r in parts if r["name"] == name]
+        if rows:
+            shares = [_total(row[i] for row in rows) for i in (middle, last)]
+            told.append(f"{name} {_share(shares[0]):.2f}, {_share(shares[1]):.2f}")
+    pooled = (
+        f"**At equal cost** ({record['config']['operator']}, {len(cells)} models pooled), found at "
+        f"{count(budgets[middle])} and at {count(budgets[last])} forward-equivalents: "
+        f"{'; '.join(told)}."
+    )
+    lines = [pooled]
+    if plain := _counted(record, "lm", "surf-lm"):
+        lines.append(f"**Plain restarts of LM against plain LM surfing, at equal cost:** {plain}")
+    if annealed := _counted(record, "annealed-ride", "annealed-lm"):
+        lines.append(f"The annealed ride against annealed restarts without a path: {annealed}")
+    return lines
+
+
+def _counted(record: Record, one: str, other: str) -> str:
+    """On how many models one method is ahead of another, by the paired test at some budget."""
+    ahead, behind, neither = [], [], 0
+    cells = by_cell(record)
+    for cell, parts in cells.items():
+        outcome = {r["name"]: r["by_target"] for r in parts}
+        if not {one, other} <= set(outcome):
+            return ""
+        tests = [
+            paired([bit == "1" for bit in mine], [bit == "1" for bit in theirs])
+            for mine, theirs in zip(outcome[one], outcome[other])
+        ]
+        won = any(t["p"] < LEVEL and t["won"] > t["lost"] for t in tests)
+        lost = any(t["p"] < LEVEL and t["won"] < t["lost"] for t in tests)
+        ahead += [labelled(cell)] * won
+        behind += [labelled(cell)] * lost
+        neither += not (won or lost)
+
+    def named(where: list[str]) -> str:
+        return f" ({'; '.join(where)})" if where else ""
+
+    return (
+        f"ahead at some budget on {len(ahead)} of {len(cells)} models{named(ahead)}, behind at "
+        f"some on {len(behind)}{named(behind)}, not told apart at any on {neither} (paired test "
+        f"at {LEVEL}, budget by budget)."
+    )
+
+
+def _ablations(record: Record) -> list[str]:
+    parts = list(record["results"].values())
+    names = ("ten checkpoints, in order", "the same, reversed", "the same, shuffled",
+             "last checkpoint only", "straight line from random weights", "every checkpoint",
+             "noise annealed from .3, no path", "prior annealed, no path",
+             "prior annealed along ten stages")  # fmt: skip
+    pooled = {name: [r["found"] for r in parts if r["variant"] == name] for name in names}
+    said = "; ".join(f"{name} {rate(_total(rows))}" for name, rows in pooled.items() if rows)
+    where = ", ".join(map(labelled, by_cell(record)))
+    return [f"What makes a ride work (one LM ride, {where} pooled): {said}."]
+
+
+def _smaller(records: Mapping[str, Record]) -> str:
+    """What was run smaller than the paper, from the records."""
+    said = ["What falls short of the paper's sizes:"]
+    if "table1" in records:
+        record = records["table1"]
+        asked = record["config"]["cells"]
+        run = {r["cell"] for r in record["results"].values()}
+        said.append(
+            f"{len(run)} of its {len(asked)} models, {record['config']['targets']} targets a cell;"
+        )
+    if "fig1" in records:
+        (part,) = records["fig1"]["results"].values()
+        said.append(f"the surfaces are those of a model with k={part['k']};")
+    for name, what in (("fig4", "images"), ("budget", "targets")):
+        if name in records:
+            said.append(f"{name} {records[name]['config']['targets']} {what};")
+    said.append("one training seed everywhere. Intervals are wide where targets are few.")
+    return " ".join(said)
