@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,9 @@ from tests.execution.conftest import same
 from torch import Tensor, nn
 
 import surfing
+from surfing.architectures import generator_from_manifest
 from surfing.continuation import Mix
+from surfing.continuation.binding import bind
 from surfing.errors import InputError, MeasurementError
 from surfing.execution import Local, Ray, Shards, solve_all
 from surfing.execution.dataset import Blocks
@@ -232,3 +235,48 @@ def test_a_folder_of_shards_from_a_dataset_to_a_dataset(
     # Signals that were found are measurements again.
     again = Blocks.open(data.read_parquet(str(out / "parquet")).select_columns(["x"]))
     assert np.array_equal(again[0:12], once.x.numpy())
+
+
+@pytest.mark.slow
+def test_the_page_on_scale_says_what_runs(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "scale.md"
+    trajectory = surfing.zoo.packaged()
+    net = generator_from_manifest(trajectory.architecture, trajectory[-1].state)
+    problem = bind(
+        trajectory,
+        np.zeros((6, 50), np.float32),
+        generator=net,
+        operator="gaussian:50",
+        latent=None,
+        operator_seed=0,
+    )
+    z = trajectory.latent.sample(range(6), 1, seed=3)[:, 0]
+    measured = problem.architecture.at(trajectory[-1].state)(z).detach().numpy()
+    data.from_numpy(measured).write_parquet(str(tmp_path / "y"))
+    text = page.read_text(encoding="utf-8").replace('"/data"', repr(str(tmp_path)))
+    snippets = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert len(snippets) == 2
+    known: dict[str, Any] = {"__name__": "page"}
+    for snippet in snippets:
+        exec(compile(snippet, str(page), "exec"), known)
+    found = sorted(known["results"].take_all(), key=lambda row: row["id"])
+    assert np.array_equal(np.stack([row["z"] for row in found]), known["solution"].z.numpy())
+
+
+@pytest.mark.slow
+def test_the_driver_does_not_hold_the_dataset() -> None:
+    def make(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"y": np.ones((len(batch["id"]), 2000), np.float32) * batch["id"][:, None]}
+
+    blocks = Blocks.open(data.range(16_000, override_num_blocks=8).map_batches(make))
+    before, sums = own_memory(), 0.0
+    for low in range(0, len(blocks), 256):
+        sums += float(blocks[low : low + 256][:, 0].sum())
+    assert sums == sum(range(16_000))
+    assert own_memory() - before < 0.2 * 16_000 * 2000 * 4
+
+
+def own_memory() -> int:
+    """Bytes of this process alone; the object store's memory is the node's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
