@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from surfing.continuation.ride import singular_values
+from surfing.problem.matrices import pseudo_inverse
 from surfing.solution import Status
 
 if TYPE_CHECKING:
@@ -71,5 +72,4 @@ def _covariance(curvature: Float[Tensor, "t k k"], noise: float) -> Float[Tensor
     """Laplace: noise^2 (J'J)^+."""
     finite = torch.isfinite(curvature).all(-1).all(-1)
     safe = torch.where(finite[:, None, None], curvature, 0.0)
-    inverse: Tensor = torch.linalg.pinv(safe, hermitian=True)
-    return inverse * noise**2
+    return pseudo_inverse(safe) * noise**2

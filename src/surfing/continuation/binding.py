@@ -43,6 +43,7 @@ def bind(
     operator: OperatorLike,
     latent: Latent | None,
     operator_seed: int,
+    batch_invariant: bool = False,
 ) -> Problem:
     """The problem that the caller's arguments describe, checked."""
     check_trajectory(trajectory)
@@ -68,6 +69,7 @@ def bind(
         latent=latent,
         operator=operator,
         operator_seed=operator_seed,
+        batch_invariant=batch_invariant,
     )
 
 

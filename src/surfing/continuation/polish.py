@@ -35,7 +35,8 @@ def check_polish(problem: Problem, state: State) -> None:
     """See that generator and operator take double precision.
 
     Raises:
-        InputError: one of them fails there, or the operator returns another precision.
+        InputError: one of them fails there, the operator returns another precision, or batch
+            invariance can't be had there.
     """
     z = problem.latent.sample([0], 1, seed=0)[:, 0].to(problem.device, torch.float64)
     forward = problem.architecture.at(state, dtype=torch.float64)
@@ -54,6 +55,8 @@ def check_polish(problem: Problem, state: State) -> None:
             f"float64, got {y.dtype}. {advice}"
         )
     forward.linearise(z)  # notes whether there is a forward mode
+    if problem.batch_invariant:
+        problem.settle_blocks(state, dtype=torch.float64)
 
 
 def polished(
@@ -94,7 +97,7 @@ def polished(
     solution = replace(
         solution,
         z=z,
-        x=torch.cat([problem.signals(state, rows) for rows in torch.split(z, size)]),
+        x=problem.signals(state, z, block=size),
         risk=torch.where(torch.isfinite(value), value, solution.risk),
         cost=solution.cost + torch.cat([part.spent for part in parts]),
         depth=solution.depth + sum(part.depth for part in parts),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from surfing.errors import InputError
+from surfing.problem.matrices import lowest_eigenvector
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -119,7 +120,7 @@ def other_side(
         return before - move
     finite = torch.isfinite(curvature).all(-1).all(-1)
     safe = torch.where(finite[:, None, None], curvature, 0.0)
-    soft = torch.linalg.eigh(safe).eigenvectors[..., 0].to(before.dtype)
+    soft = lowest_eigenvector(safe).to(before.dtype)
     way = torch.where((move * soft).sum(-1, keepdim=True) > 0, -1.0, 1.0).to(before.dtype)
     away = before + way * move.norm(dim=-1, keepdim=True) * soft
     return torch.where(finite[:, None], away, before - move)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from surfing.errors import InputError
+from surfing.problem.matrices import positive_solve
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -116,9 +117,7 @@ class Tangent(AbstractPredictor):
         hessian = torch.nan_to_num(wake.curvature)
         peak = hessian.diagonal(dim1=-2, dim2=-1).amax(-1).clamp(min=1e-300)
         eye = torch.eye(hessian.shape[-1], dtype=hessian.dtype, device=hessian.device)
-        factor, info = torch.linalg.cholesky_ex(
-            hessian + (self.damping * peak)[:, None, None] * eye
-        )
-        d = -torch.cholesky_solve(gradient.double().unsqueeze(-1), factor).squeeze(-1)
-        d = torch.where((info == 0)[:, None] & torch.isfinite(d), d, 0.0)
+        damped = hessian + (self.damping * peak)[:, None, None] * eye
+        d, found = positive_solve(damped, -gradient.double())
+        d = torch.where(found[:, None] & torch.isfinite(d), d, 0.0)
         return wake.z + d.to(wake.z.dtype)

@@ -62,6 +62,7 @@ def recover(
     seed: int = 0,
     ids: Sequence[int] | None = None,
     operator_seed: int = 0,
+    batch_invariant: bool = False,
     polish: bool = False,
     throw: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -95,6 +96,8 @@ def recover(
         seed: of everything random.
         ids: of the targets, for their random numbers; 0, 1, ... where left out.
         operator_seed: of a named operator's random numbers.
+        batch_invariant: give a target the same bits whatever targets are beside it, on one machine
+            with as many threads; takes longer, and there can be no limit in seconds.
         polish: take a few more steps in float64, beyond the budget; z, x and risk are in float64.
         throw: raise where a target fails.
         progress: called with (targets done, targets in all).
@@ -120,13 +123,14 @@ def recover(
         latent=latent,
         seed=seed,
         operator_seed=operator_seed,
+        batch_invariant=batch_invariant,
     )
     if isinstance(y, Pieces):
         executor = "local" if executor is None else executor
         bench = bench_of_first(y, make, trajectory, ids=ids)
     else:
         bench = make(y, ids=ids)
-    bench = replace(bench, seconds=_seconds(seconds))
+    bench = replace(bench, seconds=_seconds(seconds, batch_invariant=batch_invariant))
     if polish:
         check_polish(bench.problem, bench.networks[1])
     executor = None if executor is None else as_executor(executor)
@@ -148,6 +152,7 @@ def recover(
             latent=latent,
             seed=seed,
             operator_seed=operator_seed,
+            batch_invariant=batch_invariant,
             polish=polish,
         )
         solution = solve_all(
@@ -200,6 +205,7 @@ def bench_of(
     seed: int = 0,
     ids: Sequence[int] | None = None,
     operator_seed: int = 0,
+    batch_invariant: bool = False,
 ) -> Bench:
     """What :func:`recover` works on, its arguments checked.
 
@@ -217,6 +223,7 @@ def bench_of(
         operator=operator,
         latent=latent,
         operator_seed=operator_seed,
+        batch_invariant=batch_invariant,
     )
     ids = range(len(problem)) if ids is None else ids
     if len(ids) != len(problem):
@@ -236,8 +243,9 @@ def bench_of(
 def block_size(device: torch.device) -> int:
     """Targets worked on at a time: memory does not grow with their number.
 
-    A kernel's rounding depends on how many rows it is given, so that results are the same bit for
-    bit only where the blocks are: shards of targets are whole blocks. Caches like small blocks,
+    A kernel's rounding depends on how many rows it is given, so that without batch invariance
+    results are the same bit for bit only where the blocks are: shards of targets are whole blocks.
+    Caches like small blocks,
     and accelerators large ones.
     """
     return 256 if device.type == "cpu" else 4096
@@ -280,19 +288,18 @@ def _solve(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Attempt after attempt, for the targets of a block that are still open."""
-    open_, price, number, menu = block, _price(bench), 0, affordable(bench)
+    open_, price, number = block, _price(bench), 0
     before, total = int(block[0]) if len(block) else 0, len(bench.problem)
     end = time.perf_counter() + bench.seconds * len(block)
     while len(open_) and (number == 0 or time.perf_counter() < end):
-        attempt = _fitting(menu, mix.attempt(number), float(bench.remaining[open_].max()), price)
-        if attempt is None:
+        turns = _turns(bench, mix.attempt(number), open_, price)
+        if not turns:
             break
-        going = open_[bench.remaining[open_] >= attempt.least(price)]
-        found = attempt.launch(bench, going, number=number)
-        best.take(going, found, attempt.name, bench.stopping.noise or 0.0)
+        for attempt, going in turns:
+            found = attempt.launch(bench, going, number=number)
+            best.take(going, found, attempt.name, bench.stopping.noise or 0.0)
+            _log.debug("attempt %d, %s: %d went", number, attempt.name, len(going))
         open_ = open_[~bench.stopping.met(best.misfit[open_], bench.problem.y[open_])]
-        still = len(open_)
-        _log.debug("attempt %d, %s: %d went, %d open", number, attempt.name, len(going), still)
         number += 1
         if progress is not None:
             progress(before + len(block) - len(open_), total)
@@ -300,9 +307,34 @@ def _solve(
         progress(before + len(block), total)
 
 
-def _seconds(given: float | None) -> float:
+def _turns(
+    bench: Bench, attempt: Attempt, open_: Int[Tensor, " o"], price: float
+) -> list[tuple[Attempt, Int[Tensor, " g"]]]:
+    """Who goes on which attempt; empty where nothing fits what is left.
+
+    A target that can't afford what others can sits out. With batch invariance no other counts: it
+    goes on the largest that it can afford.
+    """
+    menu, left = affordable(bench), bench.remaining[open_]
+    if not bench.problem.batch_invariant:
+        one = _fitting(menu, attempt, float(left.max()), price)
+        return [] if one is None else [(one, open_[left >= one.least(price)])]
+    own = [_fitting(menu, attempt, most, price) for most in left.tolist()]
+    return [
+        (a, open_[torch.tensor([each == a for each in own], device=left.device)])
+        for a in menu
+        if a in own
+    ]
+
+
+def _seconds(given: float | None, *, batch_invariant: bool) -> float:
     if given is None:
         return float("inf")
+    if batch_invariant:
+        raise InputError(
+            "seconds: expected None with batch_invariant, since what is found in a given time "
+            f"depends on all targets; got {given!r}. Use budget."
+        )
     if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0:
         raise InputError(f"seconds: expected None or a positive number, got {given!r}.")
     return float(given)
@@ -334,7 +366,7 @@ def _solution(bench: Bench, best: Best, end: tuple[float, float]) -> Solution:
     solvers = [name for name, met in zip(best.made_by, success) if met]
     solution = Solution(
         z=best.z,
-        x=_signals(bench, best.z),
+        x=problem.signals(bench.networks[1], best.z, block=block_size(problem.device)),
         risk=best.misfit,
         status=status,
         cost=bench.meter.spent,
@@ -342,19 +374,10 @@ def _solution(bench: Bench, best: Best, end: tuple[float, float]) -> Solution:
         candidates_risk=best.misfit[:, None],
         singular_values=best.singular_values if known else None,
         covariance=best.covariance if known else None,
-        notes=tuple(problem.architecture.notes),
+        notes=problem.notes,
         depth=bench.meter.depth,
         info={"solved_by": {name: solvers.count(name) for name in dict.fromkeys(solvers)}},
     )
     status = identified(solution)
     record = StageRecord(*end, best.z, best.misfit, best.steps, bench.meter.spent, status)
     return replace(solution, status=status, stages=(record,))
-
-
-def _signals(bench: Bench, z: Float[Tensor, "targets k"]) -> Float[Tensor, "targets ..."]:
-    """Block by block, like all else, each put where it belongs: joining them would need as much."""
-    problem, size = bench.problem, block_size(bench.problem.device)
-    x = z.new_empty(len(z), *problem.architecture.signal_shape)
-    for low in range(0, len(z), size):
-        x[low : low + size] = problem.signals(bench.networks[1], z[low : low + size])
-    return x

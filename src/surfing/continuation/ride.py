@@ -15,6 +15,7 @@ from surfing.descent.base import AbstractDescent
 from surfing.descent.minimise import Minimum, minimise
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
+from surfing.problem.matrices import eigenvalues
 from surfing.problem.problem import Problem
 from surfing.problem.risk import CostMeter
 from surfing.solution import Solution, StageRecord, Status
@@ -72,7 +73,7 @@ class Track:
             candidates_risk=risks,
             singular_values=None if curvature is None else singular_values(curvature[pick]),
             covariance=None,
-            notes=tuple(problem.architecture.notes),
+            notes=problem.notes,
             depth=self.meter.depth,
         )
 
@@ -197,8 +198,7 @@ def singular_values(curvature: Float[Tensor, "r k k"]) -> Float[Tensor, "r k"]:
     """Of J, from J'J, largest first; zero where J'J is not finite."""
     finite = torch.isfinite(curvature).all(-1).all(-1)
     safe = torch.where(finite[:, None, None], curvature, 0.0)
-    squares: Tensor = torch.linalg.eigvalsh(safe)
-    return squares.flip(-1).clamp(min=0).sqrt()
+    return eigenvalues(safe).flip(-1).clamp(min=0).sqrt()
 
 
 def identified(solution: Solution) -> Int[Tensor, " targets"]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from surfing.errors import InputError
+from surfing.problem.matrices import squared_norms
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -106,7 +107,7 @@ class Scouting:
         law, forward = problem.latent, problem.architecture.at(state)
         y = problem.y[targets]
         drawn = law.sample([_SHARED], self.draws, seed=derived_seed(seed, "draws"))[0].to(y)
-        risk = _distances(_measure(forward, drawn)[None], y)
+        risk = _distances(_measure(forward, drawn, y.shape[1])[None], y)
         meter.add(targets, self.draws)
         typical = risk.median(1).values
         keep = min(max(self.elites, rows), self.draws)
@@ -119,7 +120,7 @@ class Scouting:
             born = law.mean + (1 - spread**2) ** 0.5 * (parents - law.mean)
             born = law.project((born + spread * (fresh - law.mean)).flatten(0, 1))
             shape = (len(targets), self.children, -1)
-            found = _distances(_measure(forward, born).reshape(shape), y)
+            found = _distances(_measure(forward, born, y.shape[1]).reshape(shape), y)
             meter.add(targets, self.children)
             both = torch.cat([risk, found], 1)
             risk, best = both.topk(keep, largest=False)
@@ -138,10 +139,11 @@ def derived_seed(seed: int, *words: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def _measure(forward: ForwardMap, z: Tensor) -> Tensor:
+def _measure(forward: ForwardMap, z: Float[Tensor, "rows k"], m: int) -> Float[Tensor, "rows m"]:
+    measured = z.new_empty(len(z), m)
     with torch.no_grad():
-        size = forward.chunk(1)
-        return torch.cat([forward(z[low : low + size]) for low in range(0, len(z), size)])
+        forward.fill((measured,), lambda part: (forward(part),), z, passes=1)
+    return measured
 
 
 def _distances(
@@ -157,7 +159,7 @@ def _distances(
     for low in range(0, len(y), block):
         those = measured if len(measured) == 1 else measured[low : low + block]
         gap = those.double() - y[low : low + block, None].double()
-        parts.append(gap.square().sum(-1) / 2)
+        parts.append(squared_norms(gap) / 2)
     return torch.cat(parts).nan_to_num(nan=torch.inf, posinf=torch.inf)
 
 

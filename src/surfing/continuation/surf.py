@@ -58,6 +58,7 @@ def surf(
     seed: int = 0,
     ids: Sequence[int] | None = None,
     operator_seed: int = 0,
+    batch_invariant: bool = False,
     polish: bool = False,
     throw: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -92,6 +93,8 @@ def surf(
         seed: of the starts.
         ids: of the targets, for their random numbers; 0, 1, ... where left out.
         operator_seed: of a named operator's random numbers.
+        batch_invariant: give a target the same bits whatever targets are beside it, on one machine
+            with as many threads; takes longer.
         polish: go on in float64 from where the ride ends, a few steps: the returned z, x and risk
             are in float64 then.
         throw: raise where a target fails.
@@ -121,6 +124,7 @@ def surf(
         operator=operator,
         latent=latent,
         operator_seed=operator_seed,
+        batch_invariant=batch_invariant,
     )
     if polish:
         check_polish(problem, trajectory[-1].state)
@@ -165,6 +169,7 @@ def direct(
     seed: int = 0,
     ids: Sequence[int] | None = None,
     operator_seed: int = 0,
+    batch_invariant: bool = False,
     polish: bool = False,
     throw: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -188,6 +193,7 @@ def direct(
         seed=seed,
         ids=ids,
         operator_seed=operator_seed,
+        batch_invariant=batch_invariant,
         polish=polish,
         throw=throw,
         progress=progress,

@@ -12,6 +12,7 @@ from torch import Tensor
 from surfing.descent.base import AbstractDescent, State, fresh
 from surfing.descent.conjugate_gradients import conjugate_gradients
 from surfing.errors import InputError
+from surfing.problem.matrices import positive_solve, product
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -170,7 +171,7 @@ class LevenbergMarquardt(AbstractDescent[_State]):
         """d of each row, J'J d, and which rows have a d."""
         if state.hessian is not None:
             d, found = _cholesky_step(state, state.hessian)
-            image = (state.hessian @ d.unsqueeze(-1)).squeeze(-1)
+            image = product(state.hessian, d)
         else:
             d, residual = conjugate_gradients(
                 lambda at, v: risk.curvature_product(state.z[at], state.rows[at], v),
@@ -190,12 +191,11 @@ class LevenbergMarquardt(AbstractDescent[_State]):
 
 
 def _cholesky_step(state: _State, hessian: Tensor) -> tuple[Tensor, Tensor]:
-    """d of each row, and which rows have one; `cholesky_ex` lets a bad row harm no other."""
+    """d of each row, and which rows have one."""
     eye = torch.eye(state.z.shape[1], dtype=torch.float64, device=state.z.device)
     matrix = hessian + state.damping[:, None, None] * eye
     finite = torch.isfinite(matrix).all(-1).all(-1) & torch.isfinite(state.gradient).all(-1)
     matrix = torch.where(finite[:, None, None], matrix, eye)
     gradient = torch.where(finite[:, None], state.gradient, 0.0)
-    factor, info = torch.linalg.cholesky_ex(matrix)
-    d = -torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
-    return d, finite & (info == 0) & torch.isfinite(d).all(-1)
+    d, found = positive_solve(matrix, -gradient)
+    return d, finite & found & torch.isfinite(d).all(-1)

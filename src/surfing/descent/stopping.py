@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from surfing.errors import InputError
+from surfing.problem.matrices import squared_norms
 from surfing.solution import Status
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Stopping:
 
     def floor(self, y: Float[Tensor, "targets m"]) -> Float[Tensor, " targets"]:
         """The risk at which a target is solved."""
-        norm = y.double().square().sum(-1)
+        norm = squared_norms(y)
         if self.noise is None:
             return norm * self.rtol**2 / 2
         return torch.maximum(norm * self.rtol**2, norm * 0 + y.shape[1] * self.noise**2) / 2
@@ -100,7 +101,7 @@ class Stopping:
         norm of the noise itself scatters by sqrt(2 m) noise^2 about m noise^2.
         """
         if self.noise is None:
-            limit = self.accept**2 * y.double().square().sum(-1)
+            limit = self.accept**2 * squared_norms(y)
         else:
             m = y.shape[1]
             limit = torch.full_like(misfit, (m + 3 * (2 * m) ** 0.5) * self.noise**2)

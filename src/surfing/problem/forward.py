@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,19 +17,26 @@ from surfing.problem.operators import Operator
 from surfing.problem.program import Program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Float
 
     from surfing.generator import State
 
-__all__ = ["Architecture", "ForwardMap"]
+__all__ = ["BLOCK", "Architecture", "Blocks", "ForwardMap"]
 
 # Tangents of one chunk, in bytes, so that memory doesn't grow with the number of rows. On a CPU
 # they should stay in the last cache: 64 rows of a small convolutional generator at k = 10 took
 # 13-24% less time a row than 256, and 12-41% less than 16. The accelerator's figure is a guess.
 _CHUNK_BYTES = 48 * 2**20
 _ACCELERATOR_CHUNK_BYTES = 2**30
+
+BLOCK = 32
+"""Rows of every evaluation, where results must not depend on the batch.
+
+With fewer, matrix kernels have too little to do; with more, the last few rows that still run cost
+more. A power of two: element-wise kernels then meet no remainder of a vector.
+"""
 
 
 @functools.cache
@@ -44,6 +51,14 @@ def _prepare_forward_mode() -> None:
             forward_ad.make_dual(torch.zeros(1), torch.zeros(1))  # type: ignore[no-untyped-call]
 
 
+class Blocks(NamedTuple):
+    """Rows of every evaluation, where results must not depend on the batch."""
+
+    forward: int
+    reverse: int
+    """Where a reverse pass is part of it."""
+
+
 class Architecture:
     """A generator and an operator, before theta is known.
 
@@ -51,14 +66,22 @@ class Architecture:
         generator: the architecture of G.
         operator: A.
         signal_shape: of one signal G(z).
+        batch_invariant: evaluate blocks of one size only, so that the bits of a row don't depend
+            on the others.
     """
 
     def __init__(
-        self, generator: Generator, operator: Operator, signal_shape: tuple[int, ...]
+        self,
+        generator: Generator,
+        operator: Operator,
+        signal_shape: tuple[int, ...],
+        *,
+        batch_invariant: bool = False,
     ) -> None:
         self.generator = generator
         self.operator = operator
         self.signal_shape = signal_shape
+        self.blocks = Blocks(BLOCK, BLOCK) if batch_invariant else None
         self._program = Program.trace(generator.module)
         self.notes: list[str] = []
 
@@ -79,6 +102,11 @@ class Architecture:
             self._program = None
 
     @property
+    def batch_invariant(self) -> bool:
+        """Whether the bits of a row must not depend on the others."""
+        return self.blocks is not None
+
+    @property
     def structured(self) -> bool:
         """Whether the structured Jacobian engine applies."""
         return self._program is not None
@@ -92,9 +120,14 @@ class Architecture:
         bound = self.generator.at(state)
         if dtype is not None:
             bound = BoundGenerator(self.generator.module, cast(state, dtype))
+        if self.batch_invariant:  # where weights lie in memory may change the order of sums
+            aligned = {name: t.clone() for name, t in bound.state.items()}
+            bound = BoundGenerator(self.generator.module, aligned)
         operator = self.operator.double() if dtype is torch.float64 else self.operator
         structured = self._program is not None
-        signal = self._program.bind(bound.state) if self._program is not None else bound
+        signal: Callable[[Tensor], Tensor] = bound
+        if self._program is not None:
+            signal = self._program.bind(bound.state, aligned=self.batch_invariant)
         return ForwardMap(signal, self, bound, operator=operator, structured=structured)
 
 
@@ -233,13 +266,55 @@ class ForwardMap:
             ]
         return value.detach(), torch.stack(columns, 1)
 
-    def chunk(self, passes: int) -> int:
+    def fill(
+        self,
+        out: Sequence[Float[Tensor, "rows ..."]],
+        apply: Callable[..., Sequence[Tensor]],
+        *rows: Tensor,
+        passes: int,
+        reverse: bool = False,
+    ) -> None:
+        """Put `apply(*rows)` into `out`, chunk by chunk: memory does not grow with the rows.
+
+        With batch invariance all chunks have one size, the last filled up by copies of its last
+        row: the same kernels then run whatever the number of rows.
+
+        Args:
+            out: a tensor for each result.
+            apply: from some rows to their results; rows don't mix.
+            rows: its arguments, a line a row.
+            passes: of one row (tangents, or forward and reverse), for the size of the chunks.
+            reverse: whether one of them is in reverse.
+        """
+        size = self.chunk(passes, reverse=reverse)
+        for low in range(0, len(rows[0]), size):
+            parts = [t[low : low + size] for t in rows]
+            count = len(parts[0])
+            if self.batch_invariant:
+                parts = [_filled_up(part, size) for part in parts]
+            for whole, part in zip(out, apply(*parts), strict=True):
+                whole[low : low + count] = part[:count]
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether rows must not depend on the others."""
+        return self._architecture.batch_invariant
+
+    def chunk(self, passes: int, *, reverse: bool = False) -> int:
         """Rows whose `passes` (tangents, or forward and reverse) fit the memory budget."""
         # Inner layers take some ten signals' worth, and each op holds its input and output.
         signal = max(1, math.prod(self._architecture.signal_shape))
         on_cpu = all(t.device.type == "cpu" for t in self.bound.state.values())
         budget = _CHUNK_BYTES if on_cpu else _ACCELERATOR_CHUNK_BYTES
-        return max(1, budget // (4 * max(1, passes) * signal * 24))
+        rows = max(1, budget // (4 * max(1, passes) * signal * 24))
+        if self._architecture.blocks is None:
+            return rows
+        return min(self._architecture.blocks[reverse], 1 << (rows.bit_length() - 1))
+
+
+def _filled_up(part: Tensor, size: int) -> Tensor:
+    """`size` rows, the last repeated; always a copy, which begins at an aligned address."""
+    return part[torch.arange(size, device=part.device).clamp(max=len(part) - 1)]
 
 
 def _no_forward_mode(error: Exception) -> bool:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from surfing.errors import GeneratorError, InputError, MeasurementError
 from surfing.generator import Generator
-from surfing.problem.forward import Architecture
+from surfing.problem.forward import BLOCK, Architecture
+from surfing.problem.invariance import fixed_blocks
 from surfing.problem.operators import OperatorLike, as_operator
 from surfing.problem.risk import CostMeter, Risk
 
@@ -54,6 +55,7 @@ class Problem:
         latent: Latent,
         operator: OperatorLike = None,
         operator_seed: int = 0,
+        batch_invariant: bool = False,
     ) -> Problem:
         """Check everything that can be checked before work starts.
 
@@ -64,11 +66,13 @@ class Problem:
             latent: the law of z.
             operator: see :func:`surfing.problem.as_operator`.
             operator_seed: of a named operator's own random numbers.
+            batch_invariant: see that the bits of a target don't depend on the others.
 
         Raises:
             GeneratorError: the checkpoint doesn't fit, or G fails on a latent of that length.
             MeasurementError: y is not finite, not real, or not what the operator returns; the
                 operator makes nothing finite of signals.
+            InputError: batch invariance is asked for and can't be had.
         """
         generator = Generator(module)
         bound = generator.at(state)
@@ -90,12 +94,40 @@ class Problem:
                 f"{tuple(y.shape)}.{_batch_hint(y, expected)}"
             )
         shape = tuple(y.shape[1:])
-        architecture = Architecture(generator, forward, signal_shape)
+        architecture = Architecture(
+            generator, forward, signal_shape, batch_invariant=batch_invariant
+        )
         architecture.check(state, probe, x)
-        return cls(architecture, y.flatten(1), latent, shape, device)
+        problem = cls(architecture, y.flatten(1), latent, shape, device)
+        if batch_invariant:
+            problem.settle_blocks(state, dtype=x.dtype)
+        return problem
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether the bits of a target must not depend on the others."""
+        return self.architecture.batch_invariant
+
+    def settle_blocks(self, state: State, *, dtype: torch.dtype) -> None:
+        """Find blocks in which, on latents of the law, no row's bits depend on the others.
+
+        Raises:
+            InputError: there are none.
+        """
+        z = self.latent.sample(range(BLOCK), 1, seed=0)[:, 0].to(self.device, dtype)
+        self.architecture.blocks = fixed_blocks(self.architecture, state, z)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done in another way than one would expect."""
+        blocks, notes = self.architecture.blocks, tuple(self.architecture.notes)
+        if blocks is None or min(blocks) > 1:
+            return notes
+        what = "all passes" if blocks.forward == 1 else "reverse passes"
+        return (*notes, f"batch invariance: {what} had to be made row by row, which takes long.")
 
     def risk(
         self,
@@ -111,14 +143,23 @@ class Problem:
         y = self.y if dtype is None else self.y.to(dtype)
         return Risk(forward, y, owner, latent=self.latent, reg=reg, meter=meter)
 
-    def signals(self, state: State, z: Float[Tensor, "targets k"]) -> Float[Tensor, "targets ..."]:
-        """G_theta(z) in the precision of z, in chunks that fit the memory budget."""
+    def signals(
+        self, state: State, z: Float[Tensor, "targets k"], *, block: int | None = None
+    ) -> Float[Tensor, "targets ..."]:
+        """G_theta(z) in the precision of z, each chunk put in place: joining would need as much.
+
+        Args:
+            state: theta.
+            z: latents.
+            block: rows worked on at a time at most, where they are to be those of other calls.
+        """
         forward = self.architecture.at(state, dtype=None if z.dtype == self.y.dtype else z.dtype)
-        parts = [z.new_zeros(0, *self.architecture.signal_shape)]
+        x = z.new_empty(len(z), *self.architecture.signal_shape)
+        size = block or max(1, len(z))
         with torch.no_grad():
-            for start in range(0, len(z), size := forward.chunk(1)):
-                parts.append(forward.signal(z[start : start + size]))
-        return torch.cat(parts)
+            for rows, place in zip(torch.split(z, size), torch.split(x, size), strict=True):
+                forward.fill((place,), lambda part: (forward.signal(part),), rows, passes=1)
+        return x
 
     def check_start(self, z0: Tensor, starts: int) -> Float[Tensor, "targets starts k"]:
         """Starts that the caller gave, (targets, k) or (targets, starts, k).

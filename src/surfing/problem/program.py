@@ -24,7 +24,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from surfing.problem.affine import Affine, Convolution, Dense, Scale, TransposedConvolution
+from surfing.problem.affine import (
+    Affine,
+    AlignedDense,
+    Convolution,
+    Dense,
+    Scale,
+    TransposedConvolution,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -152,15 +159,26 @@ class Program:
                 nodes[node.name] = rule
         return cls(_fold(nodes, output), source, output)
 
-    def bind(self, state: State, *, dtype: torch.dtype | None = None) -> BoundProgram:
-        """Fold one checkpoint into the rules; nothing of it is recompiled at the next."""
+    def bind(
+        self, state: State, *, dtype: torch.dtype | None = None, aligned: bool = False
+    ) -> BoundProgram:
+        """Fold one checkpoint into the rules; nothing of it is recompiled at the next.
+
+        Args:
+            state: theta.
+            dtype: of the computation; the checkpoint's where left out.
+            aligned: sum every row in the same order wherever it lies in the batch.
+        """
         layers: dict[str, Affine] = {}
         for name, node in self._nodes.items():
             if node.kind == "affine":
-                layer, norm = node.target
-                layers[name] = _affine(layer, norm, node.name, state, dtype)
+                module, norm = node.target
+                layers[name] = _affine(module, norm, node.name, state, dtype)
             elif node.kind == "norm":
                 layers[name] = Scale.from_norm(node.target, node.name, state, dtype)
+        if aligned:
+            for name, layer in layers.items():
+                layers[name] = AlignedDense.of(layer) if isinstance(layer, Dense) else layer
         return BoundProgram(self._nodes, layers, self._source, self._output)
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from surfing.problem.matrices import ALIGNED, squared_norms
 
+if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
     from surfing.latents import Latent
@@ -97,18 +98,20 @@ class Risk:
     ) -> tuple[Float[Tensor, " r"], Float[Tensor, "r k"]]:
         """f(z) and its gradient by reverse mode. Costs 3 a row."""
         self.meter.add(rows, 3)
-        values, slopes = [z.new_zeros(0, dtype=torch.float64)], [z[:0]]
-        with torch.enable_grad():
-            for part, index in self._chunks(z, rows, tangents=False):
-                leaf = part.detach().requires_grad_()
-                f = self._residual(leaf, index).double().square().sum(-1) / 2
+        values, slopes = z.new_empty(len(z), dtype=torch.float64), torch.empty_like(z)
+
+        def pulled(part: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+            leaf = part.detach().requires_grad_()
+            with torch.enable_grad():
+                f = squared_norms(self._residual(leaf, index)) / 2
                 f = f + self._prior(leaf.double(), index)
-                slope = torch.zeros_like(part)
-                if f.requires_grad:  # A G may be constant
-                    (slope,) = torch.autograd.grad(f.sum(), leaf, materialize_grads=True)
-                values.append(f.detach())
-                slopes.append(slope)
-        return torch.cat(values), torch.cat(slopes)
+                if not f.requires_grad:  # A G may be constant
+                    return f, torch.zeros_like(part)
+                (slope,) = torch.autograd.grad(f.sum(), leaf, materialize_grads=True)
+            return f.detach(), slope
+
+        self.forward.fill((values, slopes), pulled, z, rows, passes=3, reverse=True)
+        return values, slopes
 
     def linearise(
         self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]
@@ -126,10 +129,12 @@ class Risk:
         then loses nothing that the Jacobian had.
         """
         k, f64 = z.shape[1], torch.float64
-        parts = [tuple(z.new_zeros(shape, dtype=f64) for shape in ((0,), (0, k), (0, k, k)))]
-        parts += [self._normal_equations(*chunk) for chunk in self._chunks(z, rows, tangents=True)]
+        value, gradient, hessian = (
+            z.new_empty(len(z), *shape, dtype=f64) for shape in ((), (k,), (k, k))
+        )
+        out = (value, gradient, hessian)
+        self.forward.fill(out, self._normal_equations, z, rows, passes=self.latent.dim)
         self.meter.add(rows, 1 + self.forward.tangent_passes(k, self.y.shape[1]))
-        value, gradient, hessian = (torch.cat(pieces) for pieces in zip(*parts))
         if self.reg is not None:
             reg, law = self.reg[rows].double(), self.latent
             value = value + self._prior(z.double(), rows)
@@ -141,13 +146,15 @@ class Risk:
         self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"], v: Float[Tensor, "r k"]
     ) -> Float[Tensor, "r k"]:
         """H v of the Gauss-Newton model, H never formed. Costs 4 a row (reverse mode alone: 7)."""
-        products = [z.new_zeros(0, z.shape[1])]
-        size = self.forward.chunk(4)
-        for start in range(0, len(z), size):
-            part = slice(start, start + size)
-            products.append(self.forward.curvature_product(z[part], v[part].to(z.dtype)))
+        product = torch.empty_like(z, dtype=torch.float64)
+        self.forward.fill(
+            (product,),
+            lambda *part: (self.forward.curvature_product(*part),),
+            *(z, v.to(z.dtype)),
+            passes=4,
+            reverse=True,
+        )
         self.meter.add(rows, self.forward.product_passes)
-        product = torch.cat(products).double()
         if self.reg is not None:
             product = product + self.reg[rows].double()[:, None] * v / self.latent.std**2
         return product
@@ -157,28 +164,30 @@ class Risk:
             value, jacobian = self.forward.linearise(z)
         r = value.double() - self.y[self.owner[rows]].double()
         jac = jacobian.double()  # (r, m, k)
+        value, k = squared_norms(r) / 2, jac.shape[-1]
+        if self.forward.batch_invariant:
+            # One product of matrices that all begin at aligned addresses, [J r 0]'[J r 0].
+            jac = F.pad(torch.cat([jac, r.unsqueeze(-1)], -1), (0, -(k + 1) % ALIGNED))
+            square = jac.mT @ jac
+            return value, square[:, k, :k], square[:, :k, :k]
         gradient = (jac.mT @ r.unsqueeze(-1)).squeeze(-1)
-        return r.square().sum(-1) / 2, gradient, jac.mT @ jac
+        return value, gradient, jac.mT @ jac
 
     def _residual(self, z: Tensor, rows: Tensor) -> Tensor:
         return self.forward(z) - self.y[self.owner[rows]].to(z.dtype)
 
     def _value(self, z: Tensor, rows: Tensor) -> Tensor:
-        parts = [z.new_zeros(0, dtype=torch.float64)]
+        values = z.new_empty(len(z), dtype=torch.float64)
         with torch.no_grad():
-            for part, index in self._chunks(z, rows, tangents=False):
-                parts.append(self._residual(part, index).double().square().sum(-1) / 2)
-        return torch.cat(parts)
+            self.forward.fill(
+                (values,),
+                lambda *part: (squared_norms(self._residual(*part)) / 2,),
+                *(z, rows),
+                passes=3,
+            )
+        return values
 
     def _prior(self, z: Tensor, rows: Tensor) -> Tensor | float:
         if self.reg is None:
             return 0.0
         return self.reg[rows].to(z.dtype) * self.latent.penalty(z)
-
-    def _chunks(
-        self, z: Tensor, rows: Tensor, *, tangents: bool
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows in chunks that fit the memory budget, with or without k tangents each."""
-        size = self.forward.chunk(self.latent.dim if tangents else 3)
-        for start in range(0, len(z), size):
-            yield z[start : start + size], rows[start : start + size]

@@ -1,0 +1,112 @@
+"""Whether blocks of one size are enough for a row's bits not to depend on the others."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from surfing.errors import InputError
+from surfing.problem.forward import Blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jaxtyping import Float
+
+    from surfing.generator import State
+    from surfing.problem.forward import Architecture, ForwardMap
+
+__all__ = ["fixed_blocks"]
+
+
+def fixed_blocks(architecture: Architecture, state: State, z: Float[Tensor, "rows k"]) -> Blocks:
+    """Blocks in which no bit of these latents depends on their places or on the others.
+
+    Kernels don't promise what is seen here: it holds for this machine, and for as many threads.
+    Where blocks of many rows fail, rows are taken one by one.
+
+    Args:
+        architecture: with batch invariance; its blocks are tried first.
+        state: theta.
+        z: latents; their dtype is that of the evaluations.
+
+    Raises:
+        InputError: one row alone gives other bits a second time.
+    """
+    trial = copy.copy(architecture)
+    trial.notes = []  # that a derivative is missing concerns those alone who come to need it
+    forward = trial.at(state, dtype=z.dtype if z.dtype == torch.float64 else None)
+    sizes = [
+        _largest(trial, size, partial(kind, forward), z)
+        for kind, size in zip((_ahead, _back), architecture.blocks or (), strict=True)
+    ]
+    # Without a forward mode, Jacobians too are taken in reverse.
+    return Blocks(min(sizes) if trial.notes else sizes[0], sizes[1])
+
+
+def _largest(
+    trial: Architecture, size: int, evaluate: Callable[[Tensor], list[Tensor]], z: Tensor
+) -> int:
+    """`size`, or 1 where that many rows are not enough alike."""
+    everybody = torch.arange(len(z), device=z.device)
+    for rows in dict.fromkeys((size, 1)):
+        trial.blocks = Blocks(rows, rows)
+        whole = evaluate(z)
+        moved = (everybody.flip(0), everybody.roll(1), everybody[:1])
+        if all(_same(evaluate(z[index]), [t[index] for t in whole]) for index in moved):
+            return rows
+    raise InputError(
+        "batch_invariant: expected the same bits of the same latent, but this generator, with "
+        f"operator {trial.operator.name}, gave others the second time, in {z.dtype} on {z.device}."
+        " Does it draw random numbers, or use kernels that are not deterministic?"
+    )
+
+
+def _ahead(forward: ForwardMap, z: Float[Tensor, "rows k"]) -> list[Tensor]:
+    """Values and, where there is a forward mode, Jacobians, a line a row."""
+    with torch.no_grad():
+        value = forward(z[:1])
+        m, k = value.shape[1], z.shape[1]
+        values = value.new_empty(len(z), m)
+        forward.fill((values,), lambda part: (forward(part),), z, passes=3)
+        if forward.tangent_passes(k, m) != k:
+            return [values]
+        jacobians = value.new_empty(len(z), m, k)
+        forward.fill((jacobians,), lambda part: forward.linearise(part)[1:], z, passes=k)
+        return [values, jacobians]
+
+
+def _back(forward: ForwardMap, z: Float[Tensor, "rows k"]) -> list[Tensor]:
+    """Gradients of 1/2 ||A G(z)||^2, and products with J'J."""
+    slopes, products = torch.empty_like(z), torch.empty_like(z)
+    forward.fill((slopes,), lambda part: (_slope(forward, part),), z, passes=3, reverse=True)
+    forward.fill(
+        (products,),
+        lambda part: (forward.curvature_product(part, part),),
+        z,
+        passes=4,
+        reverse=True,
+    )
+    return [slopes, products]
+
+
+def _slope(forward: ForwardMap, z: Tensor) -> Tensor:
+    leaf = z.detach().requires_grad_()
+    with torch.enable_grad():
+        value = forward(leaf)
+        if not value.requires_grad:  # A G is constant
+            return torch.zeros_like(z)
+        f = value.square().sum() / 2
+        (slope,) = torch.autograd.grad(f, leaf, materialize_grads=True)
+    return slope
+
+
+def _same(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    return all(
+        bool(((a == b) | (a.isnan() & b.isnan())).all())
+        for a, b in zip(found, expected, strict=True)
+    )
