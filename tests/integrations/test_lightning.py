@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from surfing.errors import GeneratorError, InputError, OutputExistsError
 from surfing.integrations.lightning import RecorderCallback
 from surfing.latents import Normal
-from surfing.trajectory import Trajectory
+from surfing.trajectory import Every, Trajectory
 
 
 class Adversaries(LightningModule):
@@ -130,4 +130,14 @@ def test_a_generator_that_is_not_there_or_not_trained_is_refused(tmp_path):
         fit(Plain(), RecorderCallback(tmp_path / "run", generator="nowhere"), 2)
     with pytest.raises(InputError, match="frozen"):
         fit(Adversaries(), RecorderCallback(tmp_path / "run", generator="frozen"), 2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_options_are_refused_before_the_training(tmp_path):
+    with pytest.raises(InputError, match="every"):
+        RecorderCallback(tmp_path / "run", every=2, schedule=Every(2))
+    with pytest.raises(InputError, match=r"^average: "):
+        RecorderCallback(tmp_path / "run", average=2.0)
+    with pytest.raises(TypeError, match="evry"):
+        RecorderCallback(tmp_path / "run", evry=2)
     assert not (tmp_path / "run").exists()

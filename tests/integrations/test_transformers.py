@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from surfing.errors import GeneratorError, OutputExistsError
+from surfing.errors import GeneratorError, InputError, OutputExistsError
 from surfing.latents import Normal
-from surfing.trajectory import Trajectory
+from surfing.trajectory import Every, Trajectory
 
 transformers = pytest.importorskip("transformers")
 
@@ -122,4 +122,14 @@ def test_what_is_there_is_not_overwritten_unless_told(tmp_path: Path) -> None:
 def test_a_generator_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GeneratorError, match="nowhere"):
         fit(tmp_path, RecorderCallback(tmp_path / "run", generator="nowhere"), 2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_options_are_refused_before_the_training(tmp_path):
+    with pytest.raises(InputError, match="every"):
+        RecorderCallback(tmp_path / "run", every=2, schedule=Every(2))
+    with pytest.raises(InputError, match=r"^average: "):
+        RecorderCallback(tmp_path / "run", average=2.0)
+    with pytest.raises(TypeError, match="evry"):
+        RecorderCallback(tmp_path / "run", evry=2)
     assert not (tmp_path / "run").exists()

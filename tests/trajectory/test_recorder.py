@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import errno
+import inspect
 import itertools
 import os
 import resource
@@ -34,6 +36,7 @@ from surfing.trajectory import (
     Trajectory,
     store,
 )
+from surfing.trajectory.recording import Recording, RecordingOptions
 
 Train = Callable[..., None]
 
@@ -658,3 +661,13 @@ def test_what_is_somebody_elses_is_left_alone(tmp_path: Path, generator: nn.Modu
         with pytest.raises(CorruptTrajectoryError, match=r"manifest\.json"):
             Recorder(tmp_path, generator, **options)
     assert names(tmp_path) == {"manifest.json"}
+
+
+def test_what_is_kept_has_the_same_names_however_it_is_recorded() -> None:
+    kept = {field.name: field.default for field in dataclasses.fields(Recording)}
+    assert set(kept) == set(RecordingOptions.__annotations__)
+    signature = inspect.signature(Recorder).parameters
+    own = {"path", "generator", "resume", "resume_from", "overwrite"}
+    assert {name: p.default for name, p in signature.items() if name not in own} == kept
+    options: RecordingOptions = {"every": 3, "average": 0.5}
+    assert Recording(**Recording(**options).options()) == Recording(every=3, average=0.5)

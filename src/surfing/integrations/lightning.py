@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from surfing.errors import GeneratorError, InputError, require
-from surfing.latents import Latent
 from surfing.trajectory.recorder import Recorder
-from surfing.trajectory.schedules import Schedule
+from surfing.trajectory.recording import Recording, RecordingOptions
 
 require("lightning.pytorch", "train")  # says what to install, where it is missing
 
@@ -37,16 +35,13 @@ class RecorderCallback(Callback):  # type: ignore[misc]
     Args:
         path: the trajectory's directory.
         generator: the attribute of the LightningModule that holds the generator; dots allowed.
-        latent: see :class:`surfing.trajectory.recorder.Recorder`, here and below.
-        every: likewise.
-        schedule: likewise.
-        max_checkpoints: likewise.
-        dtype: likewise.
-        average: likewise.
-        architecture: likewise.
-        metadata: likewise.
-        seed: likewise.
         overwrite: delete the trajectory that `path` holds, unless Lightning resumes.
+        recording: what is kept, as of :class:`surfing.trajectory.recorder.Recorder`: `latent`,
+            `every`, `schedule`, `max_checkpoints`, `dtype`, `average`, `architecture`, `metadata`,
+            `probes`, `seed`.
+
+    Raises:
+        InputError: a bad argument.
     """
 
     def __init__(
@@ -54,24 +49,14 @@ class RecorderCallback(Callback):  # type: ignore[misc]
         path: str | os.PathLike[str],
         *,
         generator: str = "generator",
-        latent: Latent | None = None,
-        every: int | None = None,
-        schedule: Schedule | None = None,
-        max_checkpoints: int = 1000,
-        dtype: str = "float32",
-        average: float | None = None,
-        architecture: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        seed: int = 0,
         overwrite: bool = False,
+        **recording: Unpack[RecordingOptions],
     ) -> None:
         self.recorder: Recorder | None = None
         self.generator_steps = 0
         self.recorded = False
-        self._path, self._name, self._latent = path, generator, latent
-        self._every, self._schedule, self._limit = every, schedule, max_checkpoints
-        self._dtype, self._average, self._seed = dtype, average, seed
-        self._architecture, self._metadata, self._overwrite = architecture, metadata, overwrite
+        self._path, self._name, self._overwrite = path, generator, overwrite
+        self._recording = Recording(**recording)
         self._resumed = False
         self._hook: RemovableHandle | None = None
 
@@ -113,15 +98,7 @@ class RecorderCallback(Callback):  # type: ignore[misc]
         return Recorder(
             self._path,
             generator,
-            latent=self._latent,
-            every=self._every,
-            schedule=self._schedule,
-            max_checkpoints=self._limit,
-            dtype=self._dtype,
-            average=self._average,
-            architecture=self._architecture,
-            metadata=self._metadata,
-            seed=self._seed,
+            **self._recording.options(),
             resume_from=self.generator_steps if self._resumed else None,
             overwrite=self._overwrite and not self._resumed,
         )

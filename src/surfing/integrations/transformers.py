@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 
 from surfing.errors import GeneratorError, require
 from surfing.generator import unwrap
-from surfing.latents import Latent
 from surfing.trajectory.recorder import Recorder
-from surfing.trajectory.schedules import Schedule
+from surfing.trajectory.recording import Recording, RecordingOptions
 
 require("transformers.trainer_callback", "transformers")  # says what to install, if missing
 
@@ -43,16 +41,13 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]
         path: the trajectory's directory.
         generator: the attribute of the model that holds the generator, dots allowed; None where
             the whole model is the generator.
-        latent: see :class:`surfing.trajectory.recorder.Recorder`, here and below.
-        every: likewise.
-        schedule: likewise.
-        max_checkpoints: likewise.
-        dtype: likewise.
-        average: likewise.
-        architecture: likewise.
-        metadata: likewise.
-        seed: likewise.
         overwrite: delete the trajectory that `path` holds, unless the Trainer resumes.
+        recording: what is kept, as of :class:`surfing.trajectory.recorder.Recorder`: `latent`,
+            `every`, `schedule`, `max_checkpoints`, `dtype`, `average`, `architecture`, `metadata`,
+            `probes`, `seed`.
+
+    Raises:
+        InputError: a bad argument.
     """
 
     def __init__(
@@ -60,22 +55,12 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]
         path: str | os.PathLike[str],
         *,
         generator: str | None = "generator",
-        latent: Latent | None = None,
-        every: int | None = None,
-        schedule: Schedule | None = None,
-        max_checkpoints: int = 1000,
-        dtype: str = "float32",
-        average: float | None = None,
-        architecture: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        seed: int = 0,
         overwrite: bool = False,
+        **recording: Unpack[RecordingOptions],
     ) -> None:
         self.recorder: Recorder | None = None
-        self._path, self._name, self._latent = path, generator, latent
-        self._every, self._schedule, self._limit = every, schedule, max_checkpoints
-        self._dtype, self._average, self._seed = dtype, average, seed
-        self._architecture, self._metadata, self._overwrite = architecture, metadata, overwrite
+        self._path, self._name, self._overwrite = path, generator, overwrite
+        self._recording = Recording(**recording)
 
     def on_train_begin(
         self,
@@ -120,15 +105,7 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]
         return Recorder(
             self._path,
             generator,
-            latent=self._latent,
-            every=self._every,
-            schedule=self._schedule,
-            max_checkpoints=self._limit,
-            dtype=self._dtype,
-            average=self._average,
-            architecture=self._architecture,
-            metadata=self._metadata,
-            seed=self._seed,
+            **self._recording.options(),
             resume_from=step or None,  # beyond 0 only where the Trainer resumes
             overwrite=self._overwrite and not step,
         )

@@ -18,15 +18,10 @@ from surfing.generator import State, unwrap
 from surfing.latents import Latent
 from surfing.trajectory.average import RunningAverage
 from surfing.trajectory.lock import DirectoryLock
-from surfing.trajectory.manifest import (
-    DTYPES,
-    MAX_CHECKPOINTS,
-    Entry,
-    Manifest,
-    check_representable,
-)
+from surfing.trajectory.manifest import Entry, Manifest, check_representable
 from surfing.trajectory.probe import make_probe, rms_distance
-from surfing.trajectory.schedules import Schedule, pick_schedule
+from surfing.trajectory.recording import Recording
+from surfing.trajectory.schedules import Schedule
 from surfing.trajectory.store import make_directory, open_for_writing, read_state, versions
 from surfing.trajectory.tensors import combine, signature, snapshot
 from surfing.trajectory.thinning import most_redundant
@@ -105,14 +100,28 @@ class Recorder:
         resume_from: int | None = None,
         overwrite: bool = False,
     ) -> None:
-        _check(generator, max_checkpoints, dtype, average)
-        _check_step("seed", seed)
+        if not isinstance(generator, nn.Module):
+            raise GeneratorError(
+                f"generator: expected a torch.nn.Module, got {type(generator).__name__}."
+            )
+        kept = Recording(
+            latent=latent,
+            every=every,
+            schedule=schedule,
+            max_checkpoints=max_checkpoints,
+            dtype=dtype,
+            average=average,
+            architecture=architecture,
+            metadata=metadata,
+            probes=probes,
+            seed=seed,
+        )
         if resume_from is not None:
             _check_step("resume_from", resume_from)
         if overwrite and (resume or resume_from is not None):
             raise InputError("overwrite: give either resume or overwrite, not both.")
         self._module = unwrap(generator)
-        self._schedule = pick_schedule(every, schedule)
+        self._schedule = kept.moments
         self._limit = max_checkpoints
         self._probe = make_probe(self._module, latent, self._schedule, probes=probes, seed=seed)
         blank = Manifest(
@@ -361,23 +370,6 @@ class Recorder:
         if about not in self._warned:
             self._warned.add(about)
             warnings.warn(text, stacklevel=4)
-
-
-def _check(generator: object, max_checkpoints: object, dtype: object, average: object) -> None:
-    if not isinstance(generator, nn.Module):
-        raise GeneratorError(
-            f"generator: expected a torch.nn.Module, got {type(generator).__name__}."
-        )
-    count_fits = isinstance(max_checkpoints, int) and 2 <= max_checkpoints <= MAX_CHECKPOINTS
-    if isinstance(max_checkpoints, bool) or not count_fits:
-        raise InputError(
-            f"max_checkpoints: expected an integer in [2, {MAX_CHECKPOINTS}], got "
-            f"{max_checkpoints!r}."
-        )
-    if dtype not in DTYPES:
-        raise InputError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}.")
-    if average is not None and not (isinstance(average, float) and 0 < average < 1):
-        raise InputError(f"average: expected a decay in (0, 1) such as 0.99, got {average!r}.")
 
 
 def _check_step(name: str, step: object) -> None:
