@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from surfing.continuation import surf
 from surfing.experiments.cells import PACKAGED, available, open_cell
-from surfing.experiments.document import document, labelled, save
-from surfing.experiments.parts import Parts
-from surfing.experiments.registry import Record, Tick
+from surfing.experiments.document import labelled, save
+from surfing.experiments.registry import Record
+from surfing.experiments.running import Run
 from surfing.experiments.selftest import FOUND, own_samples
 from surfing.experiments.variants import VARIANTS
 from surfing.problem import as_operator
@@ -44,23 +44,13 @@ FULL = Config()
 QUICK = Config(cells=(PACKAGED,), operators=("gaussian:20",), targets=8)
 
 
-def run(
-    config: Config,
-    out: Path,
-    *,
-    device: str = "cpu",
-    progress: Tick | None = None,
-    workers: int = 1,
-) -> Record:
-    """A part is a cell, an operator and a variant."""
-    tasks = {
-        f"{cell} {operator.replace(':', '')} {name}": (config, cell, operator, name)
+def _tasks(config: Config) -> dict[str, tuple[str, str, str]]:
+    return {
+        f"{cell} {operator.replace(':', '')} {name}": (cell, operator, name)
         for cell in available(config.cells)
         for operator in config.operators
         for name in VARIANTS
     }
-    parts = Parts(out, "ablations", config)
-    return document(config, parts.measure(_measure, tasks, progress=progress, workers=workers))
 
 
 def _measure(config: Config, cell: str, operator: str, name: str) -> dict[str, Any]:
@@ -92,6 +82,10 @@ def _measure(config: Config, cell: str, operator: str, name: str) -> dict[str, A
         "cost": round(float(solution.cost.mean()), 1),
         "seconds": round(time.perf_counter() - began, 2),
     }
+
+
+run = Run("ablations", _tasks, _measure)
+"""A part is a cell, an operator and a variant."""
 
 
 def figures(record: Record, out: Path) -> list[Path]:

@@ -14,9 +14,9 @@ import torch
 from matplotlib.figure import Figure
 
 from surfing.experiments.cells import PACKAGED, Bed, available, open_cell
-from surfing.experiments.document import document, found_by_cell, labelled, save
-from surfing.experiments.parts import Parts
-from surfing.experiments.registry import Record, Tick
+from surfing.experiments.document import found_by_cell, labelled, save
+from surfing.experiments.registry import Record
+from surfing.experiments.running import Run
 from surfing.experiments.selftest import FOUND, own_samples
 from surfing.experiments.step_sizes import ADAM_METHODS, AdamRuns
 from surfing.report import Column, Table, rate
@@ -60,23 +60,10 @@ QUICK = Config(
 )
 
 
-def run(
-    config: Config,
-    out: Path,
-    *,
-    device: str = "cpu",
-    progress: Tick | None = None,
-    workers: int = 1,
-) -> Record:
-    """A part is a cell and a method."""
-    tasks = {
-        f"{cell} {name}": (config, cell, name)
-        for cell in available(config.cells)
-        for name in ADAM_METHODS
+def _tasks(config: Config) -> dict[str, tuple[str, str]]:
+    return {
+        f"{cell} {name}": (cell, name) for cell in available(config.cells) for name in ADAM_METHODS
     }
-    parts = Parts(out, "adam", config)
-    results = parts.measure(_measure, tasks, progress=progress, workers=workers)
-    return document(config, results, success=f"||z - z*|| < {FOUND}")
 
 
 def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
@@ -103,6 +90,10 @@ def _errors(config: Config, bed: Bed, name: str, step_size: float) -> tuple[torc
     own = own_samples(bed.trajectory, bed.generator, config.targets, seed=config.seed)
     solution = config.runs.run(name, step_size, bed, own.x, None, config.seed)
     return (solution.z - own.z).norm(dim=1), float(solution.cost.mean())
+
+
+run = Run("adam", _tasks, _measure, {"success": f"||z - z*|| < {FOUND}"})
+"""A part is a cell and a method."""
 
 
 def figures(record: Record, out: Path) -> list[Path]:

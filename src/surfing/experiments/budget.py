@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 
 from surfing.experiments.cells import PACKAGED, ZOO, available, open_cell
 from surfing.experiments.compare import compare, paired
-from surfing.experiments.document import by_cell, document, labelled, save
+from surfing.experiments.document import by_cell, labelled, save
 from surfing.experiments.methods import METHODS
-from surfing.experiments.parts import Parts
-from surfing.experiments.registry import Record, Tick
+from surfing.experiments.registry import Record
+from surfing.experiments.running import Run
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
@@ -59,22 +59,12 @@ QUICK = Config(
 )
 
 
-def run(
-    config: Config,
-    out: Path,
-    *,
-    device: str = "cpu",
-    progress: Tick | None = None,
-    workers: int = 1,
-) -> Record:
-    """A part is a cell and a method."""
-    tasks = {
-        f"{cell} {name}": (config, cell, name)
+def _tasks(config: Config) -> dict[str, tuple[str, str]]:
+    return {
+        f"{cell} {name}": (cell, name)
         for cell in available(config.cells)
         for name in config.methods
     }
-    parts = Parts(out, "budget", config)
-    return document(config, parts.measure(_measure, tasks, progress=progress, workers=workers))
 
 
 def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
@@ -97,6 +87,10 @@ def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
         **line,
         "seconds": round(time.perf_counter() - began, 2),
     }
+
+
+run = Run("budget", _tasks, _measure)
+"""A part is a cell and a method."""
 
 
 def figures(record: Record, out: Path) -> list[Path]:

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from surfing.continuation import EqualDrift, surf
 from surfing.experiments.cells import PACKAGED, available, open_cell
-from surfing.experiments.document import document, labelled, save
-from surfing.experiments.parts import Parts
-from surfing.experiments.registry import Record, Tick
+from surfing.experiments.document import labelled, save
+from surfing.experiments.registry import Record
+from surfing.experiments.running import Run
 from surfing.experiments.selftest import own_samples
 from surfing.generator import Generator
 from surfing.report import Column, Table
@@ -48,19 +48,9 @@ FULL = Config()
 QUICK = Config(cells=(PACKAGED,), stages=5, size=9)
 
 
-def run(
-    config: Config,
-    out: Path,
-    *,
-    device: str = "cpu",
-    progress: Tick | None = None,
-    workers: int = 1,
-) -> Record:
-    """One part."""
+def _tasks(config: Config) -> dict[str, tuple[str]]:
     cell = available(config.cells)[0]
-    parts = Parts(out, "fig1", config)
-    tasks = {cell: (config, cell)}
-    return document(config, parts.measure(_measure, tasks, progress=progress, workers=workers))
+    return {cell: (cell,)}
 
 
 def _measure(config: Config, cell: str) -> dict[str, Any]:
@@ -108,6 +98,10 @@ def _measure(config: Config, cell: str) -> dict[str, Any]:
 
 def _rounded(values: torch.Tensor) -> list[float]:
     return [float(f"{v:.4g}") for v in values.tolist()]
+
+
+run = Run("fig1", _tasks, _measure)
+"""One part."""
 
 
 def figures(record: Record, out: Path) -> list[Path]:

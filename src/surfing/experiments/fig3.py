@@ -13,13 +13,12 @@ from surfing.experiments.cells import PACKAGED, available, open_cell
 from surfing.experiments.compare import compare
 from surfing.experiments.document import (
     by_cell,
-    document,
     labelled,
     over_measurements,
     save,
 )
-from surfing.experiments.parts import Parts
-from surfing.experiments.registry import Record, Tick
+from surfing.experiments.registry import Record
+from surfing.experiments.running import Run
 from surfing.report import Column, Table, rate, wilson
 from surfing.report.tables import count
 
@@ -57,23 +56,13 @@ QUICK = Config(
 )
 
 
-def run(
-    config: Config,
-    out: Path,
-    *,
-    device: str = "cpu",
-    progress: Tick | None = None,
-    workers: int = 1,
-) -> Record:
-    """A part is a cell, a number of measurements and a method."""
-    tasks = {
-        f"{cell} {m} {name}": (config, cell, m, name)
+def _tasks(config: Config) -> dict[str, tuple[str, int, str]]:
+    return {
+        f"{cell} {m} {name}": (cell, m, name)
         for cell in available(config.cells)
         for m in config.measurements
         for name in config.methods
     }
-    parts = Parts(out, "fig3", config)
-    return document(config, parts.measure(_measure, tasks, progress=progress, workers=workers))
 
 
 def _measure(config: Config, cell: str, m: int, name: str) -> dict[str, Any]:
@@ -113,6 +102,10 @@ def needed(record: Record, cell: str, name: str, share: float) -> int | None:
             break
         enough = m
     return enough
+
+
+run = Run("fig3", _tasks, _measure)
+"""A part is a cell, a number of measurements and a method."""
 
 
 def figures(record: Record, out: Path) -> list[Path]:

@@ -15,14 +15,13 @@ from surfing.continuation import surf
 from surfing.experiments.cells import PACKAGED, available, open_cell
 from surfing.experiments.document import (
     by_cell,
-    document,
     labelled,
     over_measurements,
     save,
 )
-from surfing.experiments.parts import Parts
-from surfing.experiments.registry import Record, Tick
+from surfing.experiments.registry import Record
 from surfing.experiments.rides import RECOVER_BUDGET, RIDES
+from surfing.experiments.running import Run
 from surfing.experiments.step_sizes import ADAM_METHODS, AdamRuns
 from surfing.problem import as_operator
 from surfing.report import Column, Table
@@ -66,22 +65,13 @@ QUICK = Config(
 )
 
 
-def run(
-    config: Config,
-    out: Path,
-    *,
-    device: str = "cpu",
-    progress: Tick | None = None,
-    workers: int = 1,
-) -> Record:
-    """A part is a cell and its floor, or a cell, a number of measurements and a method."""
-    tasks: dict[str, tuple[Any, ...]] = {}
+def _tasks(config: Config) -> dict[str, tuple[str, int | None, str]]:
+    tasks: dict[str, tuple[str, int | None, str]] = {}
     for cell in available(config.cells):
-        tasks[f"{cell} floor"] = (config, cell, None, FLOOR)
+        tasks[f"{cell} floor"] = (cell, None, FLOOR)
         for m in config.measurements:
-            tasks |= {f"{cell} {m} {name}": (config, cell, m, name) for name in METHODS}
-    parts = Parts(out, "fig4", config)
-    return document(config, parts.measure(_measure, tasks, progress=progress, workers=workers))
+            tasks |= {f"{cell} {m} {name}": (cell, m, name) for name in METHODS}
+    return tasks
 
 
 def _held_out(config: Config, size: int) -> Tensor:
@@ -130,6 +120,10 @@ def _step_size(config: Config, cell: str, name: str) -> float:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
+
+
+run = Run("fig4", _tasks, _measure)
+"""A part is a cell and its floor, or a cell, a number of measurements and a method."""
 
 
 def figures(record: Record, out: Path) -> list[Path]:

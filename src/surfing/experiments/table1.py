@@ -10,10 +10,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from surfing.experiments.cells import PACKAGED, ZOO, available, open_cell
-from surfing.experiments.document import document, found_by_cell, labelled, save
-from surfing.experiments.parts import Parts
-from surfing.experiments.registry import Record, Tick
+from surfing.experiments.document import found_by_cell, labelled, save
+from surfing.experiments.registry import Record
 from surfing.experiments.rides import RECOVER_BUDGET, RIDES, Ride, judge
+from surfing.experiments.running import Run
 from surfing.experiments.selftest import own_samples
 from surfing.experiments.step_sizes import ADAM_METHODS, AdamRuns
 from surfing.report import Column, Table, rate
@@ -49,23 +49,8 @@ QUICK = Config(
 )
 
 
-def run(
-    config: Config,
-    out: Path,
-    *,
-    device: str = "cpu",
-    progress: Tick | None = None,
-    workers: int = 1,
-) -> Record:
-    """A part is a cell and a method."""
-    tasks = {
-        f"{cell} {name}": (config, cell, name)
-        for cell in available(config.cells)
-        for name in METHODS
-    }
-    parts = Parts(out, "table1", config)
-    results = parts.measure(_measure, tasks, progress=progress, workers=workers)
-    return document(config, results, success="||z - z*|| < .01")
+def _tasks(config: Config) -> dict[str, tuple[str, str]]:
+    return {f"{cell} {name}": (cell, name) for cell in available(config.cells) for name in METHODS}
 
 
 def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
@@ -81,6 +66,10 @@ def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
     own = own_samples(bed.trajectory, bed.generator, config.targets, seed=config.seed)
     result = judge(ride, bed, own.x, own.z, seed=config.seed)
     return {"cell": cell, "method": name, **told, **result}
+
+
+run = Run("table1", _tasks, _measure, {"success": "||z - z*|| < .01"})
+"""A part is a cell and a method."""
 
 
 def figures(record: Record, out: Path) -> list[Path]:
