@@ -256,6 +256,12 @@ def test_an_empty_trajectory(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ("demo --targets 0", "--targets"),
         ("demo --run nowhere", "expected a trajectory"),
         ("selftest nowhere", "expected a trajectory"),
+        ("reproduce nothing --out {}", "ablations"),
+        ("reproduce theory --quick --out {} --cells vae-k5", "--cells: theory has none"),
+        ("reproduce table1 --quick --out {} --targets 0", "--targets"),
+        ("reproduce table1 --quick --out {} --cells nobody-k5", "none of nobody-k5 is trained"),
+        ("reproduce zoo --quick --out {} --cells vae", "vae-k5"),
+        ("reproduce zoo --quick --out {} --cells gan-k5", "dcgan, vae, wgan, wgan-gp"),
     ],
 )
 def test_bad_input_of_the_others(

@@ -23,6 +23,7 @@ def reproduce(
     quick: bool = False,
     workers: int = 1,
     targets: int | None = None,
+    cells: tuple[str, ...] = (),
     out: Path = Path("surfing-reproduce"),
     common: Common | None = None,
 ) -> Report:
@@ -36,6 +37,7 @@ def reproduce(
         quick: minutes instead of hours, with fewer and smaller problems.
         workers: processes.
         targets: more or fewer of them than were published, where the experiment has targets.
+        cells: trained models by name, such as vae-k5, instead of those that were published.
         out: folder for what is made.
     """
     common = common or Common()
@@ -46,8 +48,11 @@ def reproduce(
     if out.exists() and not out.is_dir():
         raise OutputExistsError(f"--out: {out} is a file; name a folder.")
     config = dataclasses.replace(module.QUICK if quick else module.FULL, seed=common.seed)
-    if targets is not None:
-        config = _with_targets(config, targets, what)
+    if targets is not None and targets < 1:
+        raise InputError(f"--targets: expected a positive number, got {targets}.")
+    for field, value in (("targets", targets), ("cells", cells or None)):
+        if value is not None:
+            config = _changed(config, field, value, what)
     device = str(pick_device(common.device))
     with screen.progress(f"reproducing {what}") as tick:
         record = module.run(config, out, device=device, progress=tick, workers=workers)
@@ -59,10 +64,8 @@ def reproduce(
     return {"what": what, "out": out, "pictures": pictures, "record": record}
 
 
-def _with_targets(config: Any, targets: int, what: str) -> Any:
-    """The configuration with another number of targets."""
-    if not hasattr(config, "targets"):
-        raise InputError(f"--targets: {what} has none.")
-    if targets < 1:
-        raise InputError(f"--targets: expected a positive number, got {targets}.")
-    return dataclasses.replace(config, targets=targets)
+def _changed(config: Any, field: str, value: Any, what: str) -> Any:
+    """The configuration with another value of a field."""
+    if not hasattr(config, field):
+        raise InputError(f"--{field}: {what} has none.")
+    return dataclasses.replace(config, **{field: value})

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from surfing.errors import InputError
 from surfing.experiments.cells import ZOO, zoo
 from surfing.experiments.document import document, labelled
 from surfing.experiments.parts import Parts
@@ -19,7 +20,7 @@ from surfing.report.tables import number, seconds
 from surfing.trajectory import Trajectory
 from surfing.zoo.data import load_images
 from surfing.zoo.quality import frechet_distance
-from surfing.zoo.recipes import recipe_for
+from surfing.zoo.recipes import Recipe, recipe_for
 from surfing.zoo.samples import draw_samples
 
 __all__ = ["FULL", "QUICK", "Config", "figures", "markdown", "run"]
@@ -31,7 +32,7 @@ class Config:
 
     Args:
         seed: of the trainings.
-        models: names `<model>-k<k>`; each is trained into a folder of that name.
+        cells: names `<model>-k<k>`; each is trained into a folder of that name.
         data: as `surfing train` knows it.
         steps: of the generator; the recipe's where None.
         checkpoints: at most so many a model.
@@ -40,7 +41,7 @@ class Config:
     """
 
     seed: int = 0
-    models: tuple[str, ...] = (*ZOO, "vae-k2")
+    cells: tuple[str, ...] = (*ZOO, "vae-k2")
     data: str = "fashion-mnist"
     steps: int | None = None
     checkpoints: int = 100
@@ -50,7 +51,7 @@ class Config:
 
 FULL = Config()
 QUICK = Config(
-    models=("vae-k2", "wgan-gp-k5"),
+    cells=("vae-k2", "wgan-gp-k5"),
     data="digits",
     steps=12,
     checkpoints=4,
@@ -69,7 +70,9 @@ def run(
 ) -> Record:
     """A part is a model; an interrupted training goes on from its last saved state."""
     folder = out / "zoo" if config.into_out else zoo()
-    tasks = {name: (config, str(folder / name), name, device) for name in config.models}
+    for name in config.cells:
+        _recipe(config, name)  # a name that means nothing is told before anything is trained
+    tasks = {name: (config, str(folder / name), name, device) for name in config.cells}
     parts = Parts(out, "zoo", config)
     return document(config, parts.measure(_measure, tasks, progress=progress, workers=workers))
 
@@ -80,10 +83,7 @@ def _measure(config: Config, folder: str, name: str, device: str) -> dict[str, A
     threads = torch.get_num_threads()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)  # two trainings share a small machine better than one threads it
-    model, _, k = name.rpartition("-k")
-    recipe = recipe_for(
-        model, data=config.data, latent_dim=int(k), steps=config.steps, seed=config.seed
-    )
+    recipe = _recipe(config, name)
     began = time.perf_counter()
     try:
         trajectory = train(
@@ -92,7 +92,7 @@ def _measure(config: Config, folder: str, name: str, device: str) -> dict[str, A
             checkpoints=config.checkpoints,
             device=device.split(":")[0],
             progress=False,
-            command=f"surfing train {model} --latent-dim {k} --out {name}",
+            command=f"surfing train {recipe.model} --latent-dim {recipe.latent_dim} --out {name}",
         )
     finally:
         torch.set_num_threads(threads)
@@ -100,6 +100,15 @@ def _measure(config: Config, folder: str, name: str, device: str) -> dict[str, A
     return {"model": name, "checkpoints": len(trajectory), "last_step": trajectory.steps[-1],
             "recipe": recipe.to_dict(), **judged,
             "seconds": round(time.perf_counter() - began, 1)}  # fmt: skip
+
+
+def _recipe(config: Config, name: str) -> Recipe:
+    model, _, k = name.rpartition("-k")
+    if not k.isdigit():
+        raise InputError(f"cells: expected names such as vae-k5, got {name!r}.")
+    return recipe_for(
+        model, data=config.data, latent_dim=int(k), steps=config.steps, seed=config.seed
+    )
 
 
 def _judge(trajectory: Trajectory, config: Config) -> dict[str, float]:
