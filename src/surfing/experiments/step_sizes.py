@@ -49,16 +49,16 @@ class AdamRuns:
         direct_steps: of direct Adam.
         stages: of the ride, at equal drift.
         stage_steps: at each stage but the last.
-        last_steps: at the last.
+        last_steps: at the last, as many as direct Adam has: the ride is what differs.
         step_sizes: to choose from.
         tuning_targets: for each step size; other targets than those reported.
     """
 
-    direct_steps: int = 1000
+    direct_steps: int = 2000
     stages: int = 40
     stage_steps: int = 50
-    last_steps: int = 500
-    step_sizes: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
+    last_steps: int = 2000
+    step_sizes: tuple[float, ...] = (0.1, 0.2, 0.4)
     tuning_targets: int = 20
 
     def run(
