@@ -25,7 +25,13 @@ __all__ = ["Solution", "StageRecord", "Status", "summarise_status"]
 
 
 class Status(IntEnum):
-    """How a target's run ended; :attr:`message` says what happened and what to try."""
+    """How a target's run ended; :attr:`message` says what happened and what to try.
+
+    Whether measurements that are met determine z is told by the Jacobian, which
+    Levenberg-Marquardt and `polish` know. A descent by gradients alone can't: its targets are
+    `UNIDENTIFIED` only where there are fewer measurements than latents, or where two random
+    latents give the same measurements; otherwise they are called `SOLVED`.
+    """
 
     RUNNING = -1
     SOLVED = 0
@@ -152,7 +158,10 @@ class Solution:
 
     @property
     def undetermined(self) -> Int[Tensor, " targets"]:
-        """How many latent directions the measurements leave undetermined, by target."""
+        """How many latent directions the measurements leave undetermined, by target.
+
+        By the singular values of the Jacobian; 0 where the descent knows none.
+        """
         if self.singular_values is None:
             return torch.zeros_like(self.status)
         largest = self.singular_values[:, :1].clamp(min=torch.finfo(torch.float32).tiny)

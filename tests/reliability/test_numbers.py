@@ -13,7 +13,16 @@ import torch
 from torch import Tensor, nn
 
 import surfing
-from surfing import LevenbergMarquardt, Normal, Solution, Status, TorchOptim, Trajectory
+from surfing import (
+    Armijo,
+    GradientDescent,
+    LevenbergMarquardt,
+    Normal,
+    Solution,
+    Status,
+    TorchOptim,
+    Trajectory,
+)
 from surfing.continuation.pilot import DEFAULT
 from surfing.errors import InputError, MeasurementError, RecoveryError, SurfingError
 
@@ -206,6 +215,33 @@ def test_an_operator_of_zeros_determines_nothing(method: Method) -> None:
     solution = CASES["zero-by-zero"].solve(method)
     assert set(solution.status.tolist()) == {int(Status.UNIDENTIFIED)}
     assert solution.undetermined.tolist() == [3] * TARGETS
+
+
+GRADIENTS: dict[str, Method] = {
+    "lbfgs": partial(surfing.surf, starts=2, descent=surfing.LBFGS()),
+    "armijo": partial(surfing.surf, starts=2, descent=GradientDescent(0.1, search=Armijo())),
+    "adam": METHODS["adam"],
+}
+by_gradients = pytest.mark.parametrize("method", GRADIENTS.values(), ids=GRADIENTS)
+
+
+@by_gradients
+def test_a_descent_by_gradients_knows_an_operator_that_tells_nothing(method: Method) -> None:
+    solution = CASES["zero-by-zero"].solve(method)
+    assert set(solution.status.tolist()) == {int(Status.UNIDENTIFIED)}
+    unmet = CASES["zero-operator"].solve(method)
+    assert not bool(unmet.success.any())
+    for told in (solution, unmet):
+        assert any("two random latents give the same" in note for note in told.notes)
+    assert not CASES["plain"].solve(method).notes
+
+
+@by_gradients
+def test_a_descent_by_gradients_counts_measurements(method: Method) -> None:
+    """Two numbers can't determine five; three are not called open where twelve numbers were met."""
+    status = CASES["few-measurements"].solve(method).status.tolist()
+    assert int(Status.SOLVED) not in status
+    assert int(Status.UNIDENTIFIED) not in CASES["plain"].solve(method).status.tolist()
 
 
 @each_method

@@ -106,7 +106,7 @@ def polished(
     newer = torch.isin(status, torch.tensor(_ENDS, device=status.device))
     status = torch.where(newer, status, solution.status)
     status = stopping.verdict(status, solution.risk, problem.y)
-    return replace(solution, status=identified(replace(solution, status=status)))
+    return replace(solution, status=identified(replace(solution, status=status), problem))
 
 
 class _Part(NamedTuple):

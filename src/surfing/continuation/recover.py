@@ -378,6 +378,6 @@ def _solution(bench: Bench, best: Best, end: tuple[float, float]) -> Solution:
         depth=bench.meter.depth,
         info={"solved_by": {name: solvers.count(name) for name in dict.fromkeys(solvers)}},
     )
-    status = identified(solution)
+    status = identified(solution, problem)
     record = StageRecord(*end, best.z, best.misfit, best.steps, bench.meter.spent, status)
     return replace(solution, status=status, stages=(record,))

@@ -201,11 +201,9 @@ def singular_values(curvature: Float[Tensor, "r k k"]) -> Float[Tensor, "r k"]:
     return eigenvalues(safe).flip(-1).clamp(min=0).sqrt()
 
 
-def identified(solution: Solution) -> Int[Tensor, " targets"]:
+def identified(solution: Solution, problem: Problem) -> Int[Tensor, " targets"]:
     """The status of each target, where measurements that are met leave directions open as such."""
-    if solution.singular_values is None:
-        return solution.status
-    loose = (solution.undetermined > 0) & solution.success
+    loose = ((solution.undetermined > 0) | (problem.surely_open > 0)) & solution.success
     return torch.where(loose, int(Status.UNIDENTIFIED), solution.status)
 
 

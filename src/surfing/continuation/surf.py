@@ -149,6 +149,7 @@ def surf(
     solution = track.solution(problem, trajectory)
     if polish:
         solution = polished(solution, problem, trajectory.at(stages[-1]), stopping=ride.stopping)
+    solution = replace(solution, status=identified(solution, problem))
     facts = {"seed": seed, "starts": starts, "stages": len(stages), "schedule": repr(schedule)}
     solution = _finish(solution, began, descent, facts | {"schedule_forwards": overhead.depth})
     return solution.raise_failures() if throw else solution
@@ -240,5 +241,4 @@ def _finish(
     solution: Solution, began: float, descent: AbstractDescent[Any], info: dict[str, Any]
 ) -> Solution:
     name = f"{'direct' if len(solution.stages) == 1 else 'surf'} {type(descent).__name__}"
-    solution = replace(solution, status=identified(solution))
     return replace(solution, seconds=time.perf_counter() - began, method=name, info=info)

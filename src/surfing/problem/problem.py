@@ -37,6 +37,7 @@ class Problem:
         latent: the law of z.
         measurement_shape: of one target's measurements, before flattening.
         device: where the work is done.
+        blind: two random latents give the same measurements, bit for bit.
     """
 
     architecture: Architecture
@@ -44,6 +45,7 @@ class Problem:
     latent: Latent
     measurement_shape: tuple[int, ...]
     device: torch.device
+    blind: bool = False
 
     @classmethod
     def build(
@@ -98,13 +100,20 @@ class Problem:
             generator, forward, signal_shape, batch_invariant=batch_invariant
         )
         architecture.check(state, probe, x)
-        problem = cls(architecture, y.flatten(1), latent, shape, device)
+        blind = bool((expected[0] == expected[1]).all())
+        problem = cls(architecture, y.flatten(1), latent, shape, device, blind)
         if batch_invariant:
             problem.settle_blocks(state, dtype=x.dtype)
         return problem
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def surely_open(self) -> int:
+        """Latent directions that no descent can determine, whatever it knows of the Jacobian."""
+        k, m = self.latent.dim, self.y.shape[1]
+        return k if self.blind else max(0, k - m)
 
     @property
     def batch_invariant(self) -> bool:
@@ -124,6 +133,9 @@ class Problem:
     def notes(self) -> tuple[str, ...]:
         """What was done in another way than one would expect."""
         blocks, notes = self.architecture.blocks, tuple(self.architecture.notes)
+        if self.blind:
+            what = "two random latents give the same measurements, bit for bit"
+            notes = (*notes, f"{what}: nothing about z can be found from them.")
         if blocks is None or min(blocks) > 1:
             return notes
         what = "all passes" if blocks.forward == 1 else "reverse passes"
