@@ -49,6 +49,7 @@ def recover(
     latent: str | None = None,
     budget: float = 2000,
     noise: float | None = None,
+    batch_invariant: bool = False,
     polish: bool = False,
     executor: Literal["local", "ray"] = "local",
     workers: int | None = None,
@@ -61,7 +62,8 @@ def recover(
 
     Targets are worked on in shards, each written when it is done: after an interruption the same
     command goes on from there. Results depend neither on the executor nor on the number of
-    workers, nor on the size of the shards where that is a multiple of the default.
+    workers, nor on the size of the shards where that is a multiple of the default, or with
+    --batch-invariant.
 
     Args:
         run: a trajectory's folder, or packaged.
@@ -76,6 +78,7 @@ def recover(
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         budget: what each target may spend, in passes through the generator.
         noise: standard deviation of the noise in each measurement.
+        batch_invariant: give a target the same bits whatever targets are beside it; takes longer.
         polish: take a few more steps in double precision, beyond the budget; z.npy and x.npy hold
             float64 then.
         executor: local, in this process, or ray, on the workers of a Ray cluster: the one that
@@ -96,6 +99,7 @@ def recover(
         operator_seed=operator_seed,
         budget=budget,
         noise=noise,
+        batch_invariant=batch_invariant,
         polish=polish,
         seed=common.seed,
     )
@@ -141,6 +145,7 @@ class Job:
         operator_seed: of the operator's random numbers.
         budget: forward-equivalents a target.
         noise: standard deviation, or None.
+        batch_invariant: whether a target's bits must not depend on the others.
         polish: whether to end in double precision.
         seed: of everything random.
     """
@@ -152,6 +157,7 @@ class Job:
     operator_seed: int
     budget: float
     noise: float | None
+    batch_invariant: bool
     polish: bool
     seed: int
 
@@ -174,6 +180,7 @@ class Job:
             noise=self.noise,
             seed=self.seed,
             operator_seed=self.operator_seed,
+            batch_invariant=self.batch_invariant,
         )
         try:
             bench = bench_of_first(self.y, make, self.trajectory)
@@ -183,6 +190,8 @@ class Job:
         except InputError as error:
             if str(error).startswith(("budget:", "noise:", "polish:")):
                 raise InputError(f"--{error}") from error
+            if str(error).startswith("batch_invariant:"):
+                raise InputError(f"--{error}".replace("_", "-", 1)) from error
             if not isinstance(error, MeasurementError):
                 raise
             raise MeasurementError(f"--measurements: {error}") from error
@@ -198,6 +207,7 @@ class Job:
             "operator_seed": self.operator_seed,
             "budget": self.budget,
             "noise": self.noise,
+            "batch_invariant": self.batch_invariant,
             "polish": self.polish,
             "seed": self.seed,
         }
@@ -214,6 +224,7 @@ class Job:
             mix=Mix.from_dict(mix),
             seed=self.seed,
             operator_seed=self.operator_seed,
+            batch_invariant=self.batch_invariant,
             polish=self.polish,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -12,7 +12,15 @@ from torch import Tensor
 if TYPE_CHECKING:
     from surfing.generator import State
 
-__all__ = ["Affine", "AlignedDense", "Convolution", "Dense", "Scale", "TransposedConvolution"]
+__all__ = [
+    "Affine",
+    "AlignedDense",
+    "Convolution",
+    "Dense",
+    "Scale",
+    "TransposedConvolution",
+    "aligned",
+]
 
 # A transposed convolution to few channels leaves the vendor kernels little to do at once. As one
 # matrix product a tap it ran 8 times faster for 1 channel (a sub-pixel convolution: 2.3 times),
@@ -248,6 +256,18 @@ class TransposedConvolution:
                 out[:, :, :, a, :, b] = both
         out = out.movedim(1, 0).reshape(rows, outputs, high * stride, wide * stride)
         return out if bias is None else out + bias.reshape(1, -1, 1, 1)
+
+
+def aligned(layer: Affine) -> Affine:
+    """The same layer, that sums a row in the same order wherever in the batch it lies.
+
+    In float64 the products of a transposed convolution with all pixels of all rows don't.
+    """
+    if isinstance(layer, Dense):
+        return AlignedDense.of(layer)
+    if isinstance(layer, TransposedConvolution) and layer.weight.dtype == torch.float64:
+        return replace(layer, planes=None)
+    return layer
 
 
 def _gather(planes: Tensor, stride: int, padding: int, *, axis: int) -> list[Tensor]:

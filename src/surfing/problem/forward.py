@@ -31,11 +31,12 @@ __all__ = ["BLOCK", "Architecture", "Blocks", "ForwardMap"]
 _CHUNK_BYTES = 48 * 2**20
 _ACCELERATOR_CHUNK_BYTES = 2**30
 
-BLOCK = 32
+BLOCK = 16
 """Rows of every evaluation, where results must not depend on the batch.
 
-With fewer, matrix kernels have too little to do; with more, the last few rows that still run cost
-more. A power of two: element-wise kernels then meet no remainder of a vector.
+With 8, the surf of 200 targets on a convolutional generator at k = 10 took 1.4 times as long as
+without blocks, with 16 and 32 as long; that of one target took 1.4, 1.8 and 2.4 times. A power of
+two: where signals have an even size, element-wise kernels meet no remainder of a vector.
 """
 
 
@@ -127,7 +128,7 @@ class Architecture:
         structured = self._program is not None
         signal: Callable[[Tensor], Tensor] = bound
         if self._program is not None:
-            signal = self._program.bind(bound.state, aligned=self.batch_invariant)
+            signal = self._program.bind(bound.state, batch_invariant=self.batch_invariant)
         return ForwardMap(signal, self, bound, operator=operator, structured=structured)
 
 

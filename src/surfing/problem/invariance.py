@@ -40,9 +40,12 @@ def fixed_blocks(architecture: Architecture, state: State, z: Float[Tensor, "row
     trial = copy.copy(architecture)
     trial.notes = []  # that a derivative is missing concerns those alone who come to need it
     forward = trial.at(state, dtype=z.dtype if z.dtype == torch.float64 else None)
+    with torch.no_grad():
+        forward.linearise(z[:1])  # notes whether there is a forward mode
+    kinds = (_values if trial.notes else _ahead, _back)
     sizes = [
         _largest(trial, size, partial(kind, forward), z)
-        for kind, size in zip((_ahead, _back), architecture.blocks or (), strict=True)
+        for kind, size in zip(kinds, architecture.blocks or (), strict=True)
     ]
     # Without a forward mode, Jacobians too are taken in reverse.
     return Blocks(min(sizes) if trial.notes else sizes[0], sizes[1])
@@ -66,18 +69,20 @@ def _largest(
     )
 
 
-def _ahead(forward: ForwardMap, z: Float[Tensor, "rows k"]) -> list[Tensor]:
-    """Values and, where there is a forward mode, Jacobians, a line a row."""
+def _values(forward: ForwardMap, z: Float[Tensor, "rows k"]) -> list[Tensor]:
     with torch.no_grad():
-        value = forward(z[:1])
-        m, k = value.shape[1], z.shape[1]
-        values = value.new_empty(len(z), m)
+        values = z.new_empty(len(z), forward(z[:1]).shape[1])
         forward.fill((values,), lambda part: (forward(part),), z, passes=3)
-        if forward.tangent_passes(k, m) != k:
-            return [values]
-        jacobians = value.new_empty(len(z), m, k)
+    return [values]
+
+
+def _ahead(forward: ForwardMap, z: Float[Tensor, "rows k"]) -> list[Tensor]:
+    """Values and Jacobians, a line a row."""
+    (values,), k = _values(forward, z), z.shape[1]
+    jacobians = values.new_empty(*values.shape, k)
+    with torch.no_grad():
         forward.fill((jacobians,), lambda part: forward.linearise(part)[1:], z, passes=k)
-        return [values, jacobians]
+    return [values, jacobians]
 
 
 def _back(forward: ForwardMap, z: Float[Tensor, "rows k"]) -> list[Tensor]:

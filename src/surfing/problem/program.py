@@ -26,11 +26,11 @@ from torch import Tensor, fx, nn
 
 from surfing.problem.affine import (
     Affine,
-    AlignedDense,
     Convolution,
     Dense,
     Scale,
     TransposedConvolution,
+    aligned,
 )
 
 if TYPE_CHECKING:
@@ -160,14 +160,14 @@ class Program:
         return cls(_fold(nodes, output), source, output)
 
     def bind(
-        self, state: State, *, dtype: torch.dtype | None = None, aligned: bool = False
+        self, state: State, *, dtype: torch.dtype | None = None, batch_invariant: bool = False
     ) -> BoundProgram:
         """Fold one checkpoint into the rules; nothing of it is recompiled at the next.
 
         Args:
             state: theta.
             dtype: of the computation; the checkpoint's where left out.
-            aligned: sum every row in the same order wherever it lies in the batch.
+            batch_invariant: sum every row in the same order wherever it lies in the batch.
         """
         layers: dict[str, Affine] = {}
         for name, node in self._nodes.items():
@@ -176,9 +176,8 @@ class Program:
                 layers[name] = _affine(module, norm, node.name, state, dtype)
             elif node.kind == "norm":
                 layers[name] = Scale.from_norm(node.target, node.name, state, dtype)
-        if aligned:
-            for name, layer in layers.items():
-                layers[name] = AlignedDense.of(layer) if isinstance(layer, Dense) else layer
+        if batch_invariant:
+            layers = {name: aligned(layer) for name, layer in layers.items()}
         return BoundProgram(self._nodes, layers, self._source, self._output)
 
 
