@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,8 +66,26 @@ def test_when_its_seconds_are_over_no_further_attempt_begins(path, y):
     assert bool((one.cost > 0).all())
     assert bool((one.cost <= all_.cost).all())
     assert float(one.cost.sum()) < float(all_.cost.sum())
-    with pytest.raises(surfing.InputError, match="seconds"):
-        surfing.recover(path, y, seconds=0, **options)
+    assert one.info["seconds"]["asked"] == 1e-9 < one.info["seconds"]["spent"]
+    assert "seconds" not in surfing.recover(path, y, mix=mix, budget=60).info
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, np.float16, float, int])
+def test_limits_are_any_real_numbers(path, y, kind):
+    options = {"mix": surfing.Mix(("restart",), ("restart",))}
+    solution = surfing.recover(path, y, seconds=kind(1000), budget=kind(60), **options)
+    assert solution.info["seconds"]["asked"] == 1000.0
+    assert solution.info["budget"] == 60.0
+    assert json.loads(json.dumps(solution.info)) == solution.info
+
+
+@pytest.mark.parametrize("limit", ["seconds", "budget"])
+@pytest.mark.parametrize(
+    "value", [0, -1.0, True, np.True_, np.nan, np.float32("nan"), "3", 1j], ids=repr
+)
+def test_limits_are_positive(path, y, limit, value):
+    with pytest.raises(surfing.InputError, match=f"^{limit}: expected a positive number"):
+        surfing.recover(path, y, mix=DEFAULT, **{limit: value})
 
 
 def test_the_seed_decides(path, y):

@@ -15,6 +15,7 @@ from torch import Tensor
 from surfing.continuation.attempt import MENU, Attempt, Bench
 from surfing.continuation.best import Best
 from surfing.continuation.binding import bind
+from surfing.continuation.limits import positive, seconds_limit, with_seconds
 from surfing.continuation.pilot import DEFAULT, Mix, Pilot, affordable
 from surfing.continuation.polish import DEAR_TANGENTS, check_polish, polished
 from surfing.continuation.ride import identified
@@ -86,6 +87,7 @@ def recover(
             pass 2. The pilot is extra; `solution.info["mix"]["cost"]` says what it took.
         seconds: wall time that a target may take in the mean: after it no further attempt begins.
             The budget holds too. What is found then depends on the machine; the pilot is extra.
+            `solution.info["seconds"]` says what was asked for and spent.
         noise: standard deviation of the noise in each measurement.
 
     Other args:
@@ -130,14 +132,17 @@ def recover(
         bench = bench_of_first(y, make, trajectory, ids=ids)
     else:
         bench = make(y, ids=ids)
-    bench = replace(bench, seconds=_seconds(seconds, batch_invariant=batch_invariant))
+    limit = seconds_limit(seconds, batch_invariant=batch_invariant)
+    bench = replace(bench, seconds=limit)
     if polish:
         check_polish(bench.problem, bench.networks[1])
     executor = None if executor is None else as_executor(executor)
     chosen = _mix(mix, bench)
+    going = time.perf_counter()
     _log.info("%d targets, attempts %s", len(bench.ids), [*chosen.opening, *chosen.cycle])
     if executor is None or len(bench.problem) == 0:
         solution = _here(trajectory, bench, chosen, polish=polish, progress=progress)
+        solution = replace(solution, seconds=time.perf_counter() - going)
     else:
         job = partial(
             recover,
@@ -164,6 +169,7 @@ def recover(
             place=bench.problem.device,
             progress=progress,
         )
+    solution = with_seconds(solution, limit)
     solution = replace(solution, seconds=time.perf_counter() - began)
     return solution.raise_failures() if throw else solution
 
@@ -212,8 +218,7 @@ def bench_of(
     Raises:
         SurfingError: bad input.
     """
-    if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0:
-        raise InputError(f"budget: expected a positive number, got {budget!r}.")
+    budget = positive("budget", budget)
     stopping = Stopping() if stopping is None else stopping
     stopping = stopping if noise is None else replace(stopping, noise=noise)
     problem = bind(
@@ -235,7 +240,7 @@ def bench_of(
         ids,
         seed,
         CostMeter(len(problem), problem.device),
-        float(budget),
+        budget,
         descent=corrector(problem, trajectory),
     )
 
@@ -325,19 +330,6 @@ def _turns(
         for a in menu
         if a in own
     ]
-
-
-def _seconds(given: float | None, *, batch_invariant: bool) -> float:
-    if given is None:
-        return float("inf")
-    if batch_invariant:
-        raise InputError(
-            "seconds: expected None with batch_invariant, since what is found in a given time "
-            f"depends on all targets; got {given!r}. Use budget."
-        )
-    if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0:
-        raise InputError(f"seconds: expected None or a positive number, got {given!r}.")
-    return float(given)
 
 
 def _price(bench: Bench) -> float:
