@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import random
@@ -20,7 +22,7 @@ from surfing.errors import CorruptTrajectoryError
 from surfing.latents import Normal
 from surfing.trajectory import Recorder, Trajectory, checkpoint, repair, store
 from surfing.trajectory.manifest import StoredFile
-from surfing.trajectory.store import read_state
+from surfing.trajectory.store import read_manifest, read_stamped, read_state
 from surfing.trajectory.tensors import state_from_bytes, state_to_bytes
 
 
@@ -119,6 +121,61 @@ def test_a_file_written_just_now_is_hashed_at_every_read(
     os.utime(bad, ns=(then.st_atime_ns, then.st_mtime_ns))
     with pytest.raises(CorruptTrajectoryError, match=bad.name):
         trajectory.state(1)
+
+
+@pytest.mark.parametrize("moment", range(1, 5))
+def test_a_file_replaced_while_it_is_looked_up_is_never_used(
+    run: Path, moment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever time its name is resolved, another file of its size comes to bear it."""
+    monkeypatch.setattr(store, "_SETTLED_NS", 0)
+    file = read_manifest(run).files[1]
+    checked: dict[str, store.Stamp] = {}
+    good = read_state(run, file, checked=checked)
+    assert set(checked) == {file.name}
+    bad = bytearray((run / file.name).read_bytes())
+    bad[-1] ^= 1
+    resolved: list[str] = []
+
+    class Replaced(type(run)):  # type: ignore[misc]
+        def __fspath__(self) -> str:
+            named = str(self)
+            if named.endswith(file.name):
+                resolved.append(named)
+                if len(resolved) == moment:
+                    (run / "other").write_bytes(bad)
+                    os.replace(run / "other", run / file.name)
+            return named
+
+    with contextlib.suppress(CorruptTrajectoryError):
+        found = read_state(Replaced(run), file, checked=checked)
+        assert all(torch.equal(found[name], good[name]) for name in good)
+    if len(resolved) >= moment:
+        with pytest.raises(CorruptTrajectoryError):
+            read_state(run, file, checked=checked)
+
+
+def test_a_file_written_while_it_is_read_has_no_stamp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_SETTLED_NS", 0)
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+
+    class Written(io.FileIO):
+        """A write between the look at the file and its reading."""
+
+        def read(self, size: int | None = -1, /) -> bytes | None:
+            path.write_bytes(b"after!")
+            os.utime(path, ns=(0, 1))  # whatever the clock's tick
+            return super().read(size)
+
+    with open(path, "rb", buffering=0) as stream:
+        data, stamp = read_stamped(stream, 100)
+        assert data == b"before"
+        assert stamp is not None
+    with Written(path) as stream:
+        assert read_stamped(stream, 100) == (b"after!", None)
 
 
 def test_missing_linked_and_special_files(run: Path, tmp_path: Path) -> None:

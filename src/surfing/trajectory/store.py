@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -43,6 +43,7 @@ __all__ = [
     "open_for_writing",
     "physical_memory",
     "read_manifest",
+    "read_stamped",
     "read_state",
     "versions",
 ]
@@ -65,7 +66,7 @@ def read_manifest(directory: Path, *, check_files: bool = True) -> Manifest:
     """
     path = directory / MANIFEST_NAME
     try:
-        text = _read_regular(path, MAX_BYTES + 1)
+        text, _ = _read_regular(path, MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotATrajectoryError(
             f"{directory}: expected a trajectory, found no {MANIFEST_NAME} there. Give the "
@@ -99,15 +100,14 @@ def read_state(
     try:
         _check_size(directory, file)
         _check_memory(path, file.bytes)
-        before = _stamp(path)
-        data = _read_regular(path, file.bytes + 1)
+        data, stamp = _read_regular(path, file.bytes + 1)
     except OSError as error:
         raise _damaged(path, f"can't be read: {_reason(error)}") from error
-    known = checked is not None and before is not None and checked.get(file.name) == before
+    known = checked is not None and stamp is not None and checked.get(file.name) == stamp
     if len(data) != file.bytes or not (known or hashlib.sha256(data).hexdigest() == file.sha256):
         raise _damaged(path, "was altered or damaged: its contents don't match its hash")
-    if checked is not None and before is not None:
-        checked[file.name] = before
+    if checked is not None and stamp is not None:
+        checked[file.name] = stamp
     try:
         return state_from_bytes(data)
     except ValueError as error:
@@ -290,21 +290,32 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _read_regular(path: Path, limit: int) -> bytes:
+def _read_regular(path: Path, limit: int) -> tuple[bytes, Stamp | None]:
     """At most ``limit`` bytes of a regular file: not of a link, a pipe or a device."""
     descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0))
     with open(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise OSError(errno.EINVAL, "expected a regular file")
-        return stream.read(limit)
+        return read_stamped(stream, limit)
 
 
-def _stamp(path: Path) -> Stamp | None:
+def read_stamped(stream: BinaryIO, limit: int) -> tuple[bytes, Stamp | None]:
+    """At most ``limit`` bytes, and the stamp of the file that they are of.
+
+    The stamp is of the open file, whatever its name may stand for by now; there is none where the
+    file was written to meanwhile.
+    """
+    before = _stamp(stream)
+    data = stream.read(limit)
+    return data, before if _stamp(stream) == before else None
+
+
+def _stamp(stream: BinaryIO) -> Stamp | None:
     """Which file it is and when it was last written; None where that was just now.
 
     Within a tick of the file system's clock, a file can be written twice at the same time.
     """
-    found = os.lstat(path)
+    found = os.fstat(stream.fileno())
     if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < _SETTLED_NS:
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
