@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.optimize import least_squares
 from tests.cases import PROBLEMS, make_problem
+from tests.reverse_only import twice
 from torch.func import jacfwd
 
 import surfing
@@ -178,18 +179,6 @@ def test_who_does_the_work_makes_no_difference():
     assert torch.equal(here.cost, there.cost)
 
 
-class _Twice(torch.autograd.Function):
-    """No forward mode."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return 2 * x
-
-    @staticmethod
-    def backward(ctx, grad):
-        return 2 * grad
-
-
 def test_where_a_jacobian_is_dear_none_is_made():
     """A Jacobian in reverse mode takes two passes a measurement: four steps would take 1600."""
     with torch.random.fork_rng():
@@ -198,7 +187,7 @@ def test_where_a_jacobian_is_dear_none_is_made():
     truth = surfing.Normal(3).sample(range(TARGETS), 1, seed=1)[:, 0]
     with torch.no_grad():
         y = 2 * net(truth)
-    options = {"generator": net, "operator": _Twice.apply, "z0": truth + 0.05}
+    options = {"generator": net, "operator": twice, "z0": truth + 0.05}
     options |= {"descent": surfing.LBFGS(), "max_steps": 5}
     plain = surfing.direct(ride(net), y, **options)
     fine = surfing.direct(ride(net), y, polish=True, **options)

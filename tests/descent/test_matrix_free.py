@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.reverse_only import twice
 from torch import Tensor, nn
 
 from surfing.architectures import mlp_generator
@@ -21,25 +22,10 @@ FREE = LevenbergMarquardt(dense_up_to=0)
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")
 
 
-class _NoForwardMode(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
-        return 2 * x
-
-    @staticmethod
-    def backward(ctx: object, grad: Tensor) -> Tensor:  # type: ignore[override]
-        return 2 * grad
-
-
-def _reverse_only(x: Tensor) -> Tensor:
-    doubled: Tensor = _NoForwardMode.apply(x.flatten(1))  # type: ignore[no-untyped-call]
-    return doubled
-
-
 OPERATORS = {
     "identity": None,
     "nonlinear": lambda x: x.flatten(1).square(),
-    "reverse mode alone": _reverse_only,
+    "reverse mode alone": lambda x: twice(x.flatten(1)),
 }
 
 
@@ -75,7 +61,7 @@ def test_a_product_is_jjv(name: str, reg: float | None) -> None:
 
 
 def test_the_fall_back_is_noted_by_the_product_itself() -> None:
-    problem, net = _problem(_reverse_only)
+    problem, net = _problem(OPERATORS["reverse mode alone"])
     risk = problem.risk(net.state_dict(), torch.arange(ROWS))
     risk.curvature_product(_start(), torch.arange(ROWS), _start())
     assert len(problem.architecture.notes) == 1

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.reverse_only import twice
 from torch import Tensor, nn
 from torch.func import jvp, vmap
 
@@ -200,25 +201,11 @@ def test_what_is_refused_has_its_derivative_all_the_same(name: str) -> None:
     torch.testing.assert_close(jacobian, torch.stack(rows, 1))
 
 
-class _Twice(torch.autograd.Function):
-    """No forward mode, and no rule for vmap."""
-
-    @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
-        return 2 * x
-
-    @staticmethod
-    def backward(ctx: object, grad: Tensor) -> Tensor:  # type: ignore[override]
-        return 2 * grad
-
-
 @pytest.mark.parametrize("part", ["operator", "generator"])
 def test_reverse_mode_is_noted_once_and_paid_for(part: str) -> None:
-    twice = _Twice.apply
-
     class Layer(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return twice(x)  # type: ignore[no-any-return, no-untyped-call]
+            return twice(x)
 
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(K, 4), nn.Tanh(), *([Layer()] if part == "generator" else []))
