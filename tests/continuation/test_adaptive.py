@@ -134,6 +134,17 @@ def test_of_equal_rows_the_first_goes_on():
     assert gone.tolist() == [True, False, True, False]
 
 
+def test_duplicates_are_the_same_whatever_is_compared_at_once(monkeypatch):
+    law = surfing.Normal(2)
+    z = law.sample(range(5), 6, seed=0).flatten(0, 1)
+    misfit, present = z.square().sum(-1), torch.arange(30) % 7 > 0
+    gone = Population(merge=1.0).duplicates(z, misfit, present, starts=6, law=law)
+    assert 0 < int(gone.sum()) < 30
+    monkeypatch.setattr("surfing.continuation.population._BLOCK_BYTES", 1)
+    again = Population(merge=1.0).duplicates(z, misfit, present, starts=6, law=law)
+    assert torch.equal(gone, again)
+
+
 @pytest.mark.parametrize(
     "options", [{"halvings": -1}, {"doublings": 1.5}, {"jump": 0.5}, {"far": float("nan")}]
 )

@@ -13,7 +13,6 @@ from surfing.continuation.population import Population, other_side
 from surfing.continuation.predictor import Wake
 from surfing.continuation.ride import Leg, fade
 from surfing.errors import InputError
-from surfing.problem.matrices import squared_norms
 from surfing.problem.risk import CostMeter
 from surfing.solution import Status
 
@@ -191,7 +190,7 @@ class _Fleet:
     @classmethod
     def of(cls, leg: Leg, ride: Ride, rows: Rows) -> _Fleet:
         """After the first stage."""
-        law, y = ride.problem.latent, ride.problem.y[rows.owner].double()
+        law, y = ride.problem.latent, ride.problem.y[rows.owner]
         z, misfit = leg.minimum.z, leg.misfit
         everybody = torch.arange(len(z), device=z.device)
         return cls(
@@ -205,7 +204,7 @@ class _Fleet:
             step=torch.ones_like(misfit),
             pace=torch.full_like(misfit, torch.nan),
             resting=torch.zeros_like(everybody, dtype=torch.bool),
-            least=ride.stopping.accept**2 * squared_norms(y) / 2,
+            least=ride.stopping.tolerated(y) / 2,
             near=0.01 * law.std * law.dim**0.5,
             log=[
                 _Entry(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Population", "other_side"]
 
+_BLOCK_BYTES = 64 * 2**20
+
 
 @dataclass(frozen=True)
 class Population:
@@ -83,12 +85,12 @@ class Population:
             return torch.zeros_like(present)
         grouped = z.double().reshape(-1, starts, z.shape[-1])
         here, risk = present.reshape(-1, starts), misfit.reshape(-1, starts)
-        gap = (grouped[:, :, None] - grouped[:, None]).square().mean(-1).sqrt()
-        near = (gap <= self.merge * law.std) & here[:, :, None] & here[:, None]
-        order = torch.arange(starts, device=z.device)
-        tied = (risk[:, :, None] == risk[:, None]) & (order < order[:, None])
-        better = (risk[:, :, None] > risk[:, None]) | tied  # [t, i, j]: j is better than i
-        return (near & better).any(-1).flatten()
+        size = max(
+            1, _BLOCK_BYTES // (16 * starts**2 * z.shape[-1])
+        )  # all pairs, and their squares
+        blocks = zip(*(torch.split(t, size) for t in (grouped, here, risk)), strict=True)
+        within = self.merge * law.std
+        return torch.cat([_outdone(*block, within=within) for block in blocks]).flatten()
 
     def recruits(
         self, lost: Int[Tensor, " l"], resting: Bool[Tensor, " rows"], *, starts: int
@@ -104,6 +106,22 @@ class Population:
                     pairs.append((row, free.pop(0)))
         both = torch.tensor(pairs, dtype=torch.int64, device=resting.device).reshape(-1, 2)
         return both[:, 0], both[:, 1]
+
+
+def _outdone(
+    z: Float[Tensor, "t n k"],
+    here: Bool[Tensor, "t n"],
+    risk: Float[Tensor, "t n"],
+    *,
+    within: float,
+) -> Bool[Tensor, "t n"]:
+    """Who stands within a distance of a better one of the same target."""
+    gap = (z[:, :, None] - z[:, None]).square().mean(-1).sqrt()
+    near = (gap <= within) & here[:, :, None] & here[:, None]
+    order = torch.arange(z.shape[1], device=z.device)
+    tied = (risk[:, :, None] == risk[:, None]) & (order < order[:, None])
+    better = (risk[:, :, None] > risk[:, None]) | tied  # [t, i, j]: j is better than i
+    return (near & better).any(-1)
 
 
 def other_side(

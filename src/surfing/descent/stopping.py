@@ -95,14 +95,17 @@ class Stopping:
         return torch.where(self.met(misfit, y) & ~lost, int(named), status)
 
     def met(self, misfit: Float[Tensor, " r"], y: Float[Tensor, "r m"]) -> Bool[Tensor, " r"]:
-        """Whether the measurements count as met where a row has ended.
+        """Whether the measurements count as met where a row has ended."""
+        return torch.le(2 * misfit, self.tolerated(y))
 
-        With a noise level: ||A G(z) - y||^2 <= (m + 3 sqrt(2 m)) noise^2, because the squared
-        norm of the noise itself scatters by sqrt(2 m) noise^2 about m noise^2.
+    def tolerated(self, y: Float[Tensor, "r m"]) -> Float[Tensor, " r"]:
+        """||A G(z) - y||^2 up to which the measurements count as met.
+
+        With a noise level: (m + 3 sqrt(2 m)) noise^2, because the squared norm of the noise itself
+        scatters by sqrt(2 m) noise^2 about m noise^2.
         """
+        norm = squared_norms(y)
         if self.noise is None:
-            limit = self.accept**2 * squared_norms(y)
-        else:
-            m = y.shape[1]
-            limit = torch.full_like(misfit, (m + 3 * (2 * m) ** 0.5) * self.noise**2)
-        return torch.le(2 * misfit, limit)
+            return self.accept**2 * norm
+        m = y.shape[1]
+        return torch.full_like(norm, (m + 3 * (2 * m) ** 0.5) * self.noise**2)
