@@ -335,6 +335,16 @@ def test_recover_polishes_on_request(run: Path, files: Path, tmp_path: Path) -> 
     assert main(recovered(run, files / "y8.npy", tmp_path / "plain", *options, "--polish")) == 2
 
 
+def test_with_batch_invariance_shards_of_any_size_give_the_same_bits(
+    run: Path, files: Path, tmp_path: Path
+) -> None:
+    for size in ("3", "8"):
+        options = ("--budget", "400", "--batch-invariant", "--shard", size)
+        assert main(recovered(run, files / "y8.npy", tmp_path / size, *options)) == 0
+    z = [np.load(tmp_path / size / "z.npy") for size in ("3", "8")]
+    assert np.array_equal(*z)
+
+
 def test_an_interrupted_recover_goes_on_and_shards_dont_matter(
     run: Path,
     files: Path,
