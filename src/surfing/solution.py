@@ -132,7 +132,7 @@ class Solution:
     singular_values: Float[Tensor, "targets k"] | None = None
     """Of the Jacobian of A G at z, largest first, where the descent knows them."""
     covariance: Float[Tensor, "targets k k"] | None = None
-    """Laplace covariance of z, where a noise level was given."""
+    """Laplace covariance of z, where `recover` was given a noise level."""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     depth: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -168,6 +169,35 @@ def test_at_the_noise_level_nothing_moves():
     reached = plain.status == int(Status.NOISE_LEVEL)
     assert bool(reached.any())
     assert torch.equal(fine.z[reached], plain.z[reached].double())
+
+
+def test_the_covariance_is_that_of_the_polished_latents(case):
+    """noise^2 (J'J)^+ in float64 at the new z, be it a long step away, a short one or none."""
+    problem, truth, _ = make_problem(case, TARGETS)
+    trajectory, y, _, arguments = setting(case)
+    noise, k = 1e-3 * float(y.std()), truth.shape[1]
+    far = torch.tensor([0.0, 0.0, 1e-3, 1e-3, 0.2, 0.2])
+    plain = surfing.direct(trajectory, y, z0=truth + far[:, None], max_steps=0, **arguments)
+    plain = replace(plain, covariance=torch.full((TARGETS, k, k), 7.0))
+    fine = polished(plain, problem, trajectory[-1].state, stopping=Stopping(noise=noise), block=4)
+    moved = (fine.z - plain.z.double()).norm(dim=1)
+    assert float(moved.min()) == 0.0
+    assert float(moved.max()) > 0.1
+    for target in range(TARGETS):
+        jacobian = jacfwd(residual_of(trajectory, arguments, y[target]))(fine.z[target])
+        expected = noise**2 * torch.linalg.inv(jacobian.T @ jacobian)
+        torch.testing.assert_close(fine.covariance[target], expected, rtol=1e-6, atol=0.0)
+        values = torch.linalg.svdvals(jacobian)
+        torch.testing.assert_close(fine.singular_values[target], values, rtol=1e-6, atol=0.0)
+
+
+def test_recover_keeps_the_covariance_of_its_end(case):
+    trajectory, y, _, arguments = setting(case)
+    options = {"budget": 200, "mix": Mix(("glance",), ("glance",)), "noise": 1e-3} | arguments
+    plain, fine = (surfing.recover(trajectory, y, polish=p, **options) for p in (False, True))
+    assert fine.covariance is not None
+    assert fine.covariance.dtype == torch.float64
+    assert fine.covariance.shape == plain.covariance.shape
 
 
 def test_who_does_the_work_makes_no_difference():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from surfing.continuation.attempt import Found
     from surfing.problem.problem import Problem
 
-__all__ = ["Best"]
+__all__ = ["Best", "laplace"]
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Best:
             curvature = found.curvature[better]
             self.singular_values[index] = singular_values(curvature).float()
             if self.covariance is not None:
-                self.covariance[index] = _covariance(curvature, noise).float()
+                self.covariance[index] = laplace(curvature, noise).float()
         for target in index.tolist():
             self.made_by[target] = name
 
 
-def _covariance(curvature: Float[Tensor, "t k k"], noise: float) -> Float[Tensor, "t k k"]:
-    """Laplace: noise^2 (J'J)^+."""
+def laplace(curvature: Float[Tensor, "t k k"], noise: float) -> Float[Tensor, "t k k"]:
+    """Laplace's covariance of z: noise^2 (J'J)^+."""
     finite = torch.isfinite(curvature).all(-1).all(-1)
     safe = torch.where(finite[:, None, None], curvature, 0.0)
     return pseudo_inverse(safe) * noise**2

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from surfing.continuation.best import laplace
 from surfing.continuation.ride import identified, singular_values
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
-from surfing.descent.minimise import minimise
+from surfing.descent.minimise import Minimum, minimise
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
 from surfing.problem.risk import CostMeter
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from surfing.descent.base import AbstractDescent
     from surfing.generator import State
     from surfing.problem.problem import Problem
+    from surfing.problem.risk import Risk
 
 __all__ = ["DEAR_TANGENTS", "check_polish", "polished"]
 
@@ -83,7 +85,8 @@ def polished(
         block: targets worked on at a time, so that memory does not grow with their number.
 
     Returns:
-        The solution with z, x and risk in float64.
+        The solution with z, x and risk in float64; singular values and covariance are those at the
+        new z.
     """
     everybody = torch.arange(len(problem), device=problem.device)
     size = block or max(1, len(problem))
@@ -101,8 +104,13 @@ def polished(
         risk=torch.where(torch.isfinite(value), value, solution.risk),
         cost=solution.cost + torch.cat([part.spent for part in parts]),
         depth=solution.depth + sum(part.depth for part in parts),
-        singular_values=_newest(solution, torch.cat([part.spectrum for part in parts])),
+        singular_values=_newest(
+            solution.singular_values, torch.cat([part.spectrum for part in parts])
+        ),
     )
+    if solution.covariance is not None:
+        fresh = torch.cat([part.covariance for part in parts])
+        solution = replace(solution, covariance=_newest(solution.covariance, fresh))
     newer = torch.isin(status, torch.tensor(_ENDS, device=status.device))
     status = torch.where(newer, status, solution.status)
     status = stopping.verdict(status, solution.risk, problem.y)
@@ -117,7 +125,9 @@ class _Part(NamedTuple):
     status: Int[Tensor, " rows"]
     spent: Float[Tensor, " rows"]
     spectrum: Float[Tensor, "rows k"]
-    """Singular values of the Jacobian; NaN where no step was taken, or no Jacobian."""
+    """Singular values of the Jacobian; NaN where there is none."""
+    covariance: Float[Tensor, "rows k k"]
+    """Likewise; NaN without a noise level too."""
     depth: int
 
 
@@ -136,10 +146,26 @@ def _polish(
     tight = replace(stopping, rtol=0.0, xtol=1e-12, ftol=1e-16)
     end = minimise(risk, z.double(), _corrector(passes), max_steps=_STEPS, stopping=tight)
     spectrum = torch.full_like(end.z, torch.nan)
-    if end.curvature is not None:
-        told = torch.isfinite(end.curvature).flatten(1).all(-1)
-        spectrum[told] = singular_values(end.curvature[told])
-    return _Part(end.z, end.value, end.status, meter.spent, spectrum, meter.depth)
+    covariance = spectrum[:, None].repeat(1, spectrum.shape[1], 1)
+    curvature = _curvature(risk, end, anew=stopping.noise is not None)
+    if curvature is not None:
+        told = torch.isfinite(curvature).flatten(1).all(-1)
+        spectrum[told] = singular_values(curvature[told])
+        if stopping.noise is not None:
+            covariance[told] = laplace(curvature[told], stopping.noise)
+    return _Part(end.z, end.value, end.status, meter.spent, spectrum, covariance, meter.depth)
+
+
+def _curvature(risk: Risk, end: Minimum, *, anew: bool) -> Float[Tensor, "rows k k"] | None:
+    """J'J of each row: where it was last taken, or anew at its end.
+
+    Steps that end where float64 can tell no more are too short for a difference; the one that
+    reached the noise level may be long.
+    """
+    moved = (end.steps > 0).nonzero().flatten()
+    if end.curvature is None or not anew or len(moved) == 0:
+        return end.curvature
+    return end.curvature.index_copy(0, moved, risk.quadratic(end.z[moved], moved).hessian)
 
 
 def _corrector(passes: int) -> AbstractDescent[Any]:
@@ -149,9 +175,9 @@ def _corrector(passes: int) -> AbstractDescent[Any]:
     return LevenbergMarquardt(dense_up_to=0, inner_tolerance=1e-3)
 
 
-def _newest(solution: Solution, spectrum: Float[Tensor, "targets k"]) -> Tensor | None:
-    """Singular values, as they were where nothing newer is known; None where nothing at all is."""
-    fresh = torch.isfinite(spectrum)
-    if not bool(fresh.any()) or solution.singular_values is None:
-        return spectrum if bool(fresh.any()) else solution.singular_values
-    return torch.where(fresh, spectrum, solution.singular_values.double())
+def _newest(before: Tensor | None, newer: Tensor) -> Tensor | None:
+    """What is known by target, as it was where nothing newer is; None where nothing at all is."""
+    fresh = torch.isfinite(newer)
+    if not bool(fresh.any()) or before is None:
+        return newer if bool(fresh.any()) else before
+    return torch.where(fresh, newer, before.double())
