@@ -340,7 +340,7 @@ def test_with_batch_invariance_shards_of_any_size_give_the_same_bits(
 ) -> None:
     for size in ("3", "8"):
         options = ("--budget", "400", "--batch-invariant", "--shard", size)
-        assert main(recovered(run, files / "y8.npy", tmp_path / size, *options)) == 0
+        assert main(recovered(run, files / "y.npy", tmp_path / size, *options)) == 0
     z = [np.load(tmp_path / size / "z.npy") for size in ("3", "8")]
     assert np.array_equal(*z)
 
