@@ -33,7 +33,7 @@ SHORT: Mapping[str, dict[str, Any]] = {
     "corruption": {"damages": 100},
     "fuzzing": {"inputs": 500},
     "hostile": {},
-    "determinism": {"targets": 6},
+    "determinism": {"targets": 6, "priced": False},
     "load": {"targets": 400},
     "soak": {"minutes": 0.2},
 }

@@ -32,6 +32,7 @@ def test_the_same_bits_again_and_the_same_latents_in_any_batch(tmp_path: Path, m
     found = determinism.across_batches(trajectory, method, None, targets=4, seed=0)
     assert found["solved"] > 0
     assert found["apart"] <= determinism.SAME
+    assert found["invariant"] == 3 * 4  # one by one, in threes, all
 
 
 @pytest.mark.slow
