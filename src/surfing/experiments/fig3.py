@@ -39,7 +39,7 @@ class Config:
     """
 
     seed: int = 0
-    cells: tuple[str, ...] = ("dcgan-k20", "wgan-gp-k20", "wgan-k20", "vae-k20")
+    cells: tuple[str, ...] = ("dcgan-k20", "wgan-gp-k20", "wgan-k20")
     measurements: tuple[int, ...] = (20, 30, 40, 80, 160)
     targets: int = 200
     budget: int = 3100

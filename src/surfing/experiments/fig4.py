@@ -48,7 +48,7 @@ class Config:
     """
 
     seed: int = 0
-    cells: tuple[str, ...] = ("dcgan-k20", "wgan-gp-k20", "wgan-k20", "vae-k20")
+    cells: tuple[str, ...] = ("dcgan-k20", "vae-k20")
     measurements: tuple[int, ...] = (20, 50, 100, 300)
     targets: int = 64
     floor_starts: int = 16
