@@ -31,7 +31,7 @@ def summary(records: Mapping[str, Record]) -> list[str]:
         "ablations": _ablations,
     }
     lines = [line for name, tell in told.items() if name in records for line in tell(records[name])]
-    return [*lines, _smaller(records)]
+    return [*lines, _sizes(records)]
 
 
 def _total(pairs: Iterable[Sequence[int]]) -> tuple[int, int]:
@@ -179,7 +179,7 @@ def _ablations(record: Record) -> list[str]:
     return [f"What makes a ride work (one LM ride, {where} pooled): {said}."]
 
 
-def _smaller(records: Mapping[str, Record]) -> str:
+def _sizes(records: Mapping[str, Record]) -> str:
     """What was run, from the records, beside what the paper has: 12 models, 300 targets."""
     said = ["What was run:"]
     if "table1" in records:
@@ -187,7 +187,8 @@ def _smaller(records: Mapping[str, Record]) -> str:
         asked = record["config"]["cells"]
         run = {r["cell"] for r in record["results"].values()}
         said.append(
-            f"{len(run)} of its {len(asked)} models in Table 1, {record['config']['targets']} targets each;"
+            f"{len(run)} of the {len(asked)} models in Table 1, {record['config']['targets']} targets "
+            "each;"
         )
     if "fig1" in records:
         (part,) = records["fig1"]["results"].values()
