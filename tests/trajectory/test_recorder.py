@@ -671,3 +671,25 @@ def test_what_is_kept_has_the_same_names_however_it_is_recorded() -> None:
     assert {name: p.default for name, p in signature.items() if name not in own} == kept
     options: RecordingOptions = {"every": 3, "average": 0.5}
     assert Recording(**Recording(**options).options()) == Recording(every=3, average=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"probes": -1}, "probes"),
+        ({"probes": "many"}, "probes"),
+        ({"latent": "normal"}, "latent"),
+        ({"latent": Normal}, "latent"),
+        ({"schedule": ByDrift(0.1)}, "latent"),
+        ({"architecture": 3}, "architecture"),
+        ({"metadata": "abc"}, "metadata"),
+        ({"metadata": {"a": object()}}, "latent, architecture, metadata"),
+        ({"metadata": {1: "a"}}, "latent, architecture, metadata"),
+        ({"seed": 2**70}, "seed"),
+    ],
+)
+def test_what_is_kept_is_checked_before_there_is_a_generator(
+    options: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(InputError, match=f"^{named}: "):
+        Recording(**options)

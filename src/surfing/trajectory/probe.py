@@ -19,12 +19,11 @@ from torch import Tensor, nn
 from surfing.errors import GeneratorError, InputError
 from surfing.generator import Generator, State
 from surfing.latents import Latent
-from surfing.trajectory.schedules import ByDrift, Schedule
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-__all__ = ["Probe", "make_probe", "rms_distance"]
+__all__ = ["Probe", "rms_distance"]
 
 
 class Probe:
@@ -70,24 +69,6 @@ class Probe:
                 f"{tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__}."
             )
         return x.detach().float().cpu()
-
-
-def make_probe(
-    module: nn.Module, latent: Latent | None, schedule: Schedule, *, probes: int, seed: int
-) -> Probe | None:
-    """The probe that a recorder's arguments ask for; None where drift is not to be measured.
-
-    Raises:
-        InputError: no latent law, or something that is none, where one is needed.
-    """
-    if latent is None and isinstance(schedule, ByDrift):
-        raise InputError("latent: ByDrift measures G on latents; give their law, e.g. Normal(20).")
-    if latent is not None and not isinstance(latent, Latent):
-        raise InputError(f"latent: expected a law such as Normal(20), got {latent!r}.")
-    count = schedule.probes if isinstance(schedule, ByDrift) else probes
-    if latent is None or (count == 0 and not isinstance(count, bool)):
-        return None
-    return Probe(module, latent, probes=count, seed=seed)
 
 
 def rms_distance(a: Float[Tensor, "probes ..."], b: Float[Tensor, "probes ..."]) -> float:

@@ -18,11 +18,11 @@ from surfing.generator import State, unwrap
 from surfing.latents import Latent
 from surfing.trajectory.average import RunningAverage
 from surfing.trajectory.lock import DirectoryLock
-from surfing.trajectory.manifest import Entry, Manifest, check_representable
-from surfing.trajectory.probe import make_probe, rms_distance
+from surfing.trajectory.manifest import Entry
+from surfing.trajectory.probe import Probe, rms_distance
 from surfing.trajectory.recording import Recording
 from surfing.trajectory.schedules import Schedule
-from surfing.trajectory.store import make_directory, open_for_writing, read_state, versions
+from surfing.trajectory.store import make_directory, open_for_writing, read_state
 from surfing.trajectory.tensors import combine, signature, snapshot
 from surfing.trajectory.thinning import most_redundant
 
@@ -123,16 +123,9 @@ class Recorder:
         self._module = unwrap(generator)
         self._schedule = kept.moments
         self._limit = max_checkpoints
-        self._probe = make_probe(self._module, latent, self._schedule, probes=probes, seed=seed)
-        blank = Manifest(
-            dtype=dtype,
-            latent=None if latent is None else latent.to_dict(),
-            architecture=architecture,
-            metadata={"schedule": repr(self._schedule), **versions(), **dict(metadata or {})},
-            average=average,
-            probes=None if self._probe is None else {"count": len(self._probe.z), "seed": seed},
-        )
-        check_representable(blank)
+        self._probe: Probe | None = None
+        if latent is not None and kept.probe_count:
+            self._probe = Probe(self._module, latent, probes=kept.probe_count, seed=seed)
         state = snapshot(self._module.state_dict())
         self._signals: Tensor | None = None
         if self._probe is not None:
@@ -146,7 +139,10 @@ class Recorder:
         self._lock = DirectoryLock(self.path)
         try:
             self._store = open_for_writing(
-                self.path, blank, resume=resume or resume_from is not None, overwrite=overwrite
+                self.path,
+                kept.manifest(),
+                resume=resume or resume_from is not None,
+                overwrite=overwrite,
             )
             self._begin(state, resume_from)
         except BaseException:

@@ -8,8 +8,15 @@ from typing import Any, TypedDict
 
 from surfing.errors import InputError
 from surfing.latents import Latent
-from surfing.trajectory.manifest import DTYPES, MAX_CHECKPOINTS
-from surfing.trajectory.schedules import Schedule, pick_schedule
+from surfing.trajectory.manifest import (
+    DTYPES,
+    MAX_CHECKPOINTS,
+    MAX_STEP,
+    Manifest,
+    check_representable,
+)
+from surfing.trajectory.schedules import ByDrift, Schedule, pick_schedule
+from surfing.trajectory.store import versions
 
 __all__ = ["Recording", "RecordingOptions"]
 
@@ -56,24 +63,58 @@ class Recording:
 
     def __post_init__(self) -> None:
         pick_schedule(self.every, self.schedule)
-        count, average = self.max_checkpoints, self.average
-        fits = isinstance(count, int) and 2 <= count <= MAX_CHECKPOINTS
-        if isinstance(count, bool) or not fits:
-            raise InputError(
-                f"max_checkpoints: expected an integer in [2, {MAX_CHECKPOINTS}], got {count!r}."
-            )
+        _check_integer("max_checkpoints", self.max_checkpoints, 2, MAX_CHECKPOINTS)
         if self.dtype not in DTYPES:
             raise InputError(f"dtype: expected one of {', '.join(DTYPES)}, got {self.dtype!r}.")
+        average = self.average
         if average is not None and not (isinstance(average, float) and 0 < average < 1):
             raise InputError(f"average: expected a decay in (0, 1) such as 0.99, got {average!r}.")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise InputError(f"seed: expected an integer of at least 0, got {self.seed!r}.")
+        _check_integer("probes", self.probes, 0, MAX_STEP)
+        _check_integer("seed", self.seed, 0, MAX_STEP)
+        _check_latent(self.latent, self.moments)
+        for name, value in (("architecture", self.architecture), ("metadata", self.metadata)):
+            if value is not None and not isinstance(value, Mapping):
+                raise InputError(f"{name}: expected a dictionary of JSON values, got {value!r}.")
+        check_representable(self.manifest())
 
     @property
     def moments(self) -> Schedule:
         """When to record."""
         return pick_schedule(self.every, self.schedule)
 
+    @property
+    def probe_count(self) -> int:
+        """On how many latents drift is measured; 0 where it is not."""
+        if self.latent is None:
+            return 0
+        return self.moments.probes if isinstance(self.moments, ByDrift) else self.probes
+
+    def manifest(self) -> Manifest:
+        """What the directory says of it, before there is a checkpoint."""
+        probes = {"count": self.probe_count, "seed": self.seed} if self.probe_count else None
+        described = {"schedule": repr(self.moments), **versions(), **dict(self.metadata or {})}
+        return Manifest(
+            dtype=self.dtype,
+            latent=None if self.latent is None else self.latent.to_dict(),
+            architecture=self.architecture,
+            metadata=described,
+            average=self.average,
+            probes=probes,
+        )
+
     def options(self) -> dict[str, Any]:
         """Its keywords again."""
         return dict(vars(self))
+
+
+def _check_integer(name: str, value: object, least: int, most: int) -> None:
+    fits = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    if not fits:
+        raise InputError(f"{name}: expected an integer in [{least}, {most}], got {value!r}.")
+
+
+def _check_latent(latent: object, schedule: Schedule) -> None:
+    if latent is None and isinstance(schedule, ByDrift):
+        raise InputError("latent: ByDrift measures G on latents; give their law, e.g. Normal(20).")
+    if latent is not None and (isinstance(latent, type) or not isinstance(latent, Latent)):
+        raise InputError(f"latent: expected a law such as Normal(20), got {latent!r}.")
