@@ -55,8 +55,11 @@ def test_any_slice_is_that_of_the_array(folder: Path, low: int) -> None:
         pa.array(VALUES.reshape(7, 2, 3).tolist(), pa.list_(pa.list_(pa.float32(), 3), 2)),
         pa.array(VALUES.reshape(7, 2, 3).tolist(), pa.large_list(pa.large_list(pa.float32()))),
         pa.FixedShapeTensorArray.from_numpy_ndarray(VALUES.reshape(7, 2, 3)),
+        pa.FixedShapeTensorArray.from_numpy_ndarray(
+            VALUES.reshape(7, 2, 3).swapaxes(1, 2).copy().swapaxes(1, 2)
+        ),
     ],
-    ids=["lists", "fixed lists", "large lists", "tensors"],
+    ids=["lists", "fixed lists", "large lists", "tensors", "axes in another order"],
 )
 def test_rows_keep_their_shape(values: object, tmp_path: Path) -> None:
     path = tmp_path / "y.parquet"

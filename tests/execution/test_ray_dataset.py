@@ -112,14 +112,57 @@ def test_the_order_does_not_depend_on_which_task_ends_first() -> None:
         lambda: data.from_arrow(
             pa.table({"y": pa.FixedShapeTensorArray.from_numpy_ndarray(VALUES.reshape(57, 2, 3))})
         ),
+        lambda: data.from_arrow(
+            pa.table(
+                {
+                    "y": pa.FixedShapeTensorArray.from_numpy_ndarray(
+                        VALUES.reshape(57, 2, 3).transpose(0, 2, 1).copy().transpose(0, 2, 1)
+                    )
+                }
+            )
+        ),
         lambda: data.from_items([{"y": row.reshape(2, 3)} for row in VALUES]),
     ],
-    ids=["numpy", "arrow", "items"],
+    ids=["numpy", "arrow", "axes in another order", "items"],
 )
 def test_tensors_keep_their_shape(make: Callable[[], Any]) -> None:
     blocks = Blocks.open(make())
     assert blocks.shape == (57, 2, 3)
     assert np.array_equal(blocks[0:57], VALUES.reshape(57, 2, 3))
+
+
+def blocks_with(columns: Callable[[np.ndarray], dict[str, np.ndarray]], mark: Path) -> Any:
+    """Four blocks of one row each, whose columns are known when their tasks run alone."""
+
+    def block(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        import uuid
+
+        (mark / uuid.uuid4().hex).touch()
+        return columns(batch["id"][:, None].astype(np.float32))
+
+    return data.range(4, override_num_blocks=4).map_batches(block)
+
+
+def test_each_block_gives_the_same_column_and_its_task_runs_once(tmp_path: Path) -> None:
+    blocks = Blocks.open(blocks_with(lambda y: {"a": -y, "y": y} if y[0] else {"y": y}, tmp_path))
+    assert blocks[0:4].ravel().tolist() == [0, 1, 2, 3]
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (lambda y: {"b" if y[0] else "a": y}, "the first calls it a, rows 1 to 1 .* b"),
+        (lambda y: {"a": y, "b": y}, "expected one column, .* in each block; found a, b"),
+        (lambda y: {"y": y.astype(float) if y[0] else y}, "the first is float32, rows 1 to 1"),
+    ],
+    ids=["another name", "two columns", "another type"],
+)
+def test_blocks_that_do_not_belong_together_are_refused(
+    columns: Callable[[np.ndarray], dict[str, np.ndarray]], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(MeasurementError, match=f"^y: .*{said}"):
+        Blocks.open(blocks_with(columns, tmp_path))
 
 
 @pytest.mark.parametrize(

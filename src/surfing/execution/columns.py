@@ -91,7 +91,7 @@ def as_array(table: Any) -> np.ndarray:
         ValueError: rows that differ in length, gaps, or no numbers.
     """
     field, column = table.schema.field(0), table.column(0).combine_chunks()
-    shape = _tensor_shape(field)
+    shape, axes = _tensor_layout(field)
     while hasattr(column, "storage"):
         column = column.storage
     lengths = [len(column)]
@@ -108,19 +108,27 @@ def as_array(table: Any) -> np.ndarray:
     values: np.ndarray = column.to_numpy(zero_copy_only=False)
     if values.dtype.kind not in "biuf":
         raise ValueError(f"they are of type {field.type!s:.80}")
-    return values.reshape(lengths[0], *(shape or lengths[1:]))
+    rows = values.reshape(lengths[0], *(lengths[1:] if shape is None else shape))
+    return rows if axes is None else rows.transpose(0, *(axis + 1 for axis in axes))
 
 
 def _even(column: Any, length: int) -> bool:
     return all(n == length for n in column.value_lengths().to_pylist())
 
 
-def _tensor_shape(field: Any) -> tuple[int, ...] | None:
-    """Of a row, where the file says it: Arrow's and Ray's tensors are stored as flat lists."""
+def _tensor_layout(field: Any) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Shape of a row as it is stored, and the order of its axes, where the file says them.
+
+    Arrow's and Ray's tensors are stored as flat lists. Axis i of a row is stored as axis order[i].
+    """
     if hasattr(field.type, "shape"):
-        return tuple(field.type.shape)
+        order = getattr(field.type, "permutation", None)
+        return tuple(field.type.shape), None if order is None else tuple(order)
     said = (field.metadata or {}).get(_EXTENSION)
     if said is None:
-        return None
+        return None, None
     described = json.loads(said)
-    return tuple(described["shape"] if isinstance(described, dict) else described)
+    if not isinstance(described, dict):
+        return tuple(described), None
+    order = described.get("permutation")
+    return tuple(described["shape"]), None if order is None else tuple(order)

@@ -41,41 +41,55 @@ class Blocks(Pieces):
     def open(cls, dataset: Any) -> Blocks:
         """The column ``y``, or the only one, of a dataset; its blocks are checked where they lie.
 
-        The dataset is carried out once, its blocks in the cluster's object store, which spills to
-        the disk; in the order of its files and rows, whichever of its tasks ends first.
+        The dataset's steps run once, its blocks in the cluster's object store, which spills to the
+        disk; in the order of its files and rows, whichever of its tasks ends first.
 
         Args:
             dataset: a ``ray.data.Dataset``.
 
         Raises:
-            MeasurementError: no such column, no rows, rows that differ in shape, gaps, what is
-                not finite floating point numbers; or the dataset's own steps fail.
+            MeasurementError: no such column, or another one in some block; no rows, rows that
+                differ in shape or type, gaps, what is not finite floating point numbers; or the
+                dataset's own steps fail.
         """
         import ray
 
         try:
             with _in_order(dataset):
-                names = dataset.columns() or []
-                name = column_name(names, "the dataset") if names else ""
-                chosen = dataset.select_columns([name]) if len(names) > 1 else dataset
-                tables = chosen.materialize().to_arrow_refs()
-                told = ray.get([ray.remote(_told).remote(table) for table in tables])
+                tables = _narrow(dataset).materialize().to_arrow_refs()
+                look = ray.remote(num_returns=2)(_told)
+                looked = [look.remote(table) for table in tables]
+                told = ray.get([facts for facts, _ in looked])
         except SurfingError as error:
             raise MeasurementError(f"y: {error}") from error
         except Exception as error:  # whatever the dataset's own steps raise, here or on a worker
             raise MeasurementError(
                 f"y: the dataset could not be read ({_reason(error)})."
             ) from error
-        there = [(table, facts) for table, facts in zip(tables, told) if facts.rows]
+        columns = [
+            column if facts.parted else table
+            for table, (_, column), facts in zip(tables, looked, told)
+        ]
+        there = [(column, facts) for column, facts in zip(columns, told) if facts.rows]
         starts = tuple(accumulate((facts.rows for _, facts in there), initial=0))
         _check([facts for _, facts in there], starts)
-        return cls(name, there[0][1].shape, starts, tuple(table for table, _ in there))
+        first = there[0][1]
+        return cls(first.name, first.shape, starts, tuple(column for column, _ in there))
 
     def _piece(self, number: int, low: int, high: int) -> np.ndarray:
         import ray
 
         # On one node this is a view of the store's memory, and only these rows are read.
         return as_array(ray.get(self.tables[number]).slice(low, high - low))
+
+
+def _narrow(dataset: Any) -> Any:
+    """Only one column is read of files. After other steps columns are known of blocks alone."""
+    schema = dataset.schema(fetch_if_missing=False)
+    names = [] if schema is None else list(schema.names)
+    if len(names) < 2:
+        return dataset
+    return dataset.select_columns([column_name(names, "the dataset")])
 
 
 @contextmanager
@@ -99,19 +113,26 @@ class _Told(NamedTuple):
     lost: tuple[int, ...] = ()
     """Number of rows that are not finite, and the first of them."""
     wrong: str = ""
+    name: str = ""
+    parted: bool = False
+    """Whether the block has other columns, from which this one was taken."""
 
 
-def _told(table: Any) -> _Told:
-    """Look at a block, on a worker."""
+def _told(table: Any) -> tuple[_Told, Any]:
+    """Look at a block, on a worker; its column on its own, where the block has others."""
     if len(table) == 0:  # perhaps without a column even
-        return _Told(0)
+        return _Told(0), None
     try:
-        values = as_array(table)
-    except (ValueError, TypeError) as error:
-        return _Told(len(table), wrong=str(error))
+        name = column_name(table.column_names, "each block")
+        column = table.select([name])
+        values = as_array(column)
+    except (MeasurementError, ValueError, TypeError) as error:
+        return _Told(len(table), wrong=str(error).removesuffix(".")), None
     bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))
     lost = (len(bad), int(bad[0])) if len(bad) else ()
-    return _Told(len(values), values.shape[1:], str(values.dtype), lost)
+    parted = table.num_columns > 1
+    facts = _Told(len(values), values.shape[1:], str(values.dtype), lost, "", name, parted)
+    return facts, column if parted else None
 
 
 def _check(told: list[_Told], starts: tuple[int, ...]) -> None:
@@ -128,6 +149,11 @@ def _check(told: list[_Told], starts: tuple[int, ...]) -> None:
             raise MeasurementError(
                 f"y: expected rows of one shape, numbers without gaps; of {where}: {facts.wrong}."
             )
+        if facts.name != told[0].name:
+            raise MeasurementError(
+                f"y: expected one column in all blocks; the first calls it {told[0].name}, {where} "
+                f"{facts.name}."
+            )
         if facts.shape != told[0].shape:
             raise MeasurementError(
                 f"y: expected rows of one shape; the first is {told[0].shape}, {where} are "
@@ -137,6 +163,11 @@ def _check(told: list[_Told], starts: tuple[int, ...]) -> None:
             raise MeasurementError(
                 f"y: expected floating point measurements, got {facts.dtype} in {where}; convert "
                 "them."
+            )
+        if facts.dtype != told[0].dtype:
+            raise MeasurementError(
+                f"y: expected rows of one type; the first is {told[0].dtype}, {where} are "
+                f"{facts.dtype}; convert them."
             )
     _check_finite(told, starts)
 
