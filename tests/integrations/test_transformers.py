@@ -113,7 +113,7 @@ def test_a_failed_training_keeps_what_was_recorded(tmp_path: Path) -> None:
 def test_what_is_there_is_not_overwritten_unless_told(tmp_path: Path) -> None:
     name = "parts.generator"
     fit(tmp_path, RecorderCallback(tmp_path / "run", generator=name, every=1), 2)
-    with pytest.raises(OutputExistsError):
+    with pytest.raises(OutputExistsError, match=r"overwrite=True.*resume_from_checkpoint"):
         fit(tmp_path, RecorderCallback(tmp_path / "run", generator=name, every=1), 2)
     fit(tmp_path, RecorderCallback(tmp_path / "run", generator=name, every=2, overwrite=True), 2)
     assert Trajectory.open(tmp_path / "run").steps == (0, 2)
@@ -130,6 +130,10 @@ def test_bad_options_are_refused_before_the_training(tmp_path):
         RecorderCallback(tmp_path / "run", every=2, schedule=Every(2))
     with pytest.raises(InputError, match=r"^average: "):
         RecorderCallback(tmp_path / "run", average=2.0)
-    with pytest.raises(TypeError, match="evry"):
-        RecorderCallback(tmp_path / "run", evry=2)
+    for unknown in ({"evry": 2}, {"resume": True}):
+        with pytest.raises(TypeError, match=f"^RecorderCallback: .*{next(iter(unknown))}"):
+            RecorderCallback(tmp_path / "run", **unknown)
+    for generator in (3, "", "net."):
+        with pytest.raises(InputError, match=r"^generator: "):
+            RecorderCallback(tmp_path / "run", generator=generator)
     assert not (tmp_path / "run").exists()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any, Unpack
 
-from torch import nn
-
-from surfing.errors import GeneratorError, require
-from surfing.generator import unwrap
+from surfing.errors import require
+from surfing.integrations.training import (
+    check_name,
+    find_generator,
+    open_recorder,
+    pick_recording,
+)
 from surfing.trajectory.recorder import Recorder
-from surfing.trajectory.recording import Recording, RecordingOptions
+from surfing.trajectory.recording import RecordingOptions
 
 require("transformers.trainer_callback", "transformers")  # says what to install, if missing
 
@@ -22,6 +25,8 @@ from transformers.trainer_callback import (  # noqa: E402
 from transformers.training_args import TrainingArguments  # noqa: E402
 
 __all__ = ["RecorderCallback"]
+
+_RESUMES = "train(resume_from_checkpoint=...)"
 
 
 class RecorderCallback(TrainerCallback):  # type: ignore[misc]
@@ -58,9 +63,11 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]
         overwrite: bool = False,
         **recording: Unpack[RecordingOptions],
     ) -> None:
+        if generator is not None:
+            check_name(generator)
         self.recorder: Recorder | None = None
         self._path, self._name, self._overwrite = path, generator, overwrite
-        self._recording = Recording(**recording)
+        self._recording = pick_recording(recording, resumes=_RESUMES)
 
     def on_train_begin(
         self,
@@ -72,7 +79,14 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]
         """Record the weights at hand."""
         self.close()  # of a training that failed
         if state.is_world_process_zero:
-            self.recorder = self._open(_find(kwargs["model"], self._name), state.global_step)
+            self.recorder = open_recorder(
+                self._path,
+                find_generator(kwargs["model"], self._name),
+                self._recording,
+                step=state.global_step or None,  # beyond 0 only where the Trainer resumes
+                overwrite=self._overwrite,
+                resumes=_RESUMES,
+            )
 
     def on_step_end(
         self,
@@ -100,25 +114,3 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]
         if self.recorder is not None:
             self.recorder.close()
             self.recorder = None
-
-    def _open(self, generator: nn.Module, step: int) -> Recorder:
-        return Recorder(
-            self._path,
-            generator,
-            **self._recording.options(),
-            resume_from=step or None,  # beyond 0 only where the Trainer resumes
-            overwrite=self._overwrite and not step,
-        )
-
-
-def _find(model: nn.Module, name: str | None) -> nn.Module:
-    model = unwrap(model)
-    found: Any = model
-    for part in name.split(".") if name else ():
-        found = getattr(found, part, None)
-    if not isinstance(found, nn.Module):
-        raise GeneratorError(
-            f"generator: expected {type(model).__name__}.{name} to be a module, got "
-            f"{type(found).__name__}. Give the name of the attribute that holds the generator."
-        )
-    return found
