@@ -17,7 +17,7 @@ import surfing
 from surfing.architectures import generator_from_manifest
 from surfing.continuation import Mix
 from surfing.continuation.binding import bind
-from surfing.errors import InputError, MeasurementError
+from surfing.errors import InputError, MeasurementError, OutputExistsError
 from surfing.execution import Local, Ray, Shards, solve_all
 from surfing.execution.dataset import Blocks
 from surfing.execution.parquet import Column
@@ -302,6 +302,9 @@ def test_the_page_on_scale_says_what_runs(tmp_path: Path) -> None:
     known: dict[str, Any] = {"__name__": "page"}
     for snippet in snippets:
         exec(compile(snippet, str(page), "exec"), known)
+    data.from_numpy(measured[::-1].copy()).write_parquet(str(tmp_path / "y"), mode="overwrite")
+    with pytest.raises(OutputExistsError, match="are not those of before"):
+        exec(compile(snippets[1], str(page), "exec"), known)
     found = sorted(known["results"].take_all(), key=lambda row: row["id"])
     assert np.array_equal(np.stack([row["z"] for row in found]), known["solution"].z.numpy())
 

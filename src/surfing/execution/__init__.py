@@ -4,7 +4,8 @@ solve.py      what a shard asks for: measurements in, a solution out
 local.py      in this process, one shard after the other
 ray.py        on the workers of a Ray cluster (extra ``ray``)
 packing.py    tensors that all workers of a node share
-shards.py     the folder of a run: its manifest, its shards, what is done
+shards.py     the folder of a run: its shards, what is done, the whole
+manifest.py   what the folder says of its run and of its measurements
 columns.py    columns of Arrow tables as measurements that are read as they are needed
 parquet.py    those of parquet files, and solutions as parquet files
 dataset.py    those of a Ray Dataset

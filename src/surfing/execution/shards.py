@@ -2,16 +2,17 @@
 
 OUT/run.json            what the run is: hashes of its inputs, its arguments
 OUT/shards/00000000-00000256.safetensors    one Solution each, by target
+OUT/shards/00000000-00000256.json           which measurements it was solved from
 OUT/mix.json            what the pilot found; kept, so that every shard goes by the same
 OUT/z.npy, x.npy, result.json               the whole, once every shard is there
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,26 +23,24 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from surfing.errors import (
-    InputError,
-    LockedTrajectoryError,
-    MeasurementError,
-    OutputExistsError,
-    TrajectoryError,
-)
+from surfing.errors import InputError, MeasurementError
 from surfing.execution.dataset import opened
+from surfing.execution.manifest import (
+    as_json,
+    begin,
+    check_measured,
+    fingerprint,
+    locked,
+    write_json,
+)
 from surfing.execution.parquet import write_solution
 from surfing.execution.solve import Executor, Measurements, Progress, Solve, rows_of
 from surfing.solution import Solution, Status
-from surfing.trajectory.lock import LOCK_NAME, DirectoryLock
+from surfing.trajectory.lock import DirectoryLock
 
 __all__ = ["Shards"]
 
 _log = logging.getLogger(__name__)
-
-_FORMAT = 1
-_RUN = "run.json"
-_RESULTS = ("z.npy", "x.npy", "result.json", "mix.json")
 
 
 @dataclass(frozen=True)
@@ -62,25 +61,30 @@ class Shards:
 
     @classmethod
     def open(
-        cls, out: Path, facts: Mapping[str, Any], *, targets: int, size: int, overwrite: bool
+        cls, out: Path | str, facts: Mapping[str, Any], *, targets: int, size: int, overwrite: bool
     ) -> Shards:
         """Begin a run, or find the one that was begun with the same facts.
 
         Args:
             out: the folder; made if it is not there.
-            facts: all that the result depends on, JSON values.
+            facts: all that the result depends on but the measurements, JSON values; one that is
+                None or False is as good as left out.
             targets: how many there are.
             size: targets a shard; a run that goes on keeps the size it began with.
             overwrite: delete another run's results.
 
         Raises:
+            InputError: a bad argument.
             OutputExistsError: `out` holds another run, or something else, or is being written to.
         """
-        if isinstance(size, bool) or size < 1:
-            raise InputError(f"shard: expected a positive number of targets, got {size}.")
-        lock = _locked(out)
+        out, facts = Path(out), as_json(facts)
+        for name, value, least in (("shard", size, 1), ("targets", targets, 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                wanted = f"a number of targets, {least} or more"
+                raise InputError(f"{name}: expected {wanted}, got {value!r}.")
+        lock = locked(out)
         try:
-            kept = _begin(out, facts, size, overwrite=overwrite)
+            kept = begin(out, facts, targets=targets, size=size, overwrite=overwrite)
         except BaseException:
             lock.release()
             raise
@@ -102,6 +106,9 @@ class Shards:
     def path(self, ids: range) -> Path:
         """Where a shard's solution lies."""
         return self.out / "shards" / f"{ids.start:08d}-{ids.stop:08d}.safetensors"
+
+    def _measured(self, ids: range) -> Path:
+        return self.path(ids).with_suffix(".json")
 
     def done(self, ids: range) -> bool:
         """Whether a shard is there; a damaged one is named, and counts as not there."""
@@ -138,25 +145,31 @@ class Shards:
 
         Raises:
             MeasurementError: `y` has another number of targets.
+            OutputExistsError: shards that are done were solved from other measurements.
         """
         y = opened(y)
         if len(y) != self.targets:
             raise MeasurementError(f"y: expected {self.targets} targets, got {len(y)}.")
-        waiting = [part for part in self.ranges() if not self.done(part)]
+        waiting, read = [], dict[range, dict[str, Any]]()
+        for part in self.ranges():
+            if self.done(part):
+                check_measured(self._measured(part), part, rows_of(y, part))
+            else:
+                waiting.append(part)
         before = self.targets - sum(map(len, waiting))
 
         def tick(done: int, total: int) -> None:
             if progress is not None:
                 progress(before + done, before + total)
 
-        solved = executor.run(
-            solve,
-            waiting,
-            lambda part: rows_of(y, part).to(place),
-            ids=range(self.targets),
-            progress=tick,
-        )
-        for part, solution in solved:
+        def measured(part: range) -> torch.Tensor:
+            rows = rows_of(y, part)
+            read[part] = fingerprint(rows)
+            return rows.to(place)
+
+        ids = range(self.targets)
+        for part, solution in executor.run(solve, waiting, measured, ids=ids, progress=tick):
+            write_json(self._measured(part), read.pop(part))  # a shard that is there is known
             solution.save(self.path(part), overwrite=True)
             _log.info("%s: targets %d to %d are done", self.out, part.start, part.stop - 1)
         return len(self.ranges()) - len(waiting)
@@ -180,7 +193,7 @@ class Shards:
             there = None
         if isinstance(there, dict):
             return there
-        _write_json(path, made := make())
+        write_json(path, made := make())
         return made
 
     def gather(self, *, parquet: bool = False) -> dict[str, Any]:
@@ -215,46 +228,19 @@ class Shards:
         for name, array in arrays.items():
             array.flush()
             os.replace(self.out / f".{name}.npy.part", self.out / f"{name}.npy")
+        if parquet:
+            self._drop_strangers()
         result = _summary(risk, status, cost)
         result |= {"method": method, "seconds": seconds, "notes": list(notes)}
-        _write_json(self.out / "result.json", result)
+        write_json(self.out / "result.json", result)
         return result
 
-
-def _locked(out: Path) -> DirectoryLock:
-    """Two that write one folder would each undo what the other does."""
-    if out.exists() and not out.is_dir():
-        raise OutputExistsError(f"out: {out} is a file; name a folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        return DirectoryLock(out)
-    except LockedTrajectoryError as error:
-        raise OutputExistsError(
-            f"out: another process is writing to {out}. Let it end, or name another folder."
-        ) from error
-    except TrajectoryError as error:
-        raise InputError(f"out: {error}") from error
-
-
-def _begin(out: Path, facts: Mapping[str, Any], size: int, *, overwrite: bool) -> int:
-    """Say in the folder what the run is, and return its shards' size."""
-    found = _read_run(out)
-    if found is not None:
-        differing = _differing(found["facts"], facts)
-        if not differing and not overwrite:
-            return int(found["shard"])
-        if not overwrite:
-            raise OutputExistsError(
-                f"out: {out} holds a run with another {', '.join(differing)}. Repeat its "
-                "arguments to go on with it, name another folder, or say overwrite."
-            )
-        _clear(out)
-    elif not _is_unused(out):
-        raise OutputExistsError(f"out: {out} exists and holds no run; name another folder.")
-    (out / "shards").mkdir(parents=True, exist_ok=True)
-    run = {"format": _FORMAT, "key": _key(facts), "shard": size, "facts": dict(facts)}
-    _write_json(out / _RUN, run)
-    return size
+    def _drop_strangers(self) -> None:
+        """Parquet files of other shards; whoever reads the folder reads all of them."""
+        mine = {self.path(ids).stem for ids in self.ranges()}
+        for file in (self.out / "parquet").glob("*.parquet"):
+            if re.fullmatch(r"\d{8,}-\d{8,}", file.stem) and file.stem not in mine:
+                file.unlink()
 
 
 def _summary(risk: np.ndarray, status: np.ndarray, cost: np.ndarray) -> dict[str, Any]:
@@ -278,58 +264,3 @@ def _summary(risk: np.ndarray, status: np.ndarray, cost: np.ndarray) -> dict[str
 
 def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _read_run(out: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads((out / _RUN).read_text(encoding="utf-8"))
-        readable = found["format"] == _FORMAT and found["key"] == _key(found["facts"])
-        readable = readable and isinstance(found["shard"], int) and found["shard"] > 0
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        readable = False
-    if not readable:
-        raise OutputExistsError(
-            f"out: {out / _RUN} is damaged, or of another version; name another folder."
-        )
-    return dict(found)
-
-
-def _is_unused(out: Path) -> bool:
-    """Empty, or left by a start that was killed before it had said what the run is."""
-
-    def left(path: Path) -> bool:
-        empty = path.name == "shards" and path.is_dir() and not any(path.iterdir())
-        return empty or path.name == LOCK_NAME or path.name.startswith(f".{_RUN}.")
-
-    return all(map(left, out.iterdir()))
-
-
-def _differing(found: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    names = {**found, **facts}
-    return sorted(name for name in names if found.get(name) != facts.get(name))
-
-
-def _key(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _clear(out: Path) -> None:
-    """What a run wrote, and nothing else. Its run.json stays until the next one replaces it."""
-    pieces = [*(out / "shards").glob("*.safetensors"), *(out / "parquet").glob("*.parquet")]
-    for path in [*pieces, *(out / name for name in _RESULTS)]:
-        path.unlink(missing_ok=True)
-
-
-def _write_json(path: Path, value: object) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
