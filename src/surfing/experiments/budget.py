@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from surfing.experiments.cells import PACKAGED, ZOO, available, open_cell
+from surfing.experiments.cells import PACKAGED, available, open_cell
 from surfing.experiments.compare import compare, paired
 from surfing.experiments.document import by_cell, labelled, save
 from surfing.experiments.methods import METHODS
@@ -41,7 +41,10 @@ class Config:
     """
 
     seed: int = 0
-    cells: tuple[str, ...] = (*ZOO, "mlp14-k10", "dcgan-k40")
+    cells: tuple[str, ...] = (
+        *("vae-k5", "vae-k10", "vae-k20", "dcgan-k5", "dcgan-k10", "dcgan-k20"),
+        *("wgan-k5", "wgan-k10", "wgan-gp-k10", "mlp14-k10", "dcgan-k40"),
+    )
     operator: str = "gaussian:2k"
     targets: int = 100
     few: int = 16
