@@ -22,6 +22,7 @@ from surfing.architectures import mlp_generator
 from surfing.cli import app, inputs, main
 from surfing.cli import demo as demo_command
 from surfing.cli import recover as recover_command
+from surfing.errors import MissingExtraError
 from surfing.experiments import demo as demo_experiment
 from surfing.experiments.selftest import Selftest, own_samples
 from surfing.problem import as_operator
@@ -183,6 +184,7 @@ BAD_OPTIONS = {
     "--noise -1": "noise",
     "--noise nan": "noise",
     "--shard 0": "--shard",
+    "--executor ray --workers 0": "error: --workers: expected",
     "--device nonsense": "--device",
     "--config missing.toml": "--config",
 }
@@ -202,6 +204,32 @@ def test_bad_options_of_recover(
     arguments = recovered(run, files / "y.npy", tmp_path / "out", *options.split())
     assert said in refused(capsys, arguments)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "missing"), [("--executor=ray", "ray"), ("--parquet", "pyarrow.parquet")]
+)
+def test_what_is_not_installed_is_said_before_any_work(
+    option: str,
+    missing: str,
+    run: Path,
+    files: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)  # as if it were not there
+    said = refused(capsys, recovered(run, files / "y.npy", tmp_path / "out", option))
+    assert "pip install 'surfing[ray]'" in said
+    assert not (tmp_path / "out").exists()
+    if option == "--executor=ray":
+        with pytest.raises(MissingExtraError):
+            surfing.recover(
+                surfing.Trajectory.open(run),
+                np.load(files / "y.npy"),
+                executor="ray",
+                mix=surfing.Pilot(goes=10**9),  # would never end
+            )
 
 
 @pytest.mark.parametrize(("name", "said"), [("broken", "could not be read"), ("unknown", "strats")])
@@ -374,7 +402,7 @@ def test_an_interrupted_recover_goes_on_and_shards_dont_matter(
     # The shards' size is the folder's own from here on.
     assert main(recovered(run, y, pieces, "--shard", 100, "--json")) == 0
     assert json.loads(capsys.readouterr().out)["shards_found"] == 1
-    assert len(list((pieces / "shards").iterdir())) == 3
+    assert len(list((pieces / "shards").glob("*.safetensors"))) == 3
     assert np.allclose(np.load(whole / "z.npy"), np.load(pieces / "z.npy"), atol=1e-3)
 
 
@@ -397,7 +425,7 @@ def test_a_damaged_shard_is_computed_again(
     arguments = recovered(run, files / "y.npy", out, "--shard", 5, "--json")
     assert main(arguments) == 0
     first = json.loads(capsys.readouterr().out)
-    shard = min((out / "shards").iterdir())
+    shard = min((out / "shards").glob("*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:100])
     with warnings.catch_warnings():
         warnings.simplefilter("always")

@@ -111,6 +111,8 @@ def test_executors_by_name() -> None:
     assert as_executor(Ray(workers=3)) == Ray(workers=3)
     with pytest.raises(InputError, match=r"executor: expected .* got 'spark'"):
         as_executor("spark")
+    with pytest.raises(InputError, match=r"executor: expected .* got <class"):
+        as_executor(Ray)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,7 @@ def test_executors_by_name() -> None:
     [
         *({"workers": 0}, {"workers": 1.5}, {"workers": True}, {"threads": 0}, {"attempts": 0}),
         *({"gpus": -1.0}, {"gpus": float("inf")}, {"gpus": float("nan")}),
+        {"gpus": "x"},
     ],
     ids=str,
 )
@@ -125,3 +128,19 @@ def test_bad_settings_of_a_cluster(options: dict[str, float]) -> None:
     (name,) = options
     with pytest.raises(InputError, match=f"^{name}: expected"):
         Ray(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"budget": 10**400}, {"seconds": 10**400}, {"noise": 10**400}, {"noise": "a"}),
+        *({"ids": 3}, {"ids": iter(range(12))}, {"ids": [1]}, {"executor": Local}),
+    ],
+    ids=lambda wrong: f"{next(iter(wrong))}",
+)
+def test_bad_arguments_are_named(
+    wrong: dict[str, object], path: surfing.Trajectory, y: Tensor
+) -> None:
+    (name,) = wrong
+    with pytest.raises(InputError, match=f"^{name}: expected"):
+        surfing.recover(path, y, mix=MIX, **wrong)  # type: ignore[arg-type]

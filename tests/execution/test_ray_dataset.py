@@ -205,6 +205,23 @@ def test_rows_of_another_shape_than_the_operator_returns_are_refused(
         surfing.recover(path, dataset, mix=MIX, ids=[1, 2])
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"budget": -1}, {"seconds": 0}, {"noise": "a"}, {"mix": "x"}, {"executor": "spark"}),
+        *({"operator": "nosuch:3"}, {"latent": 3}, {"executor": Ray(workers=99)}),
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_no_step_of_a_dataset_runs_for_wrong_arguments(
+    wrong: dict[str, Any], path: surfing.Trajectory, tmp_path: Path
+) -> None:
+    dataset = blocks_with(lambda y: {"y": y}, tmp_path)
+    with pytest.raises(InputError):
+        surfing.recover(path, dataset, **({"mix": MIX} | wrong))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def many(y: Tensor) -> Tensor:
     return y.repeat(26, 1, 1, 1)  # 312 targets: more than one block

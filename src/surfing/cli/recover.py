@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,8 +30,8 @@ from surfing.continuation.attempt import Bench
 from surfing.continuation.polish import check_polish
 from surfing.continuation.recover import bench_of, block_size
 from surfing.continuation.stored import bench_of_first
-from surfing.errors import InputError, MeasurementError, OutputExistsError
-from surfing.execution import Executor, Local, Measurements, Ray, Shards, Solve
+from surfing.errors import InputError, MeasurementError, OutputExistsError, require
+from surfing.execution import Executor, Local, Measurements, Ray, Shards, Solve, ready
 from surfing.report import Column, Table
 from surfing.report.tables import count, number, seconds
 from surfing.trajectory import Trajectory
@@ -103,26 +105,36 @@ def recover(
         polish=polish,
         seed=common.seed,
     )
-    by = _executor(executor, workers, device)
+    with _as_typed():
+        by = _executor(executor, workers, device)
+    if parquet:
+        require("pyarrow.parquet", "ray")
     bench = job.check()
     facts = job.facts() | {"measurements": digest(measurements)}
     size = block_size(device) if shard is None else shard
-    try:
-        shards = Shards.open(out, facts, targets=len(job.y), size=size, overwrite=overwrite)
-    except (InputError, OutputExistsError) as error:
-        raise type(error)(f"--{error}") from error  # as it was typed
-    with shards, screen.progress("recovering") as tick:
+    with (
+        _as_typed(),
+        ready(by),
+        Shards.open(out, facts, targets=len(job.y), size=size, overwrite=overwrite) as shards,
+        screen.progress("recovering") as tick,
+    ):
         mix = shards.keep("mix", lambda: Pilot().choose(bench).to_dict())
         solver, place = job.solver(mix), bench.problem.device
-        try:
-            there = shards.run(solver, job.y, by, place=place, progress=tick)
-        except InputError as error:
-            if str(error).startswith("workers:"):
-                raise InputError(f"--{error}") from error
-            raise
+        there = shards.run(solver, job.y, by, place=place, progress=tick)
         result = shards.gather(parquet=parquet) | {"mix": mix}
     screen.say(_table(result).rich(), f"{_resumed(there)}Written to {out}.")
     return {"out": out, "shards_found": there, **result}
+
+
+@contextmanager
+def _as_typed() -> Iterator[None]:
+    """Name an option in an error as it was typed."""
+    try:
+        yield
+    except (InputError, OutputExistsError) as error:
+        if str(error).startswith(("workers:", "out:", "shard:")):
+            raise type(error)(f"--{error}") from error
+        raise
 
 
 def _executor(name: str, workers: int | None, device: torch.device) -> Executor:

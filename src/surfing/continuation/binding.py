@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from surfing.latents import Latent
     from surfing.problem.operators import OperatorLike
 
-__all__ = ["Rows", "bind", "check_trajectory", "draw_starts"]
+__all__ = ["Rows", "bind", "check_trajectory", "checked_ids", "draw_starts"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Rows:
 
 def bind(
     trajectory: Trajectory,
-    y: Tensor | np.ndarray,
+    y: Tensor | np.ndarray | None,
     *,
     generator: nn.Module | None,
     operator: OperatorLike,
@@ -45,7 +45,7 @@ def bind(
     operator_seed: int,
     batch_invariant: bool = False,
 ) -> Problem:
-    """The problem that the caller's arguments describe, checked."""
+    """The problem that the caller's arguments describe, checked; y as in `Problem.build`."""
     check_trajectory(trajectory)
     latent = trajectory.latent if latent is None else latent
     if latent is None:
@@ -85,15 +85,28 @@ def draw_starts(
     if isinstance(starts, bool) or not isinstance(starts, int) or starts < 1:
         raise InputError(f"starts: expected a positive integer, got {starts!r}.")
     targets = len(problem)
-    ids = range(targets) if ids is None else ids
-    if len(ids) != targets:
-        raise InputError(f"ids: expected {targets}, one a target, got {len(ids)}.")
+    ids = checked_ids(ids, targets)
     if z0 is None:
         z = problem.latent.sample(ids, starts, seed=seed).to(problem.device, problem.y.dtype)
     else:
         z = problem.check_start(z0, starts)
     owner = torch.arange(targets, device=problem.device).repeat_interleave(starts)
     return Rows(z.reshape(targets * starts, problem.latent.dim), owner, starts)
+
+
+def checked_ids(ids: Sequence[int] | None, targets: int) -> Sequence[int]:
+    """One id a target; 0, 1, ... where left out.
+
+    Raises:
+        InputError: another number of them, or no sequence.
+    """
+    if ids is None:
+        return range(targets)
+    there = len(ids) if hasattr(ids, "__len__") and hasattr(ids, "__getitem__") else None
+    if there != targets:
+        got = f"{ids!r:.60}" if there is None else there
+        raise InputError(f"ids: expected {targets}, one a target, got {got}.")
+    return ids
 
 
 def check_trajectory(trajectory: object) -> None:

@@ -21,9 +21,12 @@ def positive(name: str, given: object) -> float:
     Raises:
         InputError: anything else, NaN included.
     """
-    if isinstance(given, bool) or not isinstance(given, Real) or not float(given) > 0:
-        raise InputError(f"{name}: expected a positive number, got {given!r}.")
-    return float(given)
+    try:
+        if not isinstance(given, bool) and isinstance(given, Real) and float(given) > 0:
+            return float(given)
+    except OverflowError:  # an integer; infinity says the same
+        raise InputError(f"{name}: expected a number below 1e308, or infinity.") from None
+    raise InputError(f"{name}: expected a positive number, got {given!r}.")
 
 
 def seconds_limit(given: float | None, *, batch_invariant: bool) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from surfing.continuation.attempt import MENU, Attempt, Bench
 from surfing.continuation.best import Best
-from surfing.continuation.binding import bind
+from surfing.continuation.binding import bind, checked_ids
 from surfing.continuation.limits import positive, seconds_limit, with_seconds
 from surfing.continuation.pilot import DEFAULT, Mix, Pilot, affordable
 from surfing.continuation.polish import DEAR_TANGENTS, check_polish, polished
@@ -24,9 +24,8 @@ from surfing.descent.lbfgs import LBFGS
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
-from surfing.execution import Executor, as_executor, solve_all
-from surfing.execution.columns import Pieces
-from surfing.execution.dataset import opened
+from surfing.execution import Executor, as_executor, ready, solve_all
+from surfing.execution.dataset import is_elsewhere, opened
 from surfing.problem.problem import Problem
 from surfing.problem.risk import CostMeter
 from surfing.solution import Solution, StageRecord, Status
@@ -113,7 +112,9 @@ def recover(
         SurfingError: bad input, before any work; with `throw`, a target that failed.
     """
     began = time.perf_counter()
-    y = opened(y)
+    limit, wanted = seconds_limit(seconds, batch_invariant=batch_invariant), _wanted(mix)
+    elsewhere = is_elsewhere(y)
+    by = None if executor is None and not elsewhere else as_executor(executor)
     make = partial(
         bench_of,
         trajectory,
@@ -127,48 +128,47 @@ def recover(
         operator_seed=operator_seed,
         batch_invariant=batch_invariant,
     )
-    if isinstance(y, Pieces):
-        executor = "local" if executor is None else executor
-        bench = bench_of_first(y, make, trajectory, ids=ids)
-    else:
-        bench = make(y, ids=ids)
-    limit = seconds_limit(seconds, batch_invariant=batch_invariant)
-    bench = replace(bench, seconds=limit)
+    # Whatever is wrong is said before a dataset's steps run.
+    bench = make(None) if elsewhere else make(y, ids=ids)
     if polish:
         check_polish(bench.problem, bench.networks[1])
-    executor = None if executor is None else as_executor(executor)
-    chosen = _mix(mix, bench)
-    going = time.perf_counter()
-    _log.info("%d targets, attempts %s", len(bench.ids), [*chosen.opening, *chosen.cycle])
-    if executor is None or len(bench.problem) == 0:
-        solution = _here(trajectory, bench, chosen, polish=polish, progress=progress)
-        solution = replace(solution, seconds=time.perf_counter() - going)
-    else:
-        job = partial(
-            recover,
-            trajectory,
-            generator=generator,
-            operator=operator,
-            budget=budget,
-            seconds=seconds,
-            noise=noise,
-            mix=chosen,
-            stopping=stopping,
-            latent=latent,
-            seed=seed,
-            operator_seed=operator_seed,
-            batch_invariant=batch_invariant,
-            polish=polish,
-        )
-        solution = solve_all(
-            job,
-            y,
-            executor,
-            shard=block_size(bench.problem.device),
-            ids=bench.ids,
-            place=bench.problem.device,
-            progress=progress,
-        )
+    with ready(by):
+        if elsewhere:
+            y = opened(y)
+            bench = bench_of_first(y, make, trajectory, ids=ids)
+        bench = replace(bench, seconds=limit)
+        chosen = _mix(wanted, bench)
+        going = time.perf_counter()
+        _log.info("%d targets, attempts %s", len(bench.ids), [*chosen.opening, *chosen.cycle])
+        if by is None or len(bench.problem) == 0:
+            solution = _here(trajectory, bench, chosen, polish=polish, progress=progress)
+            solution = replace(solution, seconds=time.perf_counter() - going)
+        else:
+            job = partial(
+                recover,
+                trajectory,
+                generator=generator,
+                operator=operator,
+                budget=budget,
+                seconds=seconds,
+                noise=noise,
+                mix=chosen,
+                stopping=stopping,
+                latent=latent,
+                seed=seed,
+                operator_seed=operator_seed,
+                batch_invariant=batch_invariant,
+                polish=polish,
+            )
+            solution = solve_all(
+                job,
+                y,
+                by,
+                shard=block_size(bench.problem.device),
+                ids=bench.ids,
+                place=bench.problem.device,
+                progress=progress,
+            )
     solution = with_seconds(solution, limit)
     solution = replace(solution, seconds=time.perf_counter() - began)
     return solution.raise_failures() if throw else solution
@@ -200,7 +200,7 @@ def _here(
 
 def bench_of(
     trajectory: Trajectory,
-    y: Float[Tensor, "targets ..."] | np.ndarray,
+    y: Float[Tensor, "targets ..."] | np.ndarray | None,
     *,
     generator: nn.Module | None,
     operator: OperatorLike,
@@ -213,7 +213,7 @@ def bench_of(
     operator_seed: int = 0,
     batch_invariant: bool = False,
 ) -> Bench:
-    """What :func:`recover` works on, its arguments checked.
+    """What :func:`recover` works on, its arguments checked; y as in `Problem.build`.
 
     Raises:
         SurfingError: bad input.
@@ -230,9 +230,7 @@ def bench_of(
         operator_seed=operator_seed,
         batch_invariant=batch_invariant,
     )
-    ids = range(len(problem)) if ids is None else ids
-    if len(ids) != len(problem):
-        raise InputError(f"ids: expected {len(problem)}, one a target, got {len(ids)}.")
+    ids = checked_ids(ids, len(problem))
     return Bench(
         problem,
         networks_of(trajectory),
@@ -273,16 +271,18 @@ def corrector(problem: Problem, trajectory: Trajectory) -> AbstractDescent[Any]:
     return LevenbergMarquardt() if passes <= DEAR_TANGENTS else LBFGS()
 
 
-def _mix(given: Mix | Mapping[str, Any] | Pilot | None, bench: Bench) -> Mix:
-    if isinstance(given, Mix):
-        return given
+def _wanted(given: Mix | Mapping[str, Any] | Pilot | None) -> Mix | Pilot:
     if isinstance(given, Mapping):
         return Mix.from_dict(given)
-    if given is not None and not isinstance(given, Pilot):
+    if given is not None and not isinstance(given, Mix | Pilot):
         raise InputError(f"mix: expected a Mix, its dict or a Pilot, got {type(given).__name__}.")
-    if len(bench.problem) == 0:
-        return DEFAULT
-    return (given or Pilot()).choose(bench)
+    return given or Pilot()
+
+
+def _mix(wanted: Mix | Pilot, bench: Bench) -> Mix:
+    if isinstance(wanted, Mix):
+        return wanted
+    return wanted.choose(bench) if len(bench.problem) else DEFAULT
 
 
 def _solve(

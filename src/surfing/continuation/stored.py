@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from surfing.continuation.binding import check_trajectory
-from surfing.errors import InputError, MeasurementError
+from surfing.continuation.binding import check_trajectory, checked_ids
+from surfing.errors import MeasurementError
 from surfing.execution.solve import rows_of
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ def bench_of_first(
         SurfingError: what `make` raises, told of the shape of the whole.
     """
     check_trajectory(trajectory)
-    ids = range(len(y)) if ids is None else ids
-    if len(ids) != len(y):
-        raise InputError(f"ids: expected {len(y)}, one a target, got {len(ids)}.")
+    ids = checked_ids(ids, len(y))
     first = rows_of(y, range(1))
     device = next(t.device for t in trajectory[-1].state.values())
     try:

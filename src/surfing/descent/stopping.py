@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,9 +47,9 @@ class Stopping:
     def __post_init__(self) -> None:
         for name in ("rtol", "accept", "xtol", "ftol", "noise"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < float("inf"):
-                raise InputError(f"{name}: expected a finite number >= 0, got {value!r}.")
-        if not self.divergence > 1:
+            if value is not None and not 0 <= _number(value) < math.inf:
+                raise InputError(f"{name}: expected a finite number >= 0, got {value!r:.60}.")
+        if not _number(self.divergence) > 1:
             raise InputError(f"divergence: expected a number > 1, got {self.divergence!r}.")
 
     def floor(self, y: Float[Tensor, "targets m"]) -> Float[Tensor, " targets"]:
@@ -109,3 +110,13 @@ class Stopping:
             return self.accept**2 * norm
         m = y.shape[1]
         return torch.full_like(norm, (m + 3 * (2 * m) ** 0.5) * self.noise**2)
+
+
+def _number(value: object) -> float:
+    """NaN where it is none, infinity where it is larger than any."""
+    try:
+        return math.nan if isinstance(value, str) else float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return math.nan

@@ -14,7 +14,7 @@ dataset.py    those of a Ray Dataset
 from surfing.execution.local import Local
 from surfing.execution.ray import Ray
 from surfing.execution.shards import Shards
-from surfing.execution.solve import Executor, Measurements, Solve, as_executor, solve_all
+from surfing.execution.solve import Executor, Measurements, Solve, as_executor, ready, solve_all
 
 __all__ = [
     "Executor",
@@ -24,5 +24,6 @@ __all__ = [
     "Shards",
     "Solve",
     "as_executor",
+    "ready",
     "solve_all",
 ]

@@ -14,7 +14,7 @@ import numpy as np
 from surfing.errors import MeasurementError, SurfingError
 from surfing.execution.columns import Pieces, as_array, column_name
 
-__all__ = ["Blocks", "opened"]
+__all__ = ["Blocks", "is_elsewhere", "opened"]
 
 
 def opened(y: Any) -> Any:
@@ -23,8 +23,17 @@ def opened(y: Any) -> Any:
     Raises:
         MeasurementError: the dataset can't be read, or its rows are not measurements.
     """
+    return Blocks.open(y) if _is_dataset(y) else y
+
+
+def is_elsewhere(y: Any) -> bool:
+    """Whether measurements are not in memory, or not even there yet."""
+    return isinstance(y, Pieces) or _is_dataset(y)
+
+
+def _is_dataset(y: Any) -> bool:
     data = sys.modules.get("ray.data")  # whoever has a Dataset has imported it
-    return Blocks.open(y) if data is not None and isinstance(y, data.Dataset) else y
+    return data is not None and isinstance(y, data.Dataset)
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,26 @@ class Ray:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name}: expected a positive integer, got {value!r}.")
-        if not 0 <= self.gpus < float("inf"):
+        share: object = self.gpus
+        if (
+            isinstance(share, bool)
+            or not isinstance(share, int | float)
+            or not 0 <= share < float("inf")
+        ):
             raise InputError(f"gpus: expected a number >= 0, got {self.gpus!r}.")
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """While it lasts this process is connected to a cluster that can host the workers.
+
+        Raises:
+            MissingExtraError: Ray is not installed.
+            InputError: the cluster can't host the workers.
+        """
+        ray = require("ray", "ray")
+        with _connected(ray, self.address):
+            self._size(ray)
+            yield
 
     def run(
         self,

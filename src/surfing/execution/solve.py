@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,7 +16,7 @@ from surfing.execution.local import Local
 from surfing.execution.ray import Ray
 from surfing.solution import Solution
 
-__all__ = ["Executor", "Measurements", "Solve", "as_executor", "rows_of", "solve_all"]
+__all__ = ["Executor", "Measurements", "Solve", "as_executor", "ready", "rows_of", "solve_all"]
 
 Progress = Callable[[int, int], None]
 
@@ -82,12 +83,22 @@ def as_executor(executor: Executor | str | None) -> Executor:
         return Local()
     if executor == "ray":
         return Ray()
-    if isinstance(executor, Executor):
+    if isinstance(executor, Executor) and not isinstance(executor, type):
         return executor
     raise InputError(
         f'executor: expected None, "local", "ray" or an object like surfing.execution.Ray(workers='
         f"4), got {executor!r}."
     )
+
+
+def ready(executor: Executor | None) -> AbstractContextManager[None]:
+    """While it lasts an executor is there; what it lacks is said before any work.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        InputError: the cluster can't be reached, or can't host the workers.
+    """
+    return executor.ready() if isinstance(executor, Ray) else nullcontext()
 
 
 def solve_all(

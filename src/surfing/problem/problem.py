@@ -52,7 +52,7 @@ class Problem:
         cls,
         module: nn.Module,
         state: State,
-        y: Float[Tensor, "targets ..."] | np.ndarray,
+        y: Float[Tensor, "targets ..."] | np.ndarray | None,
         *,
         latent: Latent,
         operator: OperatorLike = None,
@@ -64,7 +64,8 @@ class Problem:
         Args:
             module: the generator's architecture.
             state: any checkpoint of the trajectory.
-            y: (targets, ...) as the operator returns it.
+            y: (targets, ...) as the operator returns it; None for what it makes of two random
+                latents, to check the rest before there are measurements.
             latent: the law of z.
             operator: see :func:`surfing.problem.as_operator`.
             operator_seed: of a named operator's own random numbers.
@@ -79,7 +80,7 @@ class Problem:
         generator = Generator(module)
         bound = generator.at(state)
         device = next((t.device for t in state.values()), torch.device("cpu"))
-        y = _as_measurements(y, device)
+        y = None if y is None else _as_measurements(y, device)
         floating = (t.dtype for t in bound.state.values() if t.is_floating_point())
         dtype = next(floating, torch.float32)
         probe = latent.sample([0, 1], 1, seed=0).flatten(0, 1).to(device, dtype)
@@ -88,7 +89,7 @@ class Problem:
             signal_shape = tuple(x.shape[1:])
             forward = as_operator(operator, signal_shape, seed=operator_seed, device=device)
             expected = _try_operator(forward, x)
-        y = _finite(y.to(x.dtype))
+        y = _finite((expected if y is None else y).to(x.dtype))
         if tuple(y.shape[1:]) != tuple(expected.shape[1:]):
             raise MeasurementError(
                 f"y: expected (targets, {', '.join(map(str, expected.shape[1:]))}), which is what "
