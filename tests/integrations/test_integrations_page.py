@@ -15,11 +15,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "integrations.md"
 def test_its_snippets_run_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for library in ("deepinv", "transformers"):
+    for library in ("deepinv", "lightning", "transformers"):
         pytest.importorskip(library)
     monkeypatch.chdir(tmp_path)
     snippets = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    assert len(snippets) == 4
+    assert len(snippets) == 6
     known: dict[str, Any] = {"__name__": "page"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' own
