@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from surfing.errors import InputError
+from surfing.continuation import direct
+from surfing.descent import TorchOptim
+from surfing.errors import GeneratorError, InputError
 from surfing.latents import Normal
+from surfing.problem.forward import BLOCK
 from surfing.problem.problem import Problem
 from surfing.problem.risk import Risk
+from surfing.trajectory import Trajectory
 
 ROWS = 37
 
@@ -112,6 +117,66 @@ def test_where_blocks_are_not_enough_rows_are_taken_one_by_one_and_a_note_says_s
     problem = _problem(_mlp(3), by_place, 3)
     assert problem.architecture.blocks == (1, 1)
     assert any("row by row" in note for note in problem.notes)
+
+
+class ScaledByTheBatch(nn.Module):
+    """Divides by a largest number of all rows; row `widest` of the law's first latents has it."""
+
+    def __init__(self, k: int, widest: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(k, 6)
+        top = Normal(k).sample(range(BLOCK), 1, seed=0)[widest, 0]
+        self.register_buffer("top", top)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x: Tensor = self.layer(z)
+        return torch.tanh(x) / torch.exp(-(z - self.top).square().sum(1)).amax()
+
+
+@pytest.mark.parametrize("widest", [0, 6, 31])
+def test_rows_that_share_a_number_are_found_out_whichever_has_it(widest: int) -> None:
+    problem = _problem(ScaledByTheBatch(3, widest), None, 3)
+    assert problem.architecture.blocks == (1, 1)
+
+
+def test_a_generator_that_needs_a_batch_is_refused() -> None:
+    net = nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6, track_running_stats=False))
+    with pytest.raises(GeneratorError, match="statistics of a batch"):
+        Problem.build(net, net.state_dict(), torch.zeros(2, 6), latent=Normal(3))
+
+
+class Attending(nn.Module):
+    """Attention, whose fused kernel has no second derivative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into = nn.Linear(3, 8)
+        self.mixing = nn.MultiheadAttention(4, 1, batch_first=True)
+
+    def forward(self, z: Tensor) -> Tensor:
+        tokens = self.into(z).reshape(len(z), 2, 4)
+        x: Tensor = self.mixing(tokens, tokens, tokens)[0]
+        return x.flatten(1)
+
+
+def test_products_that_nobody_needs_don_t_stand_in_the_way() -> None:
+    torch.manual_seed(0)
+    net = Attending().eval()
+    with torch.no_grad():
+        y = net(Normal(3).sample(range(4), 1, seed=9)[:, 0])
+    trajectory = Trajectory.from_state_dicts([(0, net.state_dict())], latent=Normal(3))
+    told = direct(trajectory, y, generator=net, batch_invariant=True, max_steps=1)
+    alone = direct(trajectory, y[2:3], generator=net, batch_invariant=True, max_steps=1, ids=[2])
+    assert told.z[2:3].equal(alone.z)
+
+
+def test_optimisers_whose_bits_depend_on_the_batch_are_refused() -> None:
+    net = _mlp(5)
+    trajectory = Trajectory.from_state_dicts([(0, net.state_dict())], latent=Normal(5))
+    solve = partial(direct, trajectory, torch.zeros(2, 18), generator=net, batch_invariant=True)
+    with pytest.raises(InputError, match="fused"):
+        solve(descent=TorchOptim(partial(torch.optim.Adam, lr=0.05, fused=True)), max_steps=2)
+    assert len(solve(descent=TorchOptim(partial(torch.optim.Adam, lr=0.05)), max_steps=2)) == 2
 
 
 def test_a_generator_that_draws_random_numbers_is_refused() -> None:

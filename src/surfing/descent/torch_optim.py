@@ -81,9 +81,37 @@ class TorchOptim(AbstractDescent[_State]):
 
     def init(self, risk: Risk, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> _State:
         """Value and gradient at the start, moments empty."""
+        if risk.forward.batch_invariant:
+            self._check_bits(z)
         value, gradient = risk.gradient(z, rows)
         memory = _Memory.start(self.make, z)
         return _State(**fresh(rows, z, value), gradient=gradient, memory=memory)
+
+    def _check_bits(self, z: Float[Tensor, "r k"]) -> None:
+        """See on made-up gradients that no bit of a row depends on the others.
+
+        Raises:
+            InputError: one does.
+        """
+        draw = torch.Generator().manual_seed(0)
+        start, *slopes = torch.randn(4, 33, z.shape[1], generator=draw).to(z)
+        whole = self._ends(start, slopes)
+        everybody = torch.arange(33, device=z.device)
+        others = (everybody.flip(0), everybody[1::2], everybody[:1], everybody[16:17])
+        for rows in others:
+            if not self._ends(start[rows], [g[rows] for g in slopes]).equal(whole[rows]):
+                raise InputError(
+                    "batch_invariant: this optimiser gives a row other bits where other rows are "
+                    "beside it. Does it use fused kernels, or norms over all rows? Leave "
+                    "fused=True out, or take surfing.LBFGS or GradientDescent."
+                )
+
+    def _ends(self, start: Tensor, slopes: list[Tensor]) -> Tensor:
+        memory = _Memory.start(self.make, start)
+        for slope in slopes:
+            memory.leaf.grad = slope.clone()
+            memory.optimiser.step()
+        return memory.leaf.detach()
 
     def step(self, risk: Risk, state: _State) -> _State:
         """One optimiser step; the risk may rise."""

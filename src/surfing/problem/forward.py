@@ -30,6 +30,7 @@ __all__ = ["BLOCK", "Architecture", "Blocks", "ForwardMap"]
 # 13-24% less time a row than 256, and 12-41% less than 16. The accelerator's figure is a guess.
 _CHUNK_BYTES = 48 * 2**20
 _ACCELERATOR_CHUNK_BYTES = 2**30
+_LEAST_PASSES = 3
 
 BLOCK = 32
 """Rows of every evaluation, where results must not depend on the batch.
@@ -308,6 +309,8 @@ class ForwardMap:
         signal = max(1, math.prod(self._architecture.signal_shape))
         on_cpu = all(t.device.type == "cpu" for t in self.bound.state.values())
         budget = _CHUNK_BYTES if on_cpu else _ACCELERATOR_CHUNK_BYTES
+        if self.batch_invariant:
+            passes = max(passes, _LEAST_PASSES)  # no larger blocks than those that were tried
         rows = max(1, budget // (4 * max(1, passes) * signal * 24))
         if self._architecture.blocks is None:
             return rows
