@@ -12,7 +12,7 @@ SurfingError
 │   └── LockedTrajectoryError           another recorder is writing to it
 ├── OutputExistsError (FileExistsError) the output would overwrite something
 ├── MissingExtraError (ImportError)     an optional dependency is not installed
-├── WorkerLostError                     a cluster's worker died again and again on one shard
+├── WorkerLostError                     a cluster's workers die, or none can be had
 └── RecoveryError                       a numerical failure, where the caller asked for `throw=True`
 
 Every message says what was expected, what came and the remedy. A numerical failure is otherwise a
@@ -96,7 +96,10 @@ class MissingExtraError(SurfingError, ImportError):
 
 
 class WorkerLostError(SurfingError):
-    """A cluster's worker died again and again on one shard; what was finished is kept."""
+    """Workers died again and again, took measurements along, or none could be had.
+
+    What was finished is kept.
+    """
 
 
 class RecoveryError(SurfingError):

@@ -120,7 +120,7 @@ def test_executors_by_name() -> None:
     [
         *({"workers": 0}, {"workers": 1.5}, {"workers": True}, {"threads": 0}, {"attempts": 0}),
         *({"gpus": -1.0}, {"gpus": float("inf")}, {"gpus": float("nan")}),
-        {"gpus": "x"},
+        *({"gpus": "x"}, {"patience": 0}, {"patience": "x"}),
     ],
     ids=str,
 )

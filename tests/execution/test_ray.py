@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from surfing.continuation import Mix
 from surfing.errors import InputError, WorkerLostError
 from surfing.execution import Local, Ray, Shards, Solve, solve_all
 from surfing.execution.packing import pack, unpack
+from surfing.execution.ray import _check_answers
 from surfing.solution import Solution
 
 ray = pytest.importorskip("ray")
@@ -187,6 +189,52 @@ def test_the_command_on_a_cluster_from_parquet_to_parquet(
     files = sorted((tmp_path / "out" / "parquet").iterdir())
     x = np.concatenate([pq.read_table(f)["x"].combine_chunks().to_numpy_ndarray() for f in files])
     assert np.array_equal(x, here.x.numpy())
+
+
+@contextmanager
+def held(cpus: int) -> Iterator[None]:
+    """Somebody else's work on the cluster."""
+
+    class Other:
+        def begun(self) -> None:
+            pass
+
+    others = [ray.remote(num_cpus=1)(Other).remote() for _ in range(cpus)]
+    ray.get([other.begun.remote() for other in others])
+    yield
+    for other in others:
+        ray.kill(other)
+
+
+def test_who_finds_a_place_does_all_where_others_hold_the_cluster(
+    solve: Solve, y: Tensor, once: Solution
+) -> None:
+    with held(1):
+        assert same(solve_all(solve, y, TWO, shard=2, ids=range(len(y))), once)
+
+
+def test_that_no_worker_can_be_had_is_said(
+    solve: Solve, y: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = "^executor: no worker began within 1 s: 0 of 2 CPUs of the cluster are free"
+    with held(2), pytest.raises(WorkerLostError, match=said):
+        solve_all(solve, y, Ray(patience=1), shard=2, ids=range(len(y)))
+    assert "no worker has begun yet" in caplog.text
+
+
+def test_another_cluster_than_the_one_that_is_connected_to_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^address: this process is connected to"):
+        Ray(address="127.0.0.1:1").ready().__enter__()
+
+
+@pytest.mark.parametrize("name", ["address", "RAY_ADDRESS"])
+@pytest.mark.parametrize("place", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])
+def test_an_address_where_nothing_answers_is_refused(
+    name: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", place)
+    with pytest.raises(InputError, match=f"^{name}: expected a Ray cluster at 127.0.0.1:"):
+        _check_answers(place if name == "address" else None)
 
 
 def test_packing_is_the_identity(path: surfing.Trajectory, net: nn.Module) -> None:

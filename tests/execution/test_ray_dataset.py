@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ import surfing
 from surfing.architectures import generator_from_manifest
 from surfing.continuation import Mix
 from surfing.continuation.binding import bind
-from surfing.errors import InputError, MeasurementError, OutputExistsError
+from surfing.errors import InputError, MeasurementError, OutputExistsError, WorkerLostError
 from surfing.execution import Local, Ray, Shards, solve_all
 from surfing.execution.dataset import Blocks
 from surfing.execution.parquet import Column
@@ -203,6 +204,20 @@ def test_rows_of_another_shape_than_the_operator_returns_are_refused(
         surfing.recover(path, dataset, mix=MIX, executor="ray")
     with pytest.raises(InputError, match=r"^ids: expected 57, one a target, got 2"):
         surfing.recover(path, dataset, mix=MIX, ids=[1, 2])
+
+
+def test_rows_that_were_lost_with_their_owner_are_named() -> None:
+    class Owner:
+        def give(self) -> list[Any]:
+            return [ray.put(pa.table({"y": [[1.0], [2.0]]}))]
+
+    owner = ray.remote(num_cpus=0)(Owner).remote()
+    (table,) = ray.get(owner.give.remote())
+    blocks = Blocks("y", (1,), (0, 2), (table,))
+    ray.kill(owner)
+    time.sleep(2)  # its death takes a moment to be known
+    with pytest.raises(WorkerLostError, match=r"^y: rows 1 to 1 of the dataset were lost"):
+        blocks[1:2]
 
 
 @pytest.mark.parametrize(

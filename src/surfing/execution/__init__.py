@@ -3,6 +3,7 @@
 solve.py      what a shard asks for: measurements in, a solution out
 local.py      in this process, one shard after the other
 ray.py        on the workers of a Ray cluster (extra ``ray``)
+pool.py       those workers, and the shards that each of them has
 packing.py    tensors that all workers of a node share
 shards.py     the folder of a run: its shards, what is done, the whole
 manifest.py   what the folder says of its run and of its measurements

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from surfing.errors import MeasurementError, SurfingError
+from surfing.errors import MeasurementError, SurfingError, WorkerLostError
 from surfing.execution.columns import Pieces, as_array, column_name
 
 __all__ = ["Blocks", "is_elsewhere", "opened"]
@@ -88,8 +88,16 @@ class Blocks(Pieces):
     def _piece(self, number: int, low: int, high: int) -> np.ndarray:
         import ray
 
-        # On one node this is a view of the store's memory, and only these rows are read.
-        return as_array(ray.get(self.tables[number]).slice(low, high - low))
+        try:  # on one node this is a view of the store's memory, and only these rows are read
+            table = ray.get(self.tables[number])
+        except ray.exceptions.RayError as error:
+            first = self.starts[number]
+            raise WorkerLostError(
+                f"y: rows {first + low} to {first + high - 1} of the dataset were lost with the "
+                f"process or node that held them ({type(error).__name__}). What was finished is "
+                "kept; read the dataset again."
+            ) from error
+        return as_array(table.slice(low, high - low))
 
 
 def _narrow(dataset: Any) -> Any:

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from surfing.errors import InputError, WorkerLostError, require
-from surfing.execution.packing import Packed, pack, unpack
+from surfing.errors import InputError, require
+from surfing.execution.packing import pack
+from surfing.execution.pool import Pool
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from surfing.execution.solve import Progress, Solve
     from surfing.solution import Solution
 
 __all__ = ["Ray"]
 
-_log = logging.getLogger(__name__)
-
-_AHEAD = 2
-"""Shards that a worker holds: the one it works on, and the next, so that it never waits."""
+_ANSWER = 10.0
+"""Seconds in which a cluster's address must answer; Ray itself would try for minutes."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,8 @@ class Ray:
         address: of a running cluster; where left out, the one that is connected to or that the
             environment names, else a new one.
         attempts: how often a shard may lose its worker.
+        patience: seconds that are waited for a worker to begin while none works; others may hold
+            the cluster's CPUs.
     """
 
     workers: int | None = None
@@ -50,6 +51,7 @@ class Ray:
     gpus: float = 0.0
     address: str | None = None
     attempts: int = 3
+    patience: float = 300.0
 
     def __post_init__(self) -> None:
         for name in ("workers", "threads", "attempts"):
@@ -58,6 +60,9 @@ class Ray:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name}: expected a positive integer, got {value!r}.")
+        wait: object = self.patience
+        if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 < wait < 1e9:
+            raise InputError(f"patience: expected a number of seconds, got {wait!r}.")
         share: object = self.gpus
         if (
             isinstance(share, bool)
@@ -72,7 +77,7 @@ class Ray:
 
         Raises:
             MissingExtraError: Ray is not installed.
-            InputError: the cluster can't host the workers.
+            InputError: the cluster can't be reached, or can't host the workers.
         """
         ray = require("ray", "ray")
         with _connected(ray, self.address):
@@ -93,7 +98,7 @@ class Ray:
         Raises:
             MissingExtraError: Ray is not installed.
             InputError: the cluster can't host the workers, or they can't be sent what they need.
-            WorkerLostError: a shard lost its worker `attempts` times.
+            WorkerLostError: a shard lost its worker `attempts` times, or no worker begins.
         """
         ray = require("ray", "ray")
         packed = pack(solve)
@@ -101,7 +106,7 @@ class Ray:
             return
         total, done = sum(map(len, shards)), 0
         with _connected(ray, self.address):
-            pool = _Pool(ray, self, packed, size=min(len(shards), self._size(ray)))
+            pool = Pool(ray, self, packed, size=min(len(shards), self._size(ray)))
             try:
                 for part, solution in pool.run(shards, measured, ids):
                     done += len(part)
@@ -137,8 +142,10 @@ def _room(ray: Any, cpus: int, gpus: float) -> int:
 @contextmanager
 def _connected(ray: Any, address: str | None) -> Iterator[None]:
     if ray.is_initialized():
+        _check_same(ray, address)
         yield
         return
+    _check_answers(address)
     ray.init(
         address=address,
         include_dashboard=False,
@@ -151,97 +158,43 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-class _Worker:
-    """Lives in a process of the cluster; keeps what all shards need."""
+def _check_answers(address: str | None) -> None:
+    """See that something listens where the cluster is said to be.
 
-    def __init__(self, packed: Packed, threads: int) -> None:
-        torch.set_num_threads(threads)
-        self._solve = unpack(packed)
+    Raises:
+        InputError: nothing does.
+    """
+    name = "RAY_ADDRESS" if address is None else "address"
+    place = _place(address or os.environ.get("RAY_ADDRESS", ""))
+    if place is None:
+        return
+    try:
+        socket.create_connection(place, timeout=_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"{name}: expected a Ray cluster at {place[0]}:{place[1]}, where nothing answers "
+            f"({error}); see that it runs, or leave {name} out to start one here."
+        ) from error
 
-    def solve(self, y: Tensor, ids: Sequence[int]) -> Solution:
-        solution: Solution = self._solve(y, ids=ids)
-        return solution
+
+def _check_same(ray: Any, address: str | None) -> None:
+    """See that this process is not connected to another cluster than the one asked for.
+
+    Raises:
+        InputError: it is.
+    """
+    here = ray.get_runtime_context().gcs_address
+    asked, there = _place(address or ""), _place(here)
+    if asked is None or there is None or str(address).startswith("ray:"):
+        return
+    if asked[1] != there[1]:  # hosts have many names
+        raise InputError(
+            f"address: this process is connected to the cluster at {here} and not to {address}; "
+            "call ray.shutdown() before, or leave address out."
+        )
 
 
-class _Pool:
-    """Workers, each with a few shards; one that is lost is replaced."""
-
-    def __init__(self, ray: Any, settings: Ray, packed: Packed, *, size: int) -> None:
-        self._ray, self._settings = ray, settings
-        self._packed = ray.put(packed)
-        options = {"num_cpus": settings.threads, "num_gpus": settings.gpus}
-        self._make = ray.remote(_Worker).options(**options)
-        self._workers = [self._hire() for _ in range(size)]
-        self._held: list[dict[Any, range]] = [{} for _ in range(size)]
-        """What each worker has, in the order in which it works on them."""
-
-    def run(
-        self, shards: Sequence[range], measured: Callable[[range], Tensor], ids: Sequence[int]
-    ) -> Iterator[tuple[range, Solution]]:
-        waiting, lost = deque(shards), Counter[range]()
-        while waiting or any(self._held):
-            self._hand_out(waiting, measured, ids)
-            worker = self._next_ready()
-            # The first, whichever is ready: all shards of a worker that died are ready at once,
-            # and the first that has no result is the one that it died of.
-            result, part = next(iter(self._held[worker].items()))
-            try:
-                solution = self._ray.get(result)
-            except self._ray.exceptions.RayTaskError as error:
-                raise error.cause from error
-            except self._losses() as error:
-                lost[part] += 1
-                self._check_loss(error, part, lost[part])
-                self._replace(worker, waiting)
-                continue
-            del self._held[worker][result]
-            yield part, solution
-
-    def _next_ready(self) -> int:
-        (ready,), _ = self._ray.wait([ref for held in self._held for ref in held], num_returns=1)
-        return next(number for number, held in enumerate(self._held) if ready in held)
-
-    def _losses(self) -> tuple[type[Exception], ...]:
-        """A worker's death, or that of the node that had its results."""
-        errors = self._ray.exceptions
-        return errors.RayActorError, errors.ObjectLostError, errors.OutOfMemoryError
-
-    def _check_loss(self, error: Exception, part: range, times: int) -> None:
-        if getattr(error, "actor_init_failed", False):
-            raise InputError(
-                "executor: a worker could not read the generator, operator or trajectory "
-                f"({str(error).strip().splitlines()[-1]}); what they import must be installed on "
-                "every node."
-            ) from error
-        if times >= self._settings.attempts:
-            raise WorkerLostError(
-                f"targets {part.start} to {part.stop - 1} lost their worker {times} times; most "
-                "often it ran out of memory. Use smaller shards or fewer workers. What was "
-                "finished is kept."
-            ) from error
-        _log.warning("targets %d to %d lost their worker; again", part.start, part.stop - 1)
-
-    def close(self) -> None:
-        for worker in self._workers:
-            self._ray.kill(worker)
-
-    def _hire(self) -> Any:
-        return self._make.remote(self._packed, self._settings.threads)
-
-    def _hand_out(
-        self, waiting: deque[range], measured: Callable[[range], Tensor], ids: Sequence[int]
-    ) -> None:
-        """To the least busy first, so that the last shards are spread as well."""
-        for depth in range(_AHEAD):
-            for worker, held in zip(self._workers, self._held):
-                if waiting and len(held) == depth:
-                    part = waiting.popleft()
-                    mine = ids[part.start : part.stop]
-                    held[worker.solve.remote(measured(part), mine)] = part
-
-    def _replace(self, worker: int, waiting: deque[range]) -> None:
-        """Another worker; the shard that was worked on, and the one behind it, go first."""
-        waiting.extendleft(reversed(self._held[worker].values()))
-        self._held[worker] = {}
-        self._ray.kill(self._workers[worker])
-        self._workers[worker] = self._hire()
+def _place(address: str) -> tuple[str, int] | None:
+    """Host and port, where an address names them; "auto" and "local" do not."""
+    host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isdecimal() else None
