@@ -24,8 +24,8 @@ def summary(records: Mapping[str, Record]) -> list[str]:
         records: by experiment; those that are missing are not told of.
     """
     told = {
-        "adam": _adam,
         "table1": _table1,
+        "adam": _adam,
         "fig3": _fig3,
         "budget": _budget,
         "ablations": _ablations,
