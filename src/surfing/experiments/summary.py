@@ -183,12 +183,10 @@ def _sizes(records: Mapping[str, Record]) -> str:
     """What was run, from the records, beside what the paper has: 12 models, 300 targets."""
     said = ["What was run:"]
     if "table1" in records:
-        record = records["table1"]
-        asked = record["config"]["cells"]
-        run = {r["cell"] for r in record["results"].values()}
+        config = records["table1"]["config"]
         said.append(
-            f"{len(run)} of the {len(asked)} models in Table 1, {record['config']['targets']} targets "
-            "each;"
+            f"{len(by_cell(records['table1']))} of the {len(config['cells'])} models in Table 1, "
+            f"{config['targets']} targets each;"
         )
     if "fig1" in records:
         (part,) = records["fig1"]["results"].values()
