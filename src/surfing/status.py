@@ -1,0 +1,76 @@
+"""How a target's run ended, and what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+from torch import Tensor
+
+__all__ = ["Status", "summarise_status"]
+
+
+class Status(IntEnum):
+    """How a target's run ended; :attr:`message` says what happened and what to try.
+
+    Whether measurements that are met determine z is told by the Jacobian, which
+    Levenberg-Marquardt and `polish` know. A descent by gradients alone can't: its targets are
+    `UNIDENTIFIED` only where there are fewer measurements than latents, or where two random
+    latents give the same measurements; otherwise they are called `SOLVED`.
+    """
+
+    RUNNING = -1
+    SOLVED = 0
+    NOISE_LEVEL = 1
+    UNIDENTIFIED = 2
+    CONVERGED = 3
+    MAX_STEPS = 4
+    BUDGET_SPENT = 5
+    STALLED = 6
+    PIECE_LIMIT = 7
+    DIVERGED = 8
+    NONFINITE = 9
+
+    @property
+    def message(self) -> str:
+        """The sentence, with its remedy."""
+        return _MESSAGES[self]
+
+    @property
+    def success(self) -> bool:
+        """Whether the measurements are met."""
+        return self in (Status.SOLVED, Status.NOISE_LEVEL, Status.UNIDENTIFIED)
+
+
+_MESSAGES = {
+    Status.RUNNING: "still running.",
+    Status.SOLVED: "the measurements are met to the requested precision.",
+    Status.NOISE_LEVEL: "the residual reached the noise level; going on would fit the noise.",
+    Status.UNIDENTIFIED: (
+        "the measurements are met, but they do not determine every latent direction: take more "
+        "measurements, or a prior."
+    ),
+    Status.CONVERGED: (
+        "a stationary point that does not meet the measurements: a local minimum, or a target "
+        "outside the generator's range. Try more starts, surfing, or `surfing selftest`."
+    ),
+    Status.MAX_STEPS: "the steps ran out before it converged: raise max_steps.",
+    Status.BUDGET_SPENT: "the budget ran out before it converged: raise the budget.",
+    Status.STALLED: (
+        "no step lowers the risk any further at this precision: try polish=True, or more starts."
+    ),
+    Status.PIECE_LIMIT: "the limit on linear pieces was met: raise max_pieces, or lower tau.",
+    Status.DIVERGED: "the risk grew without bound: lower the step size.",
+    Status.NONFINITE: (
+        "the risk or its derivative is not finite: look at the start, the generator and the "
+        "operator."
+    ),
+}
+
+
+def summarise_status(status: Tensor | Sequence[int]) -> list[tuple[str, int]]:
+    """("name: sentence", count) for each status that occurs, the most frequent first."""
+    values = status.tolist() if isinstance(status, Tensor) else list(status)
+    counts = {s: values.count(s) for s in set(values)}
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [(f"{Status(s).name.lower()}: {Status(s).message}", count) for s, count in ranked]
