@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from surfing.continuation import direct
 from surfing.descent import TorchOptim
-from surfing.errors import GeneratorError, InputError
+from surfing.errors import InputError
 from surfing.latents import Normal
 from surfing.problem.forward import BLOCK
 from surfing.problem.problem import Problem
@@ -141,8 +141,8 @@ def test_rows_that_share_a_number_are_found_out_whichever_has_it(widest: int) ->
 
 def test_a_generator_that_needs_a_batch_is_refused() -> None:
     net = nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6, track_running_stats=False))
-    with pytest.raises(GeneratorError, match="statistics of a batch"):
-        Problem.build(net, net.state_dict(), torch.zeros(2, 6), latent=Normal(3))
+    with pytest.raises(InputError, match="statistics of a batch"):
+        _problem(net, None, 3)
 
 
 class Attending(nn.Module):

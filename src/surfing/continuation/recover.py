@@ -303,8 +303,10 @@ def _solve(
         for attempt, going in turns:
             found = attempt.launch(bench, going, number=number)
             best.take(going, found, attempt.name, bench.stopping.noise or 0.0)
-            _log.debug("attempt %d, %s: %d went", number, attempt.name, len(going))
         open_ = open_[~bench.stopping.met(best.misfit[open_], bench.problem.y[open_])]
+        for attempt, going in turns:
+            told = (number, attempt.name, len(going), len(open_))
+            _log.debug("attempt %d, %s: %d went, %d open", *told)
         number += 1
         if progress is not None:
             progress(before + len(block) - len(open_), total)

@@ -33,7 +33,7 @@ def figures(record: Record, out: Path) -> list[Path]:
         for number, name in enumerate(table1.METHODS):
             for part in (r for r in results if (r["cell"], r["method"]) == (cell, name)):
                 share = np.cumsum(part["errors"]) / max(1, part["found"][1])
-                ax.step(10.0**edges, share, where="pre", lw=1.2, color=f"C{number}", label=name)
+                ax.step(10.0**edges, share, where="post", lw=1.2, color=f"C{number}", label=name)
         ax.axvline(0.01, color="#888888", lw=0.8, ls=":")
         ax.set_xscale("log")
         ax.set_title(labelled(cell), fontsize=9)

@@ -17,6 +17,7 @@ from surfing.experiments.document import (
     over_measurements,
     save,
 )
+from surfing.experiments.methods import ADAM_STEP_SIZE
 from surfing.experiments.registry import Record
 from surfing.experiments.running import Run
 from surfing.report import Column, Table, rate, wilson
@@ -140,8 +141,9 @@ def markdown(record: Record) -> str:
     for cell, results in by_cell(record).items():
         table = Table(labelled(cell), columns, notes=(
             f"Share recovered exactly within {count(config['budget'])} forward-equivalents a "
-            f"target, {config['targets']} targets a point; 95% Wilson intervals. Last columns: "
-            "among the numbers tried.",
+            f"target, restarts included (recover's pilot, made once, is not), {config['targets']} "
+            "targets a point; 95% Wilson intervals. One run of Adam fills the budget; its step "
+            f"size is {ADAM_STEP_SIZE}. Last columns: among the numbers tried.",
         ))  # fmt: skip
         for name in config["methods"]:
             rows = [r for r in results if r["name"] == name]

@@ -117,7 +117,8 @@ class AdamRuns:
         """How they are run, for people."""
         return (
             f"Direct Adam: {self.direct_steps} steps. Adam surfing: {self.stages} stages of "
-            f"{self.stage_steps} steps, {self.last_steps} at the last. Step sizes: the best of "
+            f"{self.stage_steps} steps, {self.last_steps} at the last. Step sizes: picked from "
             f"{', '.join(map(str, self.step_sizes))} for each method and model, on "
-            f"{self.tuning_targets} other targets."
+            f"{self.tuning_targets} other targets; where the smallest is picked, a smaller one "
+            "might find more."
         )

@@ -23,8 +23,9 @@ __all__ = ["FULL", "METHODS", "QUICK", "Config", "figures", "markdown", "run"]
 
 METHODS = (*ADAM_METHODS, *RIDES)
 _EARLIER = (
-    "With half as many steps for direct Adam, and half of those again at the ride's last stage, "
-    "which was tried first, Adam surfing had found .33 on the DCGAN with k=10 and direct Adam .52."
+    "A first form, with half as many steps for direct Adam and half of those again at the ride's "
+    "last stage, was broken off after five models: on one of them Adam surfing had found fewer "
+    "than direct Adam, for want of steps at the last network."
 )
 
 
@@ -97,13 +98,15 @@ def markdown(record: Record) -> str:
         Column("step_size", "step size"),
         Column("steps", "steps, 75th percentile", count),
         Column("cost", "cost a target", count),
+        Column("once", "spent once", count),
     ]
     config = record["config"]
     missing = [c for c in config["cells"] if f"{c} direct LM" not in record["results"]]
     notes = [
         f"Found: {record['success']}, with its 95% Wilson interval. Cost in forward-equivalents. "
         f"Targets and starts uniform on [-1, 1]^k [reconstructed], all pixels measured, one start "
-        f"a target (recover: up to {RECOVER_BUDGET} forward-equivalents, its pilot not counted). "
+        f"a target (recover: up to {RECOVER_BUDGET} forward-equivalents; its pilot, made once for "
+        "all of them, is in the last column). "
         f"{AdamRuns(**config['adam']).described()} {_EARLIER}",
     ]
     if missing:
@@ -118,5 +121,6 @@ def markdown(record: Record) -> str:
             step_size=part.get("step_size", "–"),
             steps=part["steps_75"],
             cost=part["cost"],
+            once=part["cost_once"] or None,
         )
     return table.markdown()

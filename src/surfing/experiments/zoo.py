@@ -138,12 +138,12 @@ def markdown(record: Record) -> str:
         Column("checkpoints", "checkpoints"),
         Column("frechet", "Fréchet distance", number),
         Column("real", "of training images", number),
-        Column("seconds", "trained and judged in", seconds),
+        Column("seconds", "took", seconds),
     ]
     table = Table("", columns, notes=(
         "Squared Fréchet distance to held-out images on 64 principal components of the pixels "
-        "(not FID); beside it that of as many training images. A model that lay in the cache "
-        "takes no time to train.",
+        "(not FID); beside it that of as many training images. Of a model that lay in the "
+        "cache already the time is that of judging it alone.",
     ))  # fmt: skip
     for part in record["results"].values():
         table = table.add(

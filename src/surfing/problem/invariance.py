@@ -36,13 +36,19 @@ def fixed_blocks(architecture: Architecture, state: State, z: Float[Tensor, "row
         z: latents; their dtype is that of the evaluations.
 
     Raises:
-        InputError: one row alone gives other bits a second time.
+        InputError: one row alone gives other bits a second time, or can't be evaluated.
     """
     trial = copy.copy(architecture)
     trial.notes = []  # that a derivative is missing concerns those alone who come to need it
     forward = trial.at(state, dtype=z.dtype if z.dtype == torch.float64 else None)
-    with torch.no_grad():
-        forward.linearise(z[:1])  # notes whether there is a forward mode
+    try:
+        with torch.no_grad():
+            forward.linearise(z[:1])  # notes whether there is a forward mode
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"batch_invariant: generator or operator failed on one latent alone ({error}); does it "
+            "use the statistics of a batch?"
+        ) from error
     kinds = (_values if trial.notes else _ahead, _back)
     sizes = [
         _largest(trial, size, partial(kind, forward), z)

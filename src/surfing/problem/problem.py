@@ -240,13 +240,6 @@ def _try_generator(bound: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
             f"generator: failed on latents of shape {tuple(z.shape)} ({error}); does its input "
             "have the length of the latent law?"
         ) from error
-    try:
-        bound(z[:1])
-    except Exception as error:
-        raise GeneratorError(
-            f"generator: makes {len(z)} signals at a time but not one ({error}); does it use the "
-            "statistics of a batch, as batch norm without running ones does?"
-        ) from error
     if not isinstance(x, Tensor) or x.ndim < 2 or len(x) != len(z):
         came = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise GeneratorError(f"generator: expected signals ({len(z)}, ...), got {came}.")
