@@ -56,7 +56,7 @@ def _tasks(config: Config) -> dict[str, tuple[str, str, str]]:
 def _measure(config: Config, cell: str, operator: str, name: str) -> dict[str, Any]:
     bed, variant = open_cell(cell), VARIANTS[name]
     own = own_samples(bed.trajectory, bed.generator, config.targets, seed=config.seed)
-    named = None if operator == "all" else operator.replace("2k", str(2 * bed.law.dim))
+    named = None if operator == "all" else bed.operator(operator)
     forward = as_operator(named, tuple(own.x.shape[1:]), seed=config.seed)
     began, path = time.perf_counter(), variant.path(bed.trajectory)
     solution = surf(

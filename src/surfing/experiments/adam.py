@@ -1,6 +1,6 @@
 """Algorithm 1 as the paper's experiments run it: Adam surfing against direct Adam.
 
-Both are run with one step size in common, and each with its best (see step_sizes.py).
+Both are run with one step size in common, and each with one of its own (see step_sizes.py).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from surfing.experiments.cells import PACKAGED, ZOO, available, open_cell
-from surfing.experiments.compare import compare, paired
+from surfing.experiments.compare import compare, hits, paired
 from surfing.experiments.document import by_cell, labelled, save
 from surfing.experiments.methods import ADAM_STEP_SIZE, METHODS
 from surfing.experiments.registry import Record
@@ -72,7 +72,7 @@ def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
     comparison = compare(
         bed.trajectory,
         bed.generator,
-        operator=config.operator.replace("2k", str(2 * bed.law.dim)),
+        operator=bed.operator(config.operator),
         targets=config.targets,
         budgets=config.budgets,
         methods=[name],
@@ -163,7 +163,7 @@ def _verdicts(record: Record) -> list[str]:
             for other in (line for line in lines if line is not ours):
                 few = len(other["by_target"][i])
                 mine, theirs = ours["by_target"][i][:few], other["by_target"][i]
-                sign = paired([c == "1" for c in mine], [c == "1" for c in theirs])
+                sign = paired(hits(mine), hits(theirs))
                 if sign["lost"] > sign["won"] and sign["p"] < LEVEL:
                     behind.append(f"{other['label']} at {count(budget)} (p = {sign['p']:.2g})")
         told = "; ".join(behind) or "no method at any of these budgets"

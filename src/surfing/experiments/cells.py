@@ -42,6 +42,10 @@ class Bed:
             raise InputError(f"{self.name}: the trajectory does not say what law its latents have.")
         return self.trajectory.latent
 
+    def operator(self, name: str) -> str:
+        """An operator's name, with "2k" in it for twice the latent dimension."""
+        return name.replace("2k", str(2 * self.law.dim))
+
     def boxed(self) -> Bed:
         """With targets and starts uniform on [-1, 1]^k, as in the paper [reconstructed]."""
         trained = self.trajectory

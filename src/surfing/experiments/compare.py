@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from surfing.problem.operators import OperatorLike
     from surfing.trajectory import Trajectory
 
-__all__ = ["BUDGETS", "Comparison", "Curve", "compare", "paired"]
+__all__ = ["BUDGETS", "Comparison", "Curve", "compare", "hits", "paired"]
 
 BUDGETS = (200, 400, 1000, 2000, 4000, 8000, 16000)
 RECOVER = "recover"
@@ -93,6 +93,15 @@ class Comparison:
                 paired(mine, theirs) for mine, theirs in zip(ours.found, curve.found)
             ]
         return line
+
+
+def hits(told: str) -> list[bool]:
+    """Whether each target was found, of the digits that a record keeps.
+
+    >>> hits("101")
+    [True, False, True]
+    """
+    return [digit == "1" for digit in told]
 
 
 def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from surfing.experiments.budget import LEVEL
-from surfing.experiments.compare import paired
+from surfing.experiments.compare import hits, paired
 from surfing.experiments.document import by_cell, labelled
 from surfing.experiments.fig3 import needed
 from surfing.experiments.methods import METHODS
@@ -139,11 +139,11 @@ def _duel(record: Record, labels: Mapping[str, str], one: str, other: str) -> st
     """At which numbers of measurements one method is ahead of another, by the paired test."""
     said = []
     for cell, parts in by_cell(record).items():
-        hits = {(r["name"], r["m"]): [c == "1" for c in r["by_target"]] for r in parts}
+        found = {(r["name"], r["m"]): hits(r["by_target"]) for r in parts}
         ahead: dict[bool, list[str]] = {True: [], False: []}
         for m in record["config"]["measurements"]:
-            if (one, m) in hits and (other, m) in hits:
-                test = paired(hits[one, m], hits[other, m])
+            if (one, m) in found and (other, m) in found:
+                test = paired(found[one, m], found[other, m])
                 if test["p"] < LEVEL:
                     ahead[test["won"] > test["lost"]].append(str(m))
         won, lost = (", ".join(ahead[side]) or "none" for side in (True, False))
@@ -190,8 +190,7 @@ def _counted(record: Record, one: str, other: str) -> str:
         if not {one, other} <= set(outcome):
             return ""
         tests = [
-            paired([bit == "1" for bit in mine], [bit == "1" for bit in theirs])
-            for mine, theirs in zip(outcome[one], outcome[other])
+            paired(hits(mine), hits(theirs)) for mine, theirs in zip(outcome[one], outcome[other])
         ]
         won = any(t["p"] < LEVEL and t["won"] > t["lost"] for t in tests)
         lost = any(t["p"] < LEVEL and t["won"] < t["lost"] for t in tests)
