@@ -86,7 +86,10 @@ class Architecture:
         self.signal_shape = signal_shape
         self.blocks = Blocks(BLOCK, BLOCK) if batch_invariant else None
         self._program = Program.trace(generator.module)
+        self.reverse_only = False
+        """No forward mode was found: derivatives are taken in reverse."""
         self.notes: list[str] = []
+        """What was done in another way than one would expect; words alone, nothing reads them."""
 
     def check(self, state: State, z: Float[Tensor, "rows k"], x: Float[Tensor, "rows ..."]) -> None:
         """See on one example, x = G_theta(z), that the structured engine reads the module right.
@@ -168,7 +171,7 @@ class ForwardMap:
 
     @property
     def _reverse(self) -> bool:
-        return bool(self._architecture.notes)
+        return self._architecture.reverse_only
 
     @property
     def product_passes(self) -> int:
@@ -213,6 +216,7 @@ class ForwardMap:
         """Note that there is no forward mode; raise what is another error."""
         if isinstance(error, torch.cuda.OutOfMemoryError) or not _no_forward_mode(error):
             raise error
+        self._architecture.reverse_only = True
         self._architecture.notes.append(
             f"{self.operator.name}: no forward-mode derivative; reverse mode was used, which "
             f"costs {price}."
