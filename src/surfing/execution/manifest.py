@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surfing import files
 from surfing.errors import InputError, LockedTrajectoryError, OutputExistsError, TrajectoryError
 from surfing.trajectory.lock import LOCK_NAME, DirectoryLock
 
@@ -106,7 +106,7 @@ def _is_unused(out: Path) -> bool:
 
     def left(path: Path) -> bool:
         empty = path.name == "shards" and path.is_dir() and not any(path.iterdir())
-        return empty or path.name == LOCK_NAME or path.name.startswith(f".{_RUN}.")
+        return empty or path.name == LOCK_NAME or path.name.startswith(files.TEMPORARY)
 
     return all(map(left, out.iterdir()))
 
@@ -139,16 +139,7 @@ def _clear(out: Path) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    files.write(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def fingerprint(rows: Tensor) -> dict[str, Any]:
