@@ -29,7 +29,7 @@ def integer(name: str, value: object, *, low: int | None = None, high: int | Non
     Traceback (most recent call last):
     surfing.errors.InputError: starts: expected a positive integer, got 0.
     """
-    if isinstance(value, Integral) and not isinstance(value, bool):
+    if not isinstance(value, bool) and isinstance(value, Integral):
         whole = int(value)
         if (low is None or whole >= low) and (high is None or whole <= high):
             return whole
@@ -68,7 +68,7 @@ def number(
     surfing.errors.InputError: noise: expected a finite number >= 0, got nan.
     """
     expected = _numbers(low, high, open_low, open_high, finite)
-    if isinstance(value, Real) and not isinstance(value, bool):
+    if not isinstance(value, bool) and isinstance(value, Real):
         try:
             real = float(value)
         except OverflowError:  # an integer; infinity says the same
@@ -106,4 +106,6 @@ def _refused(name: str, expected: str, value: object) -> InputError:
         got = f"{value!r:.60}"
     except ValueError:  # Python prints integers of some thousand digits only
         got = "a far larger integer"
-    return InputError(f"{name}: expected {expected}, got {got}.", argument=name)
+    # "Every: steps" is the argument steps of Every; "--shard" is an option as it is typed.
+    argument = name.rpartition(": ")[2].removeprefix("--").replace("-", "_")
+    return InputError(f"{name}: expected {expected}, got {got}.", argument=argument)

@@ -74,12 +74,13 @@ class GeneratorError(InputError):
 class UnknownNameError(InputError):
     """A model, operator or data name that nobody knows; the message lists the known ones."""
 
-    def __init__(self, kind: str, name: str, known: list[str]) -> None:
+    def __init__(
+        self, kind: str, name: str, known: list[str], *, argument: str | None = None
+    ) -> None:
         self._parts = kind, name, known
         known_ones = ", ".join(sorted(known))
-        super().__init__(
-            f"unknown {kind} {name!r}; the known ones are: {known_ones}.", argument=kind
-        )
+        message = f"unknown {kind} {name!r}; the known ones are: {known_ones}."
+        super().__init__(message, argument=argument)
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str, list[str]], dict[str, Any]]:
         """By the parts: an exception is otherwise made again of its message."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from surfing import check
 from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import pick_device
 from surfing.cli.inspect import summary_line
@@ -80,8 +81,7 @@ def train(
         learning_rate=learning_rate,
         seed=common.seed,
     )
-    if checkpoints < 2:
-        raise InputError(f"--checkpoints: expected at least 2, first and last, got {checkpoints}.")
+    check.integer("--checkpoints", checkpoints, low=2)  # first and last
     from surfing.zoo import training  # Lightning: only where something is trained
 
     trajectory = training.train(
