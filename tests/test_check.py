@@ -102,7 +102,7 @@ def test_integers_beyond_any_float_are_said(value: int) -> None:
 
 
 def test_the_argument_is_the_name_that_a_caller_would_type() -> None:
-    for name, argument in [("Every: steps", "steps"), ("--batch-size", "batch_size"), ("k", "k")]:
+    for name, argument in [("Every: steps", "steps"), ("--targets", "--targets"), ("k", "k")]:
         with pytest.raises(InputError, match=f"^{name}: expected") as caught:
             check.integer(name, "a")
         assert caught.value.argument == argument

@@ -106,6 +106,5 @@ def _refused(name: str, expected: str, value: object) -> InputError:
         got = f"{value!r:.60}"
     except ValueError:  # Python prints integers of some thousand digits only
         got = "a far larger integer"
-    # "Every: steps" is the argument steps of Every; "--shard" is an option as it is typed.
-    argument = name.rpartition(": ")[2].removeprefix("--").replace("-", "_")
+    argument = name.rpartition(": ")[2]  # "Every: steps" is the argument steps of Every
     return InputError(f"{name}: expected {expected}, got {got}.", argument=argument)

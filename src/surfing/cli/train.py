@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from surfing import check
-from surfing.cli.common import Common, Report, Screen
+from surfing.cli.common import Common, Report, Screen, as_typed
 from surfing.cli.inputs import pick_device
 from surfing.cli.inspect import summary_line
 from surfing.errors import InputError
@@ -66,21 +66,22 @@ def train(
         overwrite: start again, deleting the training that OUT holds.
     """
     common = common or Common()
-    recipe = recipe_for(
-        model,
-        data=data,
-        latent_dim=latent_dim,
-        law=law,
-        network=network,
-        width=width,
-        hidden=hidden,
-        image_size=image_size,
-        output=output,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=common.seed,
-    )
+    with as_typed("steps", "batch_size", "learning_rate", "seed"):
+        recipe = recipe_for(
+            model,
+            data=data,
+            latent_dim=latent_dim,
+            law=law,
+            network=network,
+            width=width,
+            hidden=hidden,
+            image_size=image_size,
+            output=output,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=common.seed,
+        )
     check.integer("--checkpoints", checkpoints, low=2)  # first and last
     from surfing.zoo import training  # Lightning: only where something is trained
 

@@ -39,16 +39,17 @@ def as_json(facts: Mapping[str, Any]) -> dict[str, Any]:
 def locked(out: Path) -> DirectoryLock:
     """Two that write one folder would each undo what the other does."""
     if out.exists() and not out.is_dir():
-        raise OutputExistsError(f"out: {out} is a file; name a folder.")
+        raise OutputExistsError(f"out: {out} is a file; name a folder.", argument="out")
     out.mkdir(parents=True, exist_ok=True)
     try:
         return DirectoryLock(out)
     except LockedTrajectoryError as error:
         raise OutputExistsError(
-            f"out: another process is writing to {out}. Let it end, or name another folder."
+            f"out: another process is writing to {out}. Let it end, or name another folder.",
+            argument="out",
         ) from error
     except TrajectoryError as error:
-        raise InputError(f"out: {error}") from error
+        raise InputError(f"out: {error}", argument="out") from error
 
 
 def begin(out: Path, facts: Mapping[str, Any], *, targets: int, size: int, overwrite: bool) -> int:
@@ -74,11 +75,14 @@ def begin(out: Path, facts: Mapping[str, Any], *, targets: int, size: int, overw
         if not overwrite:
             raise OutputExistsError(
                 f"out: {out} holds a run with another {', '.join(differing)}. Repeat its "
-                "arguments to go on with it, name another folder, or say overwrite."
+                "arguments to go on with it, name another folder, or say overwrite.",
+                argument="out",
             )
         _clear(out)
     elif not _is_unused(out):
-        raise OutputExistsError(f"out: {out} exists and holds no run; name another folder.")
+        raise OutputExistsError(
+            f"out: {out} exists and holds no run; name another folder.", argument="out"
+        )
     (out / "shards").mkdir(parents=True, exist_ok=True)
     run = {"format": _FORMAT, "key": _key(facts), "shard": size, "targets": targets}
     write_json(out / _RUN, run | {"facts": dict(facts)})
@@ -96,7 +100,8 @@ def _read_run(out: Path) -> dict[str, Any] | None:
         readable = False
     if not readable:
         raise OutputExistsError(
-            f"out: {out / _RUN} is damaged, or of another version; name another folder."
+            f"out: {out / _RUN} is damaged, or of another version; name another folder.",
+            argument="out",
         )
     return dict(found)
 
@@ -171,5 +176,6 @@ def check_measured(path: Path, ids: range, rows: Tensor) -> None:
         raise OutputExistsError(
             f"out: {path.parents[1]} holds solutions of other measurements: targets {ids.start} to "
             f"{ids.stop - 1} are not those of before. Give the same ones in the same order, name "
-            "another folder, or say overwrite."
+            "another folder, or say overwrite.",
+            argument="out",
         )

@@ -81,7 +81,7 @@ class Shards:
         for name, value, least in (("shard", size, 1), ("targets", targets, 0)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 wanted = f"a number of targets, {least} or more"
-                raise InputError(f"{name}: expected {wanted}, got {value!r}.")
+                raise InputError(f"{name}: expected {wanted}, got {value!r}.", argument=name)
         lock = locked(out)
         try:
             kept = begin(out, facts, targets=targets, size=size, overwrite=overwrite)
