@@ -47,7 +47,8 @@ def fixed_blocks(architecture: Architecture, state: State, z: Float[Tensor, "row
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"batch_invariant: generator or operator failed on one latent alone ({error}); does it "
-            "use the statistics of a batch?"
+            "use the statistics of a batch?",
+            argument="batch_invariant",
         ) from error
     kinds = (_values if trial.reverse_only else _ahead, _back)
     sizes = [
@@ -73,7 +74,8 @@ def _largest(
     raise InputError(
         "batch_invariant: expected the same bits of the same latent, but this generator, with "
         f"operator {trial.operator.name}, gave others the second time, in {z.dtype} on {z.device}."
-        " Does it draw random numbers, or use kernels that are not deterministic?"
+        " Does it draw random numbers, or use kernels that are not deterministic?",
+        argument="batch_invariant",
     )
 
 
