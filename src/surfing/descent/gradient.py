@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from surfing import check
-from surfing.latents import bounds
 from surfing.descent.base import AbstractDescent, State, fresh
 from surfing.errors import InputError
 
@@ -87,7 +86,7 @@ class GradientDescent(AbstractDescent[_State]):
         if self.search is not None:
             length, failed = _backtrack(self.search, risk, state)
         t = torch.where(failed, 0.0, length).to(state.z.dtype)
-        z = risk.latent.project(state.z - t[:, None] * state.gradient)
+        z = state.z - t[:, None] * state.gradient
         value, gradient = risk.gradient(z, state.rows)
         if self.search is not None:
             # The search measured f without a graph; what it accepted holds to rounding only.
@@ -104,18 +103,12 @@ class GradientDescent(AbstractDescent[_State]):
             gradient=gradient,
             length=length,
             failed=failed,
-            moved=_moved(risk, state.z, z, t * state.gradient.norm(dim=-1)),
+            moved=(t * state.gradient.norm(dim=-1)).double(),
         )
 
     def price(self, risk: Risk) -> float:
         """A value and gradient, and the search's trials."""
         return 3.0 + (0 if self.search is None else self.search.trials)
-
-
-def _moved(risk: Risk, before: Tensor, after: Tensor, length: Tensor) -> Tensor:
-    if bounds(risk.latent) is None:
-        return length.double()
-    return (after - before).norm(dim=-1).double()
 
 
 def _backtrack(search: Armijo, risk: Risk, state: _State) -> tuple[Tensor, Tensor]:
@@ -126,13 +119,8 @@ def _backtrack(search: Armijo, risk: Risk, state: _State) -> tuple[Tensor, Tenso
     for _ in range(search.trials):
         t = length[open_]
         trial = state.z[open_] - t.to(state.z.dtype)[:, None] * state.gradient[open_]
-        decrease = t * square[open_]
-        if bounds(risk.latent) is not None:  # Bertsekas' rule along the projected path
-            trial = risk.latent.project(trial)
-            gap = (state.z[open_] - trial).double()
-            decrease = (state.gradient[open_].double() * gap).sum(-1)
         enough = risk.value(trial, state.rows[open_]) <= (
-            state.value[open_] - search.slope * decrease
+            state.value[open_] - search.slope * t * square[open_]
         )
         open_ = open_[~enough]
         if len(open_) == 0:
