@@ -76,6 +76,14 @@ class NegationCheck(AbstractDescent[Any]):
             state = _put(state, flipped, restarted)
         return self.descent.step(risk, state)
 
+    def max_step_cost(self, risk: Risk) -> float:
+        """The other descent's step and, for a row that flips, its start, which costs no more."""
+        return 1 + 2 * self.descent.max_step_cost(risk)
+
+    def ended(self, state: Any) -> Int[Tensor, " r"] | None:
+        """The other descent's."""
+        return self.descent.ended(state)
+
     def curvature(self, state: Any) -> Float[Tensor, "r k k"] | None:
         """The other descent's."""
         return self.descent.curvature(state)
