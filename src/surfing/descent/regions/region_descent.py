@@ -17,9 +17,9 @@ from torch import Tensor
 
 from surfing import check
 from surfing.descent.base import AbstractDescent, State, fresh
-from surfing.descent.piecewise import PiecewiseAffine
-from surfing.descent.polytope import TOLERANCE, Polytope, ProgramCount, solve_program
-from surfing.descent.regions import Piece, Search, enumerate_pieces, piece_at
+from surfing.descent.regions.pieces import Piece, Search, enumerate_pieces, piece_at
+from surfing.descent.regions.piecewise import PiecewiseAffine
+from surfing.descent.regions.polytope import TOLERANCE, Polytope, ProgramCount, solve_program
 from surfing.errors import GeneratorError
 from surfing.status import Status
 
