@@ -52,7 +52,7 @@ def compare(
         generator: package.module:callable, where the trajectory names no architecture of the zoo.
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         targets: own samples to look for.
-        budgets: forward-equivalents a target, increasing.
+        budgets: forward-equivalents per target, increasing.
         methods: names from METHODS, and recover; all where left out.
         out: folder for compare.json, compare.md and compare.svg; nothing is written without it.
         overwrite: write into OUT although it exists.
@@ -89,7 +89,7 @@ def compare(
 
 
 def table_of(comparison: Comparison) -> Table:
-    """A line a method, a column a budget."""
+    """One row per method, one column per budget."""
     columns = [Column("label", "method", right=False)]
     columns += [Column(str(b), f"at {count(b)}", rate) for b in comparison.budgets]
     columns.append(Column("cost", "spent at most", count))

@@ -20,7 +20,7 @@ __all__ = ["AbstractDescent", "State"]
 
 @dataclass(frozen=True)
 class State:
-    """What a descent carries from step to step, a line a row.
+    """What a descent carries from step to step, one entry per row.
 
     Subclasses add tensors whose first axis is the row; :meth:`take` then works for them too.
     """

@@ -27,7 +27,7 @@ __all__ = ["NegationCheck"]
 class NegationCheck(AbstractDescent[Any]):
     """If f(-z) < f(z) then z <- -z, before every step of another descent.
 
-    Costs one forward a step and row, and the start of the other descent for a row that flips.
+    Costs one forward per step and row, and the start of the other descent for a row that flips.
 
     Args:
         descent: what steps; its state must be tensors (gradient descent, Levenberg-Marquardt).

@@ -212,7 +212,7 @@ class RegionDescent(AbstractDescent[_State]):
         tau: neurons whose pre-activation at z is at most tau may change side.
         recentre: search again around the new z until it stays; False takes one step a stage, to
             the letter of Algorithm 2, and needs starts at the first stage's minimisers.
-        max_pieces: pieces searched a step; where there are more the row ends with
+        max_pieces: pieces searched in one step; where there are more the row ends with
             ``Status.PIECE_LIMIT`` at the best point so far.
         solver: :class:`ExactProgram`, or :class:`ProjectedGradient` as printed in the paper.
         reach: half the edge of the box about z that bounds the search.
