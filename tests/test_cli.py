@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from surfing.cli import demo as demo_command
 from surfing.cli import recover as recover_command
 from surfing.errors import MissingExtraError
 from surfing.experiments import demo as demo_experiment
+from surfing.experiments.methods import METHODS
 from surfing.experiments.selftest import Selftest, own_samples
 from surfing.problem import as_operator
 
@@ -579,6 +581,12 @@ def test_help_names_what_works(capsys: pytest.CaptureFixture[str]) -> None:
         assert main([command, "--help"]) == 0
         options = capsys.readouterr().out
         assert all(f"--{name}" in options for name in ("seed", "device", "json", "quiet", "config"))
+
+
+def test_the_help_of_compare_names_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--help"]) == 0
+    shown = re.sub(r"[^\w-]+", " ", capsys.readouterr().out)  # lines are broken where they fit
+    assert all(f" {name} " in shown for name in (*METHODS, "recover"))
 
 
 def test_the_entry_point_is_installed() -> None:

@@ -171,7 +171,7 @@ def read_latent(text: str) -> Latent:
 
 
 def read_measurements(path: Path) -> np.ndarray | Tensor | Column:
-    """Measurements from a file, one line a target, not yet in memory where that can be.
+    """Measurements from a file, one row per target, not yet in memory where that can be.
 
     Args:
         path: .npy; .npz or .safetensors with one array, or one that is called y; .parquet or a
