@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from surfing.cli.common import Common, Report, Screen
+from surfing.cli.common import Common, Report, Screen, as_typed
 from surfing.cli.inputs import load_weights, make_module, pick_device, read_latent
 from surfing.cli.inspect import summary_line
 from surfing.distillation import Linearisation
@@ -58,7 +58,8 @@ def distil(
     if weights is not None:
         load_weights(module, weights, prefix=prefix, key=key)
     screen = Screen(common)
-    with screen.progress("stages") as tick:
+    options = ("stages", "steps", "batch_size", "learning_rate", "seed", "generator", "out")
+    with as_typed(*options), screen.progress("stages") as tick:
         trajectory = make_path(
             module,
             law,

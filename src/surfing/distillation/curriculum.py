@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from surfing.check import integer
 from surfing.distillation.affine import best_affine
-from surfing.errors import InputError
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -61,7 +61,8 @@ class Linearisation:
     samples: int = 4096
 
     def __post_init__(self) -> None:
-        _check(self.stages)
+        integer("stages", self.stages, low=1)
+        integer("samples", self.samples, low=1)
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -80,8 +81,3 @@ class Linearisation:
     def to_dict(self) -> dict[str, Any]:
         """See :class:`Curriculum`."""
         return {"name": "linearisation", **asdict(self)}
-
-
-def _check(stages: object) -> None:
-    if isinstance(stages, bool) or not isinstance(stages, int) or stages < 1:
-        raise InputError(f"stages: expected an integer of at least 1, got {stages!r}.")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from surfing.check import integer
 from surfing.distillation.curriculum import Curriculum, Linearisation
 from surfing.distillation.student import Student, Training
 from surfing.distillation.teacher import Teacher
@@ -20,7 +21,7 @@ from surfing.errors import InputError, NotATrajectoryError, OutputExistsError
 from surfing.generator import State
 from surfing.latents import Latent
 from surfing.trajectory.lock import DirectoryLock
-from surfing.trajectory.manifest import Entry, Manifest, check_representable
+from surfing.trajectory.manifest import MAX_STEP, Entry, Manifest, check_representable
 from surfing.trajectory.probe import Probe, rms_distance
 from surfing.trajectory.store import (
     Store,
@@ -95,9 +96,10 @@ def distil(
     arXiv 1503.02531); the homotopy from the affine fit is this project's own.
     """
     if isinstance(latent, type) or not isinstance(latent, Latent):
-        raise InputError(f"latent: expected a law such as Normal(20), got {latent!r}.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**53:
-        raise InputError(f"seed: expected an integer of at least 0, got {seed!r}.")
+        raise InputError(
+            f"latent: expected a law such as Normal(20), got {latent!r}.", argument="latent"
+        )
+    integer("seed", seed, low=0, high=MAX_STEP)
     chosen = Linearisation() if curriculum is None else curriculum
     training = Training(steps, batch_size, learning_rate)
     teacher = Teacher(generator, latent, None if device is None else torch.device(device))

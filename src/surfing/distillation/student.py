@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from surfing.errors import InputError, SurfingError
+from surfing.check import integer, number
+from surfing.errors import SurfingError
 from surfing.generator import State
 from surfing.trajectory.tensors import snapshot
 
@@ -44,14 +45,9 @@ class Training:
     learning_rate: float = 3e-3
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name}: expected an integer of at least 1, got {value!r}.")
-        if not 0 < self.learning_rate < math.inf:
-            raise InputError(
-                f"learning_rate: expected a positive number, got {self.learning_rate!r}."
-            )
+        integer("steps", self.steps, low=1)
+        integer("batch_size", self.batch_size, low=1)
+        number("learning_rate", self.learning_rate, low=0, open_low=True)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -113,7 +109,8 @@ class Student:
         if not math.isfinite(loss):
             raise SurfingError(
                 f"distil: the copy diverged at stage {stage} (loss {loss}). Give a learning_rate "
-                f"below {self._training.learning_rate}."
+                f"below {self._training.learning_rate}.",
+                argument="learning_rate",
             )
         return loss
 
