@@ -29,7 +29,7 @@ __all__ = ["GENERATORS", "main", "table"]
 
 app = App(help=__doc__)
 
-DEFAULT_STEPS = 20
+DEFAULT_STEPS = 60
 
 
 def mlp_gan() -> nn.Module:

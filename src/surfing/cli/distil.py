@@ -27,7 +27,7 @@ def distil(
     stages: int = 10,
     steps: int = 60,
     batch_size: int = 128,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 5e-3,
     overwrite: bool = False,
     common: Common | None = None,
 ) -> Report:

@@ -47,7 +47,7 @@ def distil(
     curriculum: Curriculum | None = None,
     steps: int = 60,
     batch_size: int = 128,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 5e-3,
     architecture: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -74,7 +74,8 @@ def distil(
         curriculum: what is imitated; `Linearisation()` if None.
         steps: Adam steps of every stage.
         batch_size: latents a step.
-        learning_rate: of Adam, falling along half a cosine within every stage.
+        learning_rate: of Adam at the last level, a tenth of it at the generator; within every stage
+            it falls along half a cosine.
         architecture: ``{"name": ..., "arguments": {...}}``, for generators of the zoo.
         metadata: anything else worth keeping, JSON values.
         seed: of the latents.

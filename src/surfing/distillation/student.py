@@ -23,6 +23,7 @@ __all__ = ["Student", "Training"]
 
 _BETAS = (0.9, 0.99)
 _LAST_RATE = 0.02
+_FIRST_LEVEL = 0.1
 FORWARD_AND_REVERSE = 3
 """Forward-equivalents of a forward pass and the reverse pass through it."""
 
@@ -31,10 +32,14 @@ FORWARD_AND_REVERSE = 3
 class Training:
     """How a copy is trained at one level: Adam, begun anew, its rate falling along half a cosine.
 
+    The rate grows with the level: the first copies lie near the generator, and steps larger than
+    that distance would open a gap before it (measured on two generators: 6% instead of 20% of its
+    variation). Farther off, larger steps forget more.
+
     Attributes:
         steps: of Adam.
         batch_size: latents a step.
-        learning_rate: of the first step.
+        learning_rate: of the first step at level 1; a tenth of it at level 0.
 
     Raises:
         InputError: a number out of range.
@@ -42,17 +47,18 @@ class Training:
 
     steps: int = 60
     batch_size: int = 128
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
 
     def __post_init__(self) -> None:
         integer("steps", self.steps, low=1)
         integer("batch_size", self.batch_size, low=1)
         number("learning_rate", self.learning_rate, low=0, open_low=True)
 
-    def rate(self, step: int) -> float:
+    def rate(self, step: int, level: float) -> float:
         """The learning rate of a step, counted from 0."""
         falling = (1 + math.cos(math.pi * step / self.steps)) / 2
-        return self.learning_rate * (falling + _LAST_RATE)
+        growing = _FIRST_LEVEL + (1 - _FIRST_LEVEL) * level
+        return self.learning_rate * growing * (falling + _LAST_RATE)
 
 
 class Student:
@@ -104,7 +110,7 @@ class Student:
         loss = math.nan
         for step in range(self._training.steps):
             for group in adam.param_groups:
-                group["lr"] = self._training.rate(step)
+                group["lr"] = self._training.rate(step, level)
             loss = self._step(adam, target, level, stage * self._training.steps + step)
         if not math.isfinite(loss):
             raise SurfingError(
