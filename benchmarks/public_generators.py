@@ -25,7 +25,7 @@ from surfing.experiments.record import provenance
 from surfing.report import Column, Table
 from surfing.report.tables import count, number
 
-__all__ = ["GENERATORS", "main", "table"]
+__all__ = ["GENERATORS", "made", "main", "table"]
 
 app = App(help=__doc__)
 
@@ -168,7 +168,7 @@ def main(
         with torch.no_grad():
             for _ in range(4):
                 module(torch.randn(32, k))
-        lines.append({"generator": name, "k": k, **_made(module, k, stages, steps, batch_size)})
+        lines.append({"generator": name, "k": k, **made(module, k, stages, steps, batch_size)})
     record = {"lines": lines, **provenance(seed, began=began)}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -178,7 +178,8 @@ def main(
     return record
 
 
-def _made(module: nn.Module, k: int, stages: int, steps: int, batch_size: int) -> dict[str, Any]:
+def made(module: nn.Module, k: int, stages: int, steps: int, batch_size: int) -> dict[str, Any]:
+    """Distil one, and say what it cost."""
     before = {name: t.clone() for name, t in module.state_dict().items()}
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
