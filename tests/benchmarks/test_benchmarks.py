@@ -163,6 +163,7 @@ def test_rides_along_a_made_path(tmp_path: Path) -> None:
     assert not distillation.adam_table(record).rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(public_generators.GENERATORS))
 def test_public_generators_are_distilled_as_they_are(name: str) -> None:
     k, build = public_generators.GENERATORS[name]
