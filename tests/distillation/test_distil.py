@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -261,6 +262,31 @@ def test_what_cannot_be_imitated_is_refused(module: nn.Module, said: str, tmp_pa
     assert not (tmp_path / "path").exists()
 
 
+class Shrinking:
+    """The user's own: signals that shrink to nothing."""
+
+    levels = (0.5, 1.0)
+
+    def target(self, teacher: Teacher, *, seed: int) -> Callable[[Tensor, float], Tensor]:
+        return lambda z, level: (1 - level) * teacher(z)
+
+    def to_dict(self) -> dict[str, str]:
+        return {"name": "shrinking"}
+
+
+class Falling(Shrinking):
+    levels = (1.0, 0.5)
+
+
+def test_a_curriculum_of_the_users_own(tmp_path: Path) -> None:
+    module = convolutional()
+    made_path = made(module, tmp_path / "path", curriculum=Shrinking(), steps=200)
+    z = LATENT.sample([3], 64, seed=1)[0]
+    with torch.no_grad():
+        sizes = [float(Generator(module).at(c.state)(z).norm()) for c in made_path]
+    assert sizes[0] < 0.5 * sizes[1] < sizes[2]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -268,6 +294,9 @@ def test_what_cannot_be_imitated_is_refused(module: nn.Module, said: str, tmp_pa
         ({"batch_size": True}, "batch_size"),
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"seed": -1}, "seed"),
+        ({"curriculum": surfing.Linearisation}, "curriculum"),
+        ({"curriculum": "linear"}, "curriculum"),
+        ({"curriculum": Falling()}, "rise"),
         ({"metadata": {"x": object()}}, "metadata"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ Target = Callable[["Float[Tensor, 'rows k']", float], Tensor]
 """(z, level) -> the signals to imitate at z, flattened: (rows, n)."""
 
 
+@runtime_checkable
 class Curriculum(Protocol):
     """A family of functions, from the generator at level 0 to the simplest at level 1.
 
@@ -32,7 +33,7 @@ class Curriculum(Protocol):
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """The level of every copy, rising."""
+        """The level of every copy, rising from above 0 to at most 1."""
         ...
 
     def target(self, teacher: Teacher, *, seed: int) -> Target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -102,6 +103,7 @@ def distil(
         )
     integer("seed", seed, low=0, high=MAX_STEP)
     chosen = Linearisation() if curriculum is None else curriculum
+    _check_curriculum(chosen)
     training = Training(steps, batch_size, learning_rate)
     teacher = Teacher(generator, latent, None if device is None else torch.device(device))
     blank = _blank(teacher, chosen, training, seed, architecture, metadata)
@@ -115,6 +117,22 @@ def distil(
     finally:
         lock.release()
     return Trajectory.open(path, latent=latent)
+
+
+def _check_curriculum(curriculum: object) -> None:
+    if isinstance(curriculum, type) or not isinstance(curriculum, Curriculum):
+        raise InputError(
+            f"curriculum: expected an object like Linearisation(10), got {curriculum!r:.60}.",
+            argument="curriculum",
+        )
+    levels = (0.0, *curriculum.levels)
+    rising = all(a < b for a, b in itertools.pairwise(levels))
+    if len(levels) == 1 or not rising or levels[-1] > 1:
+        raise InputError(
+            "curriculum: expected levels that rise from above 0 to at most 1, got "
+            f"{levels[1:]!r:.60}.",
+            argument="curriculum",
+        )
 
 
 def _blank(
