@@ -127,9 +127,7 @@ class BoundGenerator:
         self.state = state
         self._buffers = [name for name, _ in module.named_buffers() if name in state]
 
-    def __call__(
-        self, z: Float[Tensor, "rows k"], **beside: Tensor
-    ) -> Float[Tensor, "rows ..."]:
+    def __call__(self, z: Float[Tensor, "rows k"], **beside: Tensor) -> Float[Tensor, "rows ..."]:
         """Signals of latents; `beside` are further arguments of the module's forward."""
         # Every name is given, so that tied weights need not be one tensor in the checkpoint. A
         # forward may write into its buffers (power iteration does): each call gets fresh ones.
