@@ -9,6 +9,7 @@ al. 2018 and Jetchev et al. 2016; layer for layer as in its companion code.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ class SpatialGenerator(nn.Module):
         super().__init__()
         channels = (1, 8 * width, 4 * width, 2 * width, width)
         layers: list[nn.Module] = []
-        for before, after in zip(channels[:-1], channels[1:]):
+        for before, after in itertools.pairwise(channels):
             layers += [
                 nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, bias=False),
                 nn.ReLU(),
@@ -89,7 +90,7 @@ class SpatialCritic(nn.Module):
         super().__init__()
         channels = (1, width, 2 * width, 4 * width, 8 * width)
         layers: list[nn.Module] = []
-        for before, after in zip(channels[:-1], channels[1:]):
+        for before, after in itertools.pairwise(channels):
             layers += [nn.Conv2d(before, after, 5, stride=2, padding=2), nn.LeakyReLU(0.2)]
         layers.append(nn.Conv2d(8 * width, 1, 5, stride=2, padding=2))
         if spectral:

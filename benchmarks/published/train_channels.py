@@ -187,10 +187,11 @@ def train(image: np.ndarray, options: argparse.Namespace) -> dict[str, object]:
             losses = pair.step(real, torch.from_numpy(grid).to(device))
             step += 1
             recorder.step()
-            if step % 250 == 0 or step == 1:
+            if step % 250 == 0:
                 seconds = time.perf_counter() - began
                 print(f"{step} steps, {seconds:.0f} s, critic {losses[0]:.3f}, generator "
                       f"{losses[1]:.3f}", flush=True)  # fmt: skip
+            if step % 4000 == 0:
                 sheet(pair.generator, crops, Path(options.out) / "samples.png")
     sheet(pair.generator, crops, Path(options.out) / "samples.png")
     return {"steps": step, "seconds": time.perf_counter() - began, "kept": recorder.steps}
