@@ -50,11 +50,11 @@ class Survey:
         return np.array(pairs)
 
 
-def cell_lengths(rays: np.ndarray, rows: int, columns: int) -> np.ndarray:
+def cell_lengths(rays: np.ndarray, rows: int, columns: int) -> Float[Tensor, "rays cells"]:
     """Length of each straight ray in each cell.
 
     A ray is cut where it crosses a line of the grid; each piece belongs to the cell of its middle.
-    A ray along a line between two rows belongs half to each.
+    A ray along a line between two rows belongs to the upper one.
 
     Args:
         rays: (rays, 4) x and depth of the two ends, in m.
@@ -62,20 +62,21 @@ def cell_lengths(rays: np.ndarray, rows: int, columns: int) -> np.ndarray:
         columns: cells across.
 
     Returns:
-        (rays, rows * columns) lengths in m, columns of the grid first when flattened.
+        (rays, rows * columns) lengths in m, row after row.
     """
-    lengths = np.zeros((len(rays), columns, rows))
+    lengths = np.zeros((len(rays), rows, columns))
     for ray, (x0, y0, x1, y1) in enumerate(rays):
         cuts = _cuts(x0, x1, columns) | _cuts(y0, y1, rows) | {0.0, 1.0}
         at = np.array(sorted(cuts))
         middle, share = (at[1:] + at[:-1]) / 2, np.diff(at)
-        across = (x0 + middle * (x1 - x0)) / CELL
-        down = (y0 + middle * (y1 - y0)) / CELL
-        piece = share * np.hypot(x1 - x0, y1 - y0)
-        for side in (-1e-7, 1e-7):
-            cell = np.clip(np.floor(down + side), 0, rows - 1).astype(int)
-            np.add.at(lengths[ray], (np.floor(across).astype(int), cell), piece / 2)
-    return lengths.reshape(len(rays), -1)
+        across = _cell(x0 + middle * (x1 - x0), columns)
+        down = _cell(y0 + middle * (y1 - y0), rows)
+        np.add.at(lengths[ray], (down, across), share * np.hypot(x1 - x0, y1 - y0))
+    return torch.from_numpy(lengths.reshape(len(rays), -1))
+
+
+def _cell(place: np.ndarray, cells: int) -> np.ndarray:
+    return np.clip(np.ceil(place / CELL - 1e-9) - 1, 0, cells - 1).astype(int)
 
 
 def _cuts(start: float, end: float, cells: int) -> set[float]:
@@ -93,15 +94,23 @@ class Rays:
         survey: the geometry.
         steepness: of the sigmoid that stands for the threshold at one half; None for the values
             as they are.
+        as_published: read the field column after column where the lengths are row after row. The
+            published travel times were made so (the companion code flattens the two in different
+            orders): a scrambled section, not the one between the boreholes.
     """
 
-    def __init__(self, survey: Survey | None = None, *, steepness: float | None = None) -> None:
-        self.survey = survey or Survey()
-        lengths = cell_lengths(self.survey.rays(), self.survey.rows, self.survey.columns)
-        # Rows first when flattened, as torch's pictures are.
-        shape = (len(lengths), self.survey.columns, self.survey.rows)
-        ordered = lengths.reshape(shape).transpose(0, 2, 1).reshape(len(lengths), -1)
-        self.lengths = torch.from_numpy(np.ascontiguousarray(ordered))
+    def __init__(
+        self,
+        survey: Survey | None = None,
+        *,
+        steepness: float | None = None,
+        as_published: bool = False,
+    ) -> None:
+        survey = survey or Survey()
+        lengths = cell_lengths(survey.rays(), survey.rows, survey.columns)
+        if as_published:
+            lengths = lengths.view(-1, survey.columns, survey.rows).mT.reshape(len(lengths), -1)
+        self.lengths = lengths.T.contiguous()
         self.steepness = steepness
 
     def __call__(self, x: Float[Tensor, "rows 1 125 60"]) -> Float[Tensor, "rows m"]:
@@ -109,9 +118,16 @@ class Rays:
         if self.steepness is not None:
             x = torch.sigmoid(self.steepness * (x - 0.5))
         slowness = 1 / (MATRIX + (CHANNEL - MATRIX) * x)
-        return slowness.flatten(1) @ self.lengths.to(x).T
+        return slowness.flatten(1) @ self._lengths(x)
 
     def of_binary(self, x: Float[Tensor, "rows 1 125 60"]) -> Float[Tensor, "rows m"]:
         """Travel times of the fields cut at one half: true channels, no derivative."""
-        slowness = torch.where(x >= 0.5, 1 / CHANNEL, 1 / MATRIX)
-        return slowness.to(x).flatten(1) @ self.lengths.to(x).T
+        fast, slow = x.new_tensor(1 / MATRIX), x.new_tensor(1 / CHANNEL)
+        slowness = torch.where(x >= 0.5, slow, fast)
+        return slowness.flatten(1) @ self._lengths(x)
+
+    def _lengths(self, like: Tensor) -> Float[Tensor, "cells m"]:
+        # Kept where it was last used: a copy at each pass would cost as much as the product.
+        if self.lengths.dtype != like.dtype or self.lengths.device != like.device:
+            self.lengths = self.lengths.to(like)
+        return self.lengths

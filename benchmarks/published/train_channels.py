@@ -174,6 +174,7 @@ def train(image: np.ndarray, options: argparse.Namespace) -> dict[str, object]:
         schedule=QuadraticSpaced(options.looks, options.steps),
         max_checkpoints=options.checkpoints,
         dtype="float16",
+        average=options.average or None,
         metadata={"generator": "spatial_gan", "width": options.width},
         overwrite=True,
     )
@@ -243,13 +244,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--critic-width", type=int, default=0, help="0: as the generator")
     parser.add_argument("--grid", type=int, nargs=2, default=GRID, help="latents of a crop")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--loss", choices=sorted(LOSSES), default="relativistic")
+    parser.add_argument("--loss", choices=sorted(LOSSES), default="hinge")
     parser.add_argument("--momentum", type=float, default=0.0, help="Adam's first beta")
-    parser.add_argument("--rate", type=float, default=2e-4, help="of both Adams")
+    parser.add_argument("--rate", type=float, default=4e-4, help="of both Adams")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=1e9, help="the training ends by then")
     parser.add_argument("--checkpoints", type=int, default=20, help="kept at most")
     parser.add_argument("--looks", type=int, default=60, help="checkpoints before thinning")
+    parser.add_argument("--average", type=float, default=0.0, help="decay of averaged weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pack", action="store_true", help="also zip files of at most 15 MiB")
     return parser.parse_args(arguments)
