@@ -125,16 +125,20 @@ def ours(entry: Entry, survey: Survey576, *, ladder: Sequence[float] = LADDER) -
     if not survey.binary:
         return _answer(call(operator=survey.rays()))
     first, *rest = ladder
-    answer = _answer(call(operator=survey.rays(first)))
+    return _sharpened(survey, _answer(call(operator=survey.rays(first))), rest)
+
+
+def _sharpened(survey: Survey576, answer: Answer, ladder: Sequence[float]) -> Answer:
+    """LM from what was found, with sigmoids that come nearer and nearer to the cut."""
     z, cost = answer.z, answer.cost
-    for steepness in rest:
+    for steepness in ladder:
         solution = surfing.direct(
             survey.trajectory,
             survey.y,
             generator=survey.generator,
             operator=survey.rays(steepness),
             z0=z[:, None],
-            max_steps=15,
+            max_steps=10,
             stopping=surfing.Stopping(noise=NOISE),
         )
         z, cost = solution.z, cost + solution.cost.cpu().double()
@@ -165,6 +169,61 @@ def _recover(settings: dict[str, Any], survey: Survey576) -> Answer:
     return ours(partial(surfing.recover, noise=NOISE, seed=survey.seed, **settings), survey)
 
 
+@dataclass(frozen=True)
+class Scouted:
+    """Draws measured once for all targets; LM from each target's nearest, one after another.
+
+    Args:
+        draws: measured once.
+        starts: tried at most.
+        max_steps: of LM, from each.
+    """
+
+    draws: int = 10_000
+    starts: int = 12
+    max_steps: int = 40
+
+    def __call__(self, survey: Survey576, operator: Rays) -> Answer:
+        """Recover every target with this operator."""
+        law, y = survey.trajectory.latent, survey.y
+        bank = law.sample([0], self.draws, seed=survey.seed + 1)[0].to(y)
+        with torch.no_grad():
+            seen = torch.cat([operator(survey.generator(part)) for part in bank.split(100)])
+        nearest = torch.cdist(y, seen).topk(self.starts, largest=False).indices
+        z, cost = bank[nearest[:, 0]].clone(), torch.zeros(len(y), dtype=torch.float64)
+        risk, left = torch.full((len(y),), math.inf, dtype=torch.float64), torch.arange(len(y))
+        for rank in range(self.starts):
+            solution = surfing.direct(
+                survey.trajectory,
+                y[left],
+                generator=survey.generator,
+                operator=operator,
+                z0=bank[nearest[left, rank]][:, None],
+                max_steps=self.max_steps,
+                stopping=surfing.Stopping(noise=NOISE),
+            )
+            cost[left] += solution.cost.cpu().double()
+            found = solution.risk.cpu().double()
+            better = found < risk[left]
+            risk[left[better]], z[left[better]] = found[better], solution.z[better]
+            left = left[risk[left] > self._accepted(y) / 2]
+            if len(left) == 0:
+                break
+        return Answer(z, cost, float(self.draws))
+
+    @staticmethod
+    def _accepted(y: Tensor) -> float:
+        m = y.shape[1]
+        return (m + 3 * math.sqrt(2 * m)) * NOISE**2
+
+
+def _scouted(survey: Survey576, ladder: Sequence[float] = LADDER) -> Answer:
+    if not survey.binary:
+        return Scouted()(survey, survey.rays())
+    answer = Scouted()(survey, survey.rays(ladder[0]))
+    return _sharpened(survey, answer, ladder[1:])
+
+
 def _adam(rate: float) -> surfing.TorchOptim:
     return surfing.TorchOptim(partial(torch.optim.Adam, lr=rate))
 
@@ -175,11 +234,11 @@ METHODS: dict[str, tuple[str, Callable[[Survey576], Answer]]] = {
         partial(published, StochasticAdam()),
     ),
     "gauss-newton": (
-        "Gauss-Newton as published, finite differences, up to 100 iterations",
-        partial(published, FiniteDifferences()),
+        "Gauss-Newton as published, finite differences, up to 30 iterations",
+        partial(published, FiniteDifferences(iterations=30)),
     ),
-    "lbfgs": ("direct L-BFGS, up to 200 steps", partial(_direct, surfing.LBFGS(), 200)),
-    "lm": ("direct LM", partial(_direct, surfing.LevenbergMarquardt(), 100)),
+    "lbfgs": ("direct L-BFGS, up to 150 steps", partial(_direct, surfing.LBFGS(), 150)),
+    "lm": ("direct LM, up to 60 steps", partial(_direct, surfing.LevenbergMarquardt(), 60)),
     "surf-adam": (
         "surf with Adam",
         partial(
@@ -194,7 +253,11 @@ METHODS: dict[str, tuple[str, Callable[[Survey576], Answer]]] = {
     ),
     "surf-lm": (
         "surf with LM",
-        partial(_surf, {"schedule": surfing.EqualDrift(5, start=0.5), "max_steps": 100}),
+        partial(_surf, {"schedule": surfing.EqualDrift(5, start=0.5), "max_steps": 60}),
+    ),
+    "scouted": (
+        "10,000 draws measured once, LM from the nearest, up to 12 in turn",
+        _scouted,
     ),
     "recover": ("recover, budget 2000", partial(_recover, {"budget": 2000})),
 }
@@ -277,7 +340,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--section", action="store_true", help="cells where they lie")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", default="tomography.json")
-    parser.add_argument("--iterations", type=int, default=10_000, help="of Adam as published")
     return parser.parse_args(arguments)
 
 
@@ -310,9 +372,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         "as_published": not options.section, "device": options.device,
                         "trajectory": survey.trajectory.metadata,
                         "steps": survey.trajectory.steps}  # fmt: skip
-            write_record(
-                options.out, {"settings": settings, "environment": before, "lines": lines}
-            )
+            write_record(options.out, {"settings": settings, "environment": before, "lines": lines})
 
 
 if __name__ == "__main__":

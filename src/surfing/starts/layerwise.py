@@ -234,4 +234,5 @@ def _least_norm(
     seen = values > 1e-11 * values[..., -1:].clamp_min(torch.finfo(values.dtype).tiny)
     inverse = torch.where(seen, 1 / values.clamp_min(torch.finfo(values.dtype).tiny), 0.0)
     turned = (vectors.mT @ right[..., None])[..., 0]
-    return (vectors @ (inverse * turned)[..., None])[..., 0]
+    solution: Tensor = (vectors @ (inverse * turned)[..., None])[..., 0]
+    return solution
