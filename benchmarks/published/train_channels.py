@@ -205,9 +205,9 @@ def sheet(generator: SpatialGenerator, crops: Crops, path: Path) -> None:
 
     device = crops.image.device
     stream = np.random.default_rng(7)
-    real = crops.draw(stream, 8, (125, 60))[:, 0].cpu()
+    real = crops.draw(stream, 8, (125, 60))[:, 0].cpu().numpy()
     z = torch.from_numpy(stream.uniform(-1, 1, (16, 15)).astype(np.float32)).to(device)
-    made = generator(z)[:, 0].cpu() * 2 - 1
+    made = generator(z)[:, 0].cpu().numpy() * 2 - 1
     figure, axes = plt.subplots(3, 8, figsize=(8, 6.6))
     for axis, picture in zip(axes.flat, [*real, *made]):
         axis.imshow(picture, cmap="gray", vmin=-1, vmax=1)
