@@ -147,8 +147,8 @@ def _truths() -> str:
         [
             head,
             f"Made by the authors' generator, not by ours; {draws} draws measured once, LM from "
-            f"the nearest {record['settings']['starts']} in turn. The paper's own best misfit could "
-            "not be read.\n",
+            f"the nearest {record['settings']['starts']} in turn. The paper's own best misfit "
+            "could not be read.\n",
             "```{figure} assets/published/truths.png\n:alt: The two true models beside what our "
             "generator comes to\n:width: 70%\n```\n",
             _table(["truth", "its own misfit, ns", "our misfit, ns", "wrong cells"], rows),

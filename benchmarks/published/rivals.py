@@ -104,11 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     torch.set_num_threads(1)
     record = {
-        "settings": vars(options),
+        "settings": {name: value for name, value in vars(options).items() if name != "out"},
         "environment": before,
         "cells": {cell.name: measured(cell, options.few) for cell in cells},
     }
-    record["settings"].pop("out")
     write_record(options.out, record)
 
 
