@@ -193,7 +193,7 @@ def _clipping() -> str:
     rows = [[names[line["clip"]], line["stage"], _share(line), _number(line["cost"])]
             for line in record["lines"]]  # fmt: skip
     header = ["what leaves the box is", "search", "recovered", "cost of Adam"]
-    run = "surfing train dcgan --latent-dim 10 --law uniform"
+    run = "surfing train dcgan --latent-dim 10 --law uniform --steps 5000 --seed 1"
     return "\n".join(
         [
             _CLIPPING,
@@ -224,7 +224,7 @@ def _rivals() -> str:
         ]
         header = ["method", "recovered", "seconds", "ms a recovered target", "compilation, s"]
         parts.append(f"### {cell}\n\n" + _table(header, rows))
-    parts.append(_command("rivals --out docs/records/published-rivals.json"))
+    parts.append(_command("rivals --few 4 --out docs/records/published-rivals.json"))
     return "\n".join(parts)
 
 
