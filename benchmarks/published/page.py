@@ -129,9 +129,13 @@ def _tomography() -> str:
     parts.append(
         _command("train_channels ti.png --batch 12 --seconds 420 --steps 20000 --out RUN")
         + "\n"
-        + _command("tomography RUN/run --section --out docs/records/tomography-section.json")
+        + _command(
+            "tomography RUN/run --section --methods scouted lm --kinds continuous \\\n  --out docs/records/tomography-section.json"
+        )
         + "\n"
-        + _command("tomography RUN/run --out docs/records/tomography.json")
+        + _command(
+            "tomography RUN/run --methods scouted lm --kinds continuous --targets 30 \\\n  --out docs/records/tomography.json"
+        )
     )
     return "\n".join(parts)
 
