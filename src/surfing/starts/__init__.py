@@ -1,0 +1,1 @@
+"""Where to begin: starts that know something of the target."""
