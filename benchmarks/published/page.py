@@ -130,11 +130,13 @@ def _tomography() -> str:
         _command("train_channels ti.png --batch 12 --seconds 420 --steps 20000 --out RUN")
         + "\n"
         + _command(
-            "tomography RUN/run --section --methods scouted lm --kinds continuous \\\n  --out docs/records/tomography-section.json"
+            "tomography RUN/run --section --methods scouted lm --kinds continuous \\\n"
+            "  --out docs/records/tomography-section.json"
         )
         + "\n"
         + _command(
-            "tomography RUN/run --methods scouted lm --kinds continuous --targets 30 \\\n  --out docs/records/tomography.json"
+            "tomography RUN/run --methods scouted lm --kinds continuous --targets 30 \\\n"
+            "  --out docs/records/tomography.json"
         )
     )
     return "\n".join(parts)

@@ -201,7 +201,8 @@ class ForwardMap:
     ) -> Float[Tensor, "rows k"]:
         """J'J v without J: one pass forward with its tangent, one in reverse.
 
-        With `square_weights` w^2 it is J' diag(w^2) J v. Where there is no forward mode, J v is the derivative of u -> J'u, and a note says so.
+        With `square_weights` w^2 it is J' diag(w^2) J v. Where there is no forward mode, J v is the
+        derivative of u -> J'u, and a note says so.
         """
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
@@ -322,7 +323,7 @@ class ForwardMap:
         """
         size = self.chunk(passes, reverse=reverse)
         for low in range(0, len(rows[0]), size):
-            parts = [None if t is None else t[low : low + size] for t in rows]
+            parts: list[Any] = [None if t is None else t[low : low + size] for t in rows]
             count = len(parts[0])
             if self.batch_invariant:
                 parts = [None if t is None else _filled_up(t, size) for t in parts]

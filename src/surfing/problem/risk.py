@@ -179,13 +179,12 @@ class Risk:
 
     def _product(self, z: Tensor, v: Tensor, rows: Tensor) -> Tensor:
         weights = self._weights(rows)
+        square = None if weights is None else weights.square()
         if self.robust is not None:
             with torch.no_grad():
                 residual = self._residual(z, rows).double()
-            square = self.robust.weights(residual, self._scale(rows))
-            square = square if weights is None else square * weights.square()
-        else:
-            square = None if weights is None else weights.square()
+            own = self.robust.weights(residual, self._scale(rows))
+            square = own if square is None else own * square
         return self.forward.curvature_product(
             z,
             v,
