@@ -108,7 +108,7 @@ class Adam:
 
     network: Folded
     operators: Operators
-    until: Until = Until()
+    until: Until = field(default_factory=Until)
     betas: tuple[float, float] = (0.9, 0.999)
     block: int = 2048
     deadline: float = math.inf

@@ -47,9 +47,7 @@ class Operators:
     matrix: Float[Tensor, "lines n"]
 
     @classmethod
-    def draw(
-        cls, counts: tuple[int, ...], n: int, *, seed: int, device: torch.device
-    ) -> Operators:
+    def draw(cls, counts: tuple[int, ...], n: int, *, seed: int, device: torch.device) -> Operators:
         """For signals of n numbers."""
         parts = [gaussian_matrix(m, n, seed=seed) for m in counts]
         return cls(counts, torch.cat(parts).to(device))

@@ -1,4 +1,4 @@
-"""A model of the ground: its name, its recipe, its networks, and targets whose latents are known."""
+"""A model of the ground: name, recipe, networks, and targets whose latents are known."""
 
 from __future__ import annotations
 

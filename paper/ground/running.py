@@ -28,7 +28,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("ground"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--jobs", type=int, default=1, help="models trained side by side")
-    parser.add_argument("--slots", type=int, default=5, help="models measured side by side")
+    parser.add_argument(
+        "--slots",
+        type=int,
+        nargs=2,
+        default=(3, 4),
+        metavar=("HEAVY", "LIGHT"),
+        help="runs side by side: of many rows of Adam, of the package's own loops",
+    )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        help="seconds that a model waits for the others' trainings to end",
+    )
     parser.add_argument("--minutes", type=float, default=None, help="that everything may take")
     parser.add_argument("--data", type=Path, help="root of the images, torchvision's layout")
     parser.add_argument("--trajectories", type=Path, help="trained already: open them from here")
@@ -56,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace, sizes: Sizes, limit: float) -> None:
     context = multiprocessing.get_context("spawn")
     training = context.Semaphore(options.jobs)
-    measuring = context.Semaphore(options.slots)
+    measuring = tuple(context.Semaphore(number) for number in options.slots)
     running = []
     for number, name in enumerate(options.models):
         # The places are for those that come first: others start as trainings end.
@@ -84,7 +97,12 @@ def _ended(options: argparse.Namespace) -> int:
 
 
 def _model(
-    name: str, options: argparse.Namespace, sizes: Sizes, limit: float, training: Any, measuring: Any
+    name: str,
+    options: argparse.Namespace,
+    sizes: Sizes,
+    limit: float,
+    training: Any,
+    measuring: Any,
 ) -> None:
     """One model, from its random weights to its last task."""
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -102,9 +120,21 @@ def _model(
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
+        _wait(name, options, limit)
         _measure(model, options, limit, measuring, folder)
     except Exception:
         (folder / "failed.txt").write_text(traceback.format_exc(), encoding="utf-8")
+
+
+def _wait(name: str, options: argparse.Namespace, limit: float) -> None:
+    """Trainings are many short steps: they crawl beside measurements."""
+    began = time.time()
+    others = min(options.jobs, len(options.models))
+    while _ended(options) < others and time.time() - began < options.wait:
+        time.sleep(0.5)
+    if name in AGES and limit < float("inf"):  # the tables come first
+        while time.time() < limit - 0.35 * 60 * options.minutes:
+            time.sleep(1.0)
 
 
 def _trained(
@@ -154,36 +184,35 @@ def _measure(
                        lm_restarts=(2, 3), stage_steps=2, block=16,
                        until=Until(cap=60, every=10, patience=20))  # fmt: skip
     tasks_of(model.name)  # completes TASKS
-    room = Room(plan, limit, options.data, {})
+    room = Room(plan, limit, options.data, {}, *measuring)
     for task in wanted:
         path = folder / f"{task}.json"
         if path.is_file():
             room.known[task] = _first(json.loads(path.read_text(encoding="utf-8")))
             continue
-        with measuring:
-            if time.time() > limit:
-                return
-            began, records, whole, trouble = time.time(), [], True, None
-            try:
-                for record in TASKS[task](model, room):
-                    records.append(record)
-                    # Kept as it grows: a run that is cut short leaves what it had.
-                    _keep(path.with_suffix(".partial"), {"records": records})
-            except OutOfTimeError:
-                whole = False
-            except Exception:
-                trouble = traceback.format_exc()
-            document = {"model": model.name, "task": task, "plan": asdict(plan), "whole": whole,
-                        "trouble": trouble, "seconds": round(time.time() - began, 1),
-                        "records": records}  # fmt: skip
-            final = path if whole and trouble is None else path.with_suffix(".partial")
-            _keep(final, document)
-            if final == path:
-                path.with_suffix(".partial").unlink(missing_ok=True)
-            room.known[task] = _first(document)
-            if model.device.type == "cuda":
-                torch.cuda.empty_cache()
-            print(f"{model.name} {task}: {time.time() - began:.0f} s", file=sys.stderr, flush=True)
+        if time.time() > limit:
+            return
+        began, records, whole, trouble = time.time(), [], True, None
+        try:
+            for record in TASKS[task](model, room):
+                records.append(record)
+                # Kept as it grows: a run that is cut short leaves what it had.
+                _keep(path.with_suffix(".partial"), {"records": records})
+        except OutOfTimeError:
+            whole = False
+        except Exception:
+            trouble = traceback.format_exc()
+        document = {"model": model.name, "task": task, "plan": asdict(plan), "whole": whole,
+                    "trouble": trouble, "seconds": round(time.time() - began, 1),
+                    "records": records}  # fmt: skip
+        final = path if whole and trouble is None else path.with_suffix(".partial")
+        _keep(final, document)
+        if final == path:
+            path.with_suffix(".partial").unlink(missing_ok=True)
+        room.known[task] = _first(document)
+        if model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        print(f"{model.name} {task}: {time.time() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def _first(document: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Plan:
     restarts: tuple[int, int] = (3, 5)
     lm_restarts: tuple[int, int] = (8, 20)
     stage_steps: int = 10
-    until: Until = Until()
+    until: Until = field(default_factory=Until)
     tuning_cap: int = 4000
     block: int = 2048
 
@@ -77,17 +78,37 @@ class Room:
         deadline: `time.time()` at which all ends.
         data_root: where the images lie.
         known: what earlier tasks of this model found.
+        heavy: semaphore of runs of thousands of rows, which fill a GPU by twos and threes.
+        light: semaphore of the package's own loops, which wait for the GPU at every step.
     """
 
     plan: Plan
     deadline: float
     data_root: Path | None
     known: dict[str, Record]
+    heavy: Any = None
+    light: Any = None
 
     def adam(self, model: Model, operators: Operators, **options: Any) -> Adam:
         """Adam, ready to run."""
         options = {"until": self.plan.until, "block": self.plan.block, **options}
         return Adam(model.network(), operators, deadline=self.deadline, **options)
+
+    @contextlib.contextmanager
+    def place(self, semaphore: Any) -> Iterator[None]:
+        """Wait for a place on the device, and leave its memory to others."""
+        with semaphore or contextlib.nullcontext():
+            self.check()
+            try:
+                yield
+            finally:
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+
+    def descend(self, adam: Adam, rows: Rows, states: Sequence[Any], **options: Any) -> Ends:
+        """`adam.run` in a place for it."""
+        with self.place(self.heavy):
+            return adam.run(rows, states, **options)
 
     def rate(self, way: str, m: int) -> float:
         """The step size that was chosen; 0.05 where none was."""
@@ -119,7 +140,7 @@ def tune(model: Model, room: Room) -> Iterator[Record]:
     chosen: dict[str, float] = {}
     for way, states in ((DIRECT, states_of(model.trajectory)[-1:]),
                         (RIDE, states_of(model.trajectory))):  # fmt: skip
-        ends = adam.run(rows, states, stage_steps=plan.stage_steps)
+        ends = room.descend(adam, rows, states, stage_steps=plan.stage_steps)
         for which, count in enumerate(counts):
             merits = {}
             for number, (at, rate) in enumerate(cells):
@@ -142,7 +163,8 @@ def _both(
     for way, path, starts in ((DIRECT, states[-1:], restarts), (RIDE, states, rides)):
         rates = [room.rate(way, setting.m) for setting in settings]
         parts = [adam_rows(s, rate, starts) for s, rate in zip(settings, rates, strict=True)]
-        ends = adam.run(Rows.join(parts), path, stage_steps=room.plan.stage_steps)
+        rows = Rows.join(parts)
+        ends = room.descend(adam, rows, path, stage_steps=room.plan.stage_steps)
         for setting, rate, part in zip(settings, rates, _cut(ends, parts), strict=True):
             yield told_ends(way, setting, part, starts, rate=rate)
 
@@ -154,19 +176,19 @@ def _cut(ends: Ends, parts: Sequence[Rows]) -> Iterator[Ends]:
         low += len(part)
 
 
-def _lm(
-    room: Room, settings: Sequence[Setting], starts: Mapping[str, int]
-) -> Iterator[Record]:
+def _lm(room: Room, settings: Sequence[Setting], starts: Mapping[str, int]) -> Iterator[Record]:
     """Ways of the package; one that fails is told and harms no other."""
     for setting in settings:
         for name, number in starts.items():
-            room.check()
             try:
-                yield told_solution(name, setting, LM[name](setting, number), number)
+                with room.place(room.light):
+                    record = told_solution(name, setting, LM[name](setting, number), number)
             except OutOfTimeError:
                 raise
             except Exception as error:
-                yield {"method": name, "m": setting.m, "failed": f"{type(error).__name__}: {error}"}
+                failed = f"{type(error).__name__}: {error}"
+                record = {"method": name, "m": setting.m, "failed": failed}
+            yield record
 
 
 def _settings(model: Model, counts: Sequence[int], targets: int, seed: int) -> list[Setting]:
@@ -180,7 +202,7 @@ def table1(model: Model, room: Room) -> Iterator[Record]:
     plan = room.plan
     settings = _settings(model, [ALL], plan.table, plan.seed)
     restarts, lm = plan.restarts[0], plan.lm_restarts[0]
-    yield from _lm(room, settings, {name: 1 for name in LM} | {"LM direct": lm})
+    yield from _lm(room, settings, dict.fromkeys(LM, 1) | {"LM direct": lm})
     yield from _both(model, room, settings, restarts, 1)
 
 
@@ -257,11 +279,11 @@ def paths(model: Model, room: Room) -> Iterator[Record]:
     }
     adam = room.adam(model, settings[0].operators)
     for name, order in orders.items():
-        ends = adam.run(adam_rows(settings[0], rate, 1), [states[i] for i in order],
+        ends = room.descend(adam, adam_rows(settings[0], rate, 1), [states[i] for i in order],
                         stage_steps=plan.stage_steps)  # fmt: skip
         yield told_ends(RIDE, settings[0], ends, rate=rate, variant=name, networks=len(order))
     line = [_between(states[0], states[-1], i / last) for i in range(last + 1)]
-    ends = adam.run(adam_rows(settings[0], rate, 1), line, stage_steps=plan.stage_steps)
+    ends = room.descend(adam, adam_rows(settings[0], rate, 1), line, stage_steps=plan.stage_steps)
     yield told_ends(RIDE, settings[0], ends, rate=rate, networks=len(line),
                     variant="straight line from random weights")  # fmt: skip
 

@@ -50,6 +50,9 @@ def train_in_memory(
         # Lightning's trainer would hand these out.
         module.optimizers = lambda: optimizers if len(optimizers) > 1 else optimizers[0]
         module.manual_backward = lambda loss: loss.backward()
+        if device.type == "cuda":
+            drawn = module.draw
+            module.draw = lambda turn: _Sent(drawn(turn), device)
         kept = [(0, _copied(module))]
         for step in range(1, recipe.steps + 1):
             module.training_step(0)
@@ -64,6 +67,26 @@ def train_in_memory(
         architecture=recipe.architecture(images.shape[-1]),
         metadata={"recipe": recipe.to_dict()},
     )
+
+
+class _Sent:
+    """Random numbers sent ahead: to wait for each copy takes longer than a step."""
+
+    def __init__(self, draw: Any, device: torch.device) -> None:
+        self._draw = draw
+        self._device = device
+
+    def _send(self, values: torch.Tensor) -> torch.Tensor:
+        return values.pin_memory().to(self._device, non_blocking=True)
+
+    def integers(self, below: int, count: int) -> torch.Tensor:
+        return self._send(self._draw.integers(below, count))
+
+    def normal(self, shape: tuple[int, ...]) -> torch.Tensor:
+        return self._send(self._draw.normal(shape))
+
+    def uniform(self, shape: tuple[int, ...]) -> torch.Tensor:
+        return self._send(self._draw.uniform(shape))
 
 
 def _copied(module: Any) -> dict[str, torch.Tensor]:

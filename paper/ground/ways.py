@@ -156,9 +156,7 @@ class Bounded(LevenbergMarquardt):
 def _still(model: Model, stages: int) -> Trajectory:
     """The last network again and again: nothing moves but the penalty."""
     last = len(model.trajectory) - 1
-    checkpoints = [
-        dataclasses.replace(model.trajectory[last], step=step) for step in range(stages)
-    ]
+    checkpoints = [dataclasses.replace(model.trajectory[last], step=step) for step in range(stages)]
     trajectory = model.trajectory
     return Trajectory(checkpoints, latent=trajectory.latent, architecture=trajectory.architecture)
 

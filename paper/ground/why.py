@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from paper.ground.adam import Until
+from paper.ground.adam import OutOfTimeError, Until
 from paper.ground.model import Model
 from paper.ground.tasks import RIDE, TASKS, Room, _settings
 from paper.ground.ways import Bounded, Record, Setting, adam_rows, states_of, told, told_ends
@@ -103,9 +104,9 @@ def why(model: Model, room: Room) -> Iterator[Record]:
     """m = 2k: Adam's and LM's rides with other steps, and where each leaves the wave."""
     plan = room.plan
     (setting,) = _settings(model, [2 * model.k], plan.few, plan.seed)
-    track = truth_track(setting)
-    room.check()
-    drift = [float((a - b).norm(dim=1).median()) for a, b in zip(track, track[1:], strict=False)]
+    with room.place(room.light):
+        track = truth_track(setting)
+    drift = [float((a - b).norm(dim=1).median()) for a, b in itertools.pairwise(track)]
     yield {"method": "track of the truth", "m": setting.m, "networks": len(track),
            "median_drift": [float(f"{d:.3g}") for d in drift]}  # fmt: skip
     yield from _adam_rides(model, room, setting, track)
@@ -130,7 +131,7 @@ def _adam_rides(
         adam = room.adam(model, setting.operators, betas=betas,
                          until=Until(cap=min(plan.until.cap, 6000), every=plan.until.every,
                                      patience=plan.until.patience))  # fmt: skip
-        ends = adam.run(adam_rows(setting, rate, 1), path, stage_steps=steps, seen=wave)
+        ends = room.descend(adam, adam_rows(setting, rate, 1), path, stage_steps=steps, seen=wave)
         yield told_ends(RIDE, setting, ends, rate=rate, stage_steps=steps, momentum=betas[0],
                         averaged=window, **wave.told())  # fmt: skip
 
@@ -166,8 +167,9 @@ def _lm_rides(
     ]  # fmt: skip
     for name, steps, descent in cases:
         wave = _Wave(setting, track)
-        z, risk, cost = follow(setting, start, steps=steps, descent=descent, seen=wave,
-                               check=room.check)  # fmt: skip
+        with room.place(room.light):
+            z, risk, cost = follow(setting, start, steps=steps, descent=descent, seen=wave,
+                                   check=room.check)  # fmt: skip
         residual = (2 * risk / squared_norms(setting.y(1).flatten(1))).sqrt()
         yield told(name, setting, z, residual=residual, cost=cost, stage_steps=steps,
                    **wave.told())  # fmt: skip
@@ -175,17 +177,17 @@ def _lm_rides(
 
 def variants(model: Model, room: Room) -> Iterator[Record]:
     """The rides of the ablations, with LM, at m = 2k."""
+    from paper.ground.ways import told_solution
     from surfing.continuation import surf
     from surfing.experiments.variants import VARIANTS
 
-    from paper.ground.ways import told_solution
-
     (setting,) = _settings(model, [2 * model.k], room.plan.few, room.plan.seed)
     for name, variant in VARIANTS.items():
-        room.check()
         path = variant.path(model.trajectory)
         try:
-            solution = surf(
+            solution = _placed(
+                room,
+                surf,
                 path,
                 setting.y(1),
                 generator=model.generator,
@@ -199,12 +201,19 @@ def variants(model: Model, room: Room) -> Iterator[Record]:
                 ids=setting.ids(1),
                 seed=setting.seed,
             )
+        except OutOfTimeError:
+            raise
         except Exception as error:
             yield {"variant": name, "failed": f"{type(error).__name__}: {error}"}
             continue
         yield told_solution("LM surfing", setting, solution) | {
             "variant": name, "group": variant.group,
         }  # fmt: skip
+
+
+def _placed(room: Room, way: Callable[..., Solution], *given: Any, **options: Any) -> Solution:
+    with room.place(room.light):
+        return way(*given, **options)
 
 
 def surface(model: Model, room: Room) -> Iterator[Record]:
