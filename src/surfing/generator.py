@@ -64,7 +64,8 @@ class Generator:
                 "Wrap a function in a module whose forward calls it."
             )
         try:
-            self.module = copy.deepcopy(unwrap(module)).eval().requires_grad_(False)
+            inner = unwrap(module)
+            self.module = copy.deepcopy(inner, _derived(inner)).eval().requires_grad_(False)
         except Exception as error:
             raise GeneratorError(
                 f"generator: {type(module).__name__} can't be copied ({error}); "
@@ -125,12 +126,30 @@ class BoundGenerator:
     def __init__(self, module: nn.Module, state: State) -> None:
         self.module = module
         self.state = state
+        self._buffers = [name for name, _ in module.named_buffers() if name in state]
 
-    def __call__(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows ..."]:
-        """Signals of latents."""
-        # Every name is given, so that tied weights need not be one tensor in the checkpoint.
-        out: Tensor = functional_call(self.module, dict(self.state), (z,), tie_weights=False)
+    def __call__(self, z: Float[Tensor, "rows k"], **beside: Tensor) -> Float[Tensor, "rows ..."]:
+        """Signals of latents; `beside` are further arguments of the module's forward."""
+        # Every name is given, so that tied weights need not be one tensor in the checkpoint. A
+        # forward may write into its buffers (power iteration does): each call gets fresh ones.
+        state = dict(self.state)
+        for name in self._buffers:
+            state[name] = state[name].clone()
+        out: Tensor = functional_call(self.module, state, (z,), beside, tie_weights=False)
         return out
+
+
+def _derived(module: nn.Module) -> dict[int, Tensor]:
+    """Tensors that a hook derives from parameters (weight_norm), which torch refuses to copy.
+
+    The hooks of the copy will derive them anew.
+    """
+    return {
+        id(value): value.detach().clone()
+        for part in module.modules()
+        for value in vars(part).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
 
 
 def _few(names: list[str]) -> str:

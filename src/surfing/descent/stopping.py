@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from surfing.errors import InputError
+from surfing import check
 from surfing.problem.matrices import squared_norms
 from surfing.solution import Status
 
@@ -30,7 +29,7 @@ class Stopping:
         accept: a row that ended otherwise, with ||A G(z) - y|| <= accept ||y||, is called solved
             too; above it a stationary point is called a local minimum.
         xtol: converged where the last step is at most xtol (1 + ||z||).
-        ftol: converged where the model promises a relative decrease below this.
+        ftol: converged where the model predicts a relative decrease below this.
         noise: standard deviation of the noise in each measurement; with it a row ends at the
             discrepancy principle, ||A G(z) - y|| <= sqrt(m) noise, and counts as met a little
             above it (:meth:`met`).
@@ -47,10 +46,9 @@ class Stopping:
     def __post_init__(self) -> None:
         for name in ("rtol", "accept", "xtol", "ftol", "noise"):
             value = getattr(self, name)
-            if value is not None and not 0 <= _number(value) < math.inf:
-                raise InputError(f"{name}: expected a finite number >= 0, got {value!r:.60}.")
-        if not _number(self.divergence) > 1:
-            raise InputError(f"divergence: expected a number > 1, got {self.divergence!r}.")
+            if value is not None:
+                check.number(name, value, low=0)
+        check.number("divergence", self.divergence, low=1, open_low=True, finite=False)
 
     def floor(self, y: Float[Tensor, "targets m"]) -> Float[Tensor, " targets"]:
         """The risk at which a target is solved."""
@@ -65,6 +63,7 @@ class Stopping:
         *,
         first: Float[Tensor, " r"],
         floor: Float[Tensor, " r"] | None,
+        ended: Int[Tensor, " r"] | None = None,
     ) -> Int[Tensor, " r"]:
         """The status of each row after a step, `Status.RUNNING` where it goes on.
 
@@ -72,14 +71,14 @@ class Stopping:
             state: after the step.
             first: f at the start of this descent.
             floor: risk at which a row is solved; None while a penalty is part of f.
+            ended: what the descent itself says of each row, from its method of that name.
         """
         status = torch.full_like(state.rows, int(Status.RUNNING))
-        near = state.moved <= self.xtol * (1 + state.z.norm(dim=-1).double())
-        status[near | (state.promise <= self.ftol)] = int(Status.CONVERGED)
+        near = state.step_norm <= self.xtol * (1 + state.z.norm(dim=-1).double())
+        status[near | (state.predicted_decrease <= self.ftol)] = int(Status.CONVERGED)
         status[state.failed] = int(Status.STALLED)
-        limited = getattr(state, "limited", None)  # of RegionDescent alone
-        if limited is not None:
-            status[limited] = int(Status.PIECE_LIMIT)
+        if ended is not None:  # the descent knows better why no step was found
+            status = torch.where(ended == int(Status.RUNNING), status, ended)
         if floor is not None:
             reached = Status.SOLVED if self.noise is None else Status.NOISE_LEVEL
             status[state.value <= floor] = int(reached)
@@ -110,13 +109,3 @@ class Stopping:
             return self.accept**2 * norm
         m = y.shape[1]
         return torch.full_like(norm, (m + 3 * (2 * m) ** 0.5) * self.noise**2)
-
-
-def _number(value: object) -> float:
-    """NaN where it is none, infinity where it is larger than any."""
-    try:
-        return math.nan if isinstance(value, str) else float(value)  # type: ignore[arg-type]
-    except OverflowError:
-        return math.inf
-    except (TypeError, ValueError):
-        return math.nan

@@ -103,7 +103,8 @@ class TorchOptim(AbstractDescent[_State]):
                 raise InputError(
                     "batch_invariant: this optimiser gives a row other bits where other rows are "
                     "beside it. Does it use fused kernels, or norms over all rows? Leave "
-                    "fused=True out, or take surfing.LBFGS or GradientDescent."
+                    "fused=True out, or take surfing.LBFGS or GradientDescent.",
+                    argument="batch_invariant",
                 )
 
     def _ends(self, start: Tensor, slopes: list[Tensor]) -> Tensor:
@@ -120,5 +121,5 @@ class TorchOptim(AbstractDescent[_State]):
         state.memory.optimiser.step()
         z = leaf.detach().clone()
         value, gradient = risk.gradient(z, state.rows)
-        moved = (z - state.z).norm(dim=-1).double()
-        return dataclasses.replace(state, z=z, value=value, gradient=gradient, moved=moved)
+        step_norm = (z - state.z).norm(dim=-1).double()
+        return dataclasses.replace(state, z=z, value=value, gradient=gradient, step_norm=step_norm)

@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.descent.base import AbstractDescent, State, fresh
-from surfing.descent.piecewise import PiecewiseAffine
-from surfing.descent.polytope import TOLERANCE, Polytope, ProgramCount, solve_program
-from surfing.descent.regions import Piece, Search, enumerate_pieces, piece_at
-from surfing.errors import GeneratorError, InputError
+from surfing.descent.regions.pieces import Piece, Search, enumerate_pieces, piece_at
+from surfing.descent.regions.piecewise import PiecewiseAffine
+from surfing.descent.regions.polytope import TOLERANCE, Polytope, ProgramCount, solve_program
+from surfing.errors import GeneratorError
+from surfing.status import Status
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -210,7 +212,7 @@ class RegionDescent(AbstractDescent[_State]):
         tau: neurons whose pre-activation at z is at most tau may change side.
         recentre: search again around the new z until it stays; False takes one step a stage, to
             the letter of Algorithm 2, and needs starts at the first stage's minimisers.
-        max_pieces: pieces searched a step; where there are more the row ends with
+        max_pieces: pieces searched in one step; where there are more the row ends with
             ``Status.PIECE_LIMIT`` at the best point so far.
         solver: :class:`ExactProgram`, or :class:`ProjectedGradient` as printed in the paper.
         reach: half the edge of the box about z that bounds the search.
@@ -236,17 +238,18 @@ class RegionDescent(AbstractDescent[_State]):
     final_steps: ClassVar[int] = 20
 
     def __post_init__(self) -> None:
-        if not self.tau >= 0:
-            raise InputError(f"tau: expected a number >= 0, got {self.tau!r}.")
-        if isinstance(self.max_pieces, bool) or self.max_pieces < 1:
-            raise InputError(f"max_pieces: expected a positive integer, got {self.max_pieces!r}.")
-        if not 0 < self.reach < float("inf"):
-            raise InputError(f"reach: expected a finite number > 0, got {self.reach!r}.")
+        check.number("tau", self.tau, low=0, finite=False)
+        check.integer("max_pieces", self.max_pieces, low=1)
+        check.number("reach", self.reach, low=0, open_low=True)
 
     def init(self, risk: Risk, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> _State:
         """Value at the start."""
         value = risk.value(z, rows)
         return _State(**fresh(rows, z, value), limited=torch.zeros_like(rows, dtype=torch.bool))
+
+    def ended(self, state: _State) -> Int[Tensor, " r"]:
+        """Rows whose search was cut off at `max_pieces`."""
+        return torch.where(state.limited, int(Status.PIECE_LIMIT), int(Status.RUNNING))
 
     def step(self, risk: Risk, state: _State) -> _State:
         """The best point of every row's neighbourhood; the risk of no row rises."""
@@ -265,8 +268,10 @@ class RegionDescent(AbstractDescent[_State]):
             state,
             z=z,
             value=torch.where(better, value, state.value),
-            moved=(z - state.z).double().norm(dim=-1),
-            promise=state.promise if self.recentre else torch.zeros_like(value),
+            step_norm=(z - state.z).double().norm(dim=-1),
+            predicted_decrease=state.predicted_decrease
+            if self.recentre
+            else torch.zeros_like(value),
             failed=empty,
             limited=limited,
         )

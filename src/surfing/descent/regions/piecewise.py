@@ -10,62 +10,24 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional
 
 from surfing.errors import GeneratorError
 from surfing.generator import State, unwrap
+from surfing.problem.layers import Kind, Meaning, read
+from surfing.problem.pointwise import Pointwise
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 __all__ = ["Images", "PiecewiseAffine"]
 
-_AFFINE = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.Flatten,
-    nn.Unflatten,
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout2d,
-    nn.AvgPool2d,
-    nn.AdaptiveAvgPool2d,
-    nn.Upsample,
-    nn.PixelShuffle,
-    nn.ZeroPad2d,
-)
-_MONOTONE = (nn.Sigmoid, nn.Tanh, nn.Softplus)
-_AFFINE_FUNCTIONS: tuple[Callable[..., Any], ...] = (
-    operator.add,
-    operator.sub,
-    operator.getitem,
-    torch.add,
-    torch.sub,
-    torch.flatten,
-    torch.reshape,
-    getattr,
-)
-_AFFINE_METHODS = ("view", "reshape", "flatten", "unflatten", "size", "squeeze", "unsqueeze")
-_MONOTONE_FUNCTIONS: tuple[Callable[..., Any], ...] = (
-    torch.sigmoid,
-    torch.tanh,
-    functional.sigmoid,
-    functional.tanh,
-)
+_AFFINE = (Kind.AFFINE, Kind.SCALE, Kind.LINEAR, Kind.SUM, Kind.JOIN, Kind.FACT)
 
 
 @dataclass(frozen=True)
@@ -112,19 +74,25 @@ class PiecewiseAffine:
         self.output: str | None = None
         """Name of the monotone layer set aside, if there is one."""
         self._skipped: set[fx.Node] = set()
+        self._facts: set[fx.Node] = set()
+        self._layers = dict(traced.named_modules())
         for node in self._nodes:
             self._classify(node)
 
     def _classify(self, node: fx.Node) -> None:
-        slope = self._slope(node)
-        if slope is not None:
-            if not 0 <= slope < 1:
+        # Layers are called as they are, so that a subclass does no harm.
+        meaning = read(node, self._layers, facts=frozenset(self._facts), strict=False)
+        rule = meaning.target if meaning is not None else None
+        if meaning is not None and meaning.kind is Kind.FACT:
+            self._facts.add(node)
+        if isinstance(rule, Pointwise) and rule.kink is not None:
+            if not 0 <= rule.kink < 1:
                 raise GeneratorError(
-                    f"generator: {node} has negative slope {slope}; linear regions need it in "
+                    f"generator: {node} has negative slope {rule.kink}; linear regions need it in "
                     "[0, 1)."
                 )
-            self._kinks[node] = slope
-        elif self._is_monotone(node):
+            self._kinks[node] = rule.kink
+        elif isinstance(rule, Pointwise) and rule.monotone:
             if not all(user.op == "output" for user in node.users):
                 raise GeneratorError(
                     f"generator: {self._describe(node)} stands inside the network, so its pieces "
@@ -132,7 +100,7 @@ class PiecewiseAffine:
                 )
             self.output = self._describe(node)
             self._skipped.add(node)
-        elif not self._is_affine(node):
+        elif not self._is_affine(node, meaning):
             raise GeneratorError(
                 f"generator: {self._describe(node)} is not piecewise affine, or not known to be; "
                 "linear regions understand Linear, Conv, ConvTranspose, BatchNorm in eval mode, "
@@ -150,33 +118,10 @@ class PiecewiseAffine:
             return f"layer {node.target!r} ({type(layer).__name__})"
         return f"operation {getattr(node.target, '__name__', node.target)!r}"
 
-    def _slope(self, node: fx.Node) -> float | None:
-        """The slope on the negative side, where this node is a kink."""
-        layer = self._layer(node)
-        if isinstance(layer, nn.ReLU) or node.target in (functional.relu, torch.relu, "relu"):
-            return 0.0
-        if isinstance(layer, nn.LeakyReLU):
-            return float(layer.negative_slope)
-        if node.target is functional.leaky_relu:
-            given = node.args[1] if len(node.args) > 1 else node.kwargs.get("negative_slope", 0.01)
-            return float(given) if isinstance(given, float | int) else None
-        return None
-
-    def _is_monotone(self, node: fx.Node) -> bool:
-        if isinstance(self._layer(node), _MONOTONE):
-            return True
-        return node.target in (*_MONOTONE_FUNCTIONS, "sigmoid", "tanh")
-
-    def _is_affine(self, node: fx.Node) -> bool:
+    def _is_affine(self, node: fx.Node, meaning: Meaning | None) -> bool:
         if node.op in ("placeholder", "output", "get_attr"):
             return True
-        layer = self._layer(node)
-        if layer is not None:
-            tracked = getattr(layer, "track_running_stats", True)
-            return isinstance(layer, _AFFINE) and bool(tracked)
-        if node.op == "call_function":
-            return node.target in _AFFINE_FUNCTIONS
-        return node.target in _AFFINE_METHODS
+        return meaning is not None and meaning.kind in _AFFINE
 
     def start(self, points: Float[Tensor, "points k"]) -> Images:
         """Send points up to the first kink."""
