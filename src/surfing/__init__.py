@@ -41,7 +41,7 @@ from surfing.descent import (
 )
 from surfing.descent.lbfgs import LBFGS
 from surfing.descent.negation import NegationCheck
-from surfing.descent.projected import RegionDescent
+from surfing.descent.regions.region_descent import RegionDescent
 from surfing.errors import (
     CorruptTrajectoryError,
     EmptyTrajectoryError,

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from surfing import check
 from surfing.errors import InputError, UnknownNameError
 from surfing.generator import Generator, State
 
@@ -277,8 +278,4 @@ def _quarter(image_size: int) -> int:
 def _check_sizes(**sizes: object) -> None:
     for name, size in sizes.items():
         most = _MOST_LAYERS if name == "layers" else _LARGEST
-        whole = isinstance(size, int) and not isinstance(size, bool)
-        if not whole or not 1 <= size <= most:  # type: ignore[operator]
-            raise InputError(
-                f"{name}: expected a positive integer of at most {most}, got {size!r:.40}."
-            )
+        check.integer(name, size, low=1, high=most)

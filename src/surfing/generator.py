@@ -125,11 +125,18 @@ class BoundGenerator:
     def __init__(self, module: nn.Module, state: State) -> None:
         self.module = module
         self.state = state
+        self._buffers = [name for name, _ in module.named_buffers() if name in state]
 
-    def __call__(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows ..."]:
-        """Signals of latents."""
-        # Every name is given, so that tied weights need not be one tensor in the checkpoint.
-        out: Tensor = functional_call(self.module, dict(self.state), (z,), tie_weights=False)
+    def __call__(
+        self, z: Float[Tensor, "rows k"], **beside: Tensor
+    ) -> Float[Tensor, "rows ..."]:
+        """Signals of latents; `beside` are further arguments of the module's forward."""
+        # Every name is given, so that tied weights need not be one tensor in the checkpoint. A
+        # forward may write into its buffers (power iteration does): each call gets fresh ones.
+        state = dict(self.state)
+        for name in self._buffers:
+            state[name] = state[name].clone()
+        out: Tensor = functional_call(self.module, state, (z,), beside, tie_weights=False)
         return out
 
 

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from surfing import files
 from surfing.errors import InputError, OutputExistsError, RecoveryError
 from surfing.status import Status, summarise_status
 
@@ -239,21 +240,15 @@ class Solution:
             target.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise InputError(f"path: expected a file, {target} is below one.") from error
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         # Copies: what shares memory, as the latents of a lone start do, can't be written.
         tensors = {
             name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, t in self._tensors().items()
         }
-        try:
-            facts = json.loads(json.dumps(self._facts()))  # as it will read back
-            facts["sha256"] = _seal(tensors, facts)
+        facts = json.loads(json.dumps(self._facts()))  # as it will read back
+        facts["sha256"] = _seal(tensors, facts)
+        with files.replacing(target) as temporary:
             save_file(tensors, temporary, metadata={"surfing.solution": json.dumps(facts)})
-            with open(temporary, "rb+") as handle:
-                os.fsync(handle.fileno())
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
         return target
 
     @classmethod

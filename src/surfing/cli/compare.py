@@ -10,9 +10,10 @@ from typing import Annotated
 from cyclopts import Parameter
 from matplotlib.figure import Figure
 
+from surfing import check
 from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import load_generator, open_run, pick_device
-from surfing.errors import InputError, OutputExistsError
+from surfing.errors import OutputExistsError
 from surfing.experiments import compare as experiment
 from surfing.experiments.compare import BUDGETS, Comparison
 from surfing.experiments.parts import write_text
@@ -58,8 +59,7 @@ def compare(
     screen = Screen(common)
     if out is not None and out.exists() and not overwrite:
         raise OutputExistsError(f"--out: {out} exists; name another folder, or give --overwrite.")
-    if targets < 1:
-        raise InputError(f"--targets: expected a positive number, got {targets}.")
+    check.integer("--targets", targets, low=1)
     trajectory = open_run(run, pick_device(common.device), latent=latent)
     module = load_generator(generator, trajectory)
     began = time.perf_counter()

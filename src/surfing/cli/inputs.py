@@ -188,34 +188,33 @@ def read_measurements(path: Path) -> np.ndarray | Tensor | Column:
     }
     kind = ".parquet" if path.is_dir() else path.suffix
     if not path.is_file() and not path.is_dir():
-        raise MeasurementError(f"--measurements: {path} is no file.")
+        raise _refused(f"{path} is no file.")
     if kind not in readers:
-        raise MeasurementError(
-            f"--measurements: expected a file that ends in {', '.join(readers)}, got {path.name}."
-        )
+        raise _refused(f"expected a file that ends in {', '.join(readers)}, got {path.name}.")
     try:
         y = readers[kind](path)
     except MeasurementError as error:
-        said = str(error)
-        raise MeasurementError(
-            said if said.startswith("--") else f"--measurements: {said}"
-        ) from error
+        if error.argument == "--measurements":
+            raise
+        raise _refused(str(error)) from error
     except SurfingError:
         raise
     except Exception as error:  # each format, and each way to damage it, has its own
-        raise MeasurementError(
-            f"--measurements: {path} could not be read ({_first(error)})."
-        ) from error
+        raise _refused(f"{path} could not be read ({_first(error)}).") from error
     _check_dtype(y)
     if y.ndim < 2:
-        raise MeasurementError(
-            f"--measurements: expected (targets, ...), got shape {tuple(y.shape)}; a single "
+        raise _refused(
+            f"expected (targets, ...), got shape {tuple(y.shape)}; a single "
             "target is one line: y[None]."
         )
     if 0 in y.shape:
         nothing = "target" if len(y) == 0 else "measurement"
-        raise MeasurementError(f"--measurements: {path} holds no {nothing}: shape {(*y.shape,)}.")
+        raise _refused(f"{path} holds no {nothing}: shape {(*y.shape,)}.")
     return y
+
+
+def _refused(said: str) -> MeasurementError:
+    return MeasurementError(f"--measurements: {said}", argument="--measurements")
 
 
 def _check_dtype(y: np.ndarray | Tensor | Column) -> None:
@@ -224,8 +223,8 @@ def _check_dtype(y: np.ndarray | Tensor | Column) -> None:
     else:
         known = y.dtype.kind in "fc" and y.dtype.itemsize <= (8 if y.dtype.kind == "f" else 16)
     if not known:
-        raise MeasurementError(
-            "--measurements: expected floating point numbers of at most 64 bits, got "
+        raise _refused(
+            "expected floating point numbers of at most 64 bits, got "
             f"{y.dtype!s:.80}; convert them."
         )
 
@@ -245,8 +244,8 @@ def _check_header(file: IO[bytes]) -> None:
         raise ValueError(f"a header of {length} bytes")
     header = ast.literal_eval(file.read(length).decode("latin-1").strip())
     if not (isinstance(header["descr"], str) and _NUMBERS.fullmatch(header["descr"])):
-        raise MeasurementError(
-            "--measurements: expected floating point numbers of at most 64 bits, got "
+        raise _refused(
+            "expected floating point numbers of at most 64 bits, got "
             f"{header['descr']!s:.80}; convert them."
         )
     if not all(type(size) is int and size >= 0 for size in header["shape"]):
@@ -269,8 +268,8 @@ def _refuse_bomb(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         inside = sum(member.file_size for member in archive.infolist())
     if inside > max(_MAX_RATIO * path.stat().st_size, _MAX_SMALL):
-        raise MeasurementError(
-            f"--measurements: {path} of {path.stat().st_size} bytes claims to hold {inside}; save "
+        raise _refused(
+            f"{path} of {path.stat().st_size} bytes claims to hold {inside}; save "
             "the array as .npy, which is read as it is needed."
         )
 
@@ -285,8 +284,8 @@ def _only(path: Path, names: list[str]) -> str:
     if "y" in names:
         return "y"
     if len(names) != 1:
-        raise MeasurementError(
-            f"--measurements: expected one array, or one called y, in {path}; found "
+        raise _refused(
+            f"expected one array, or one called y, in {path}; found "
             f"{', '.join(sorted(names)) or 'none'}."
         )
     return names[0]

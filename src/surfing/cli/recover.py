@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from surfing.cli.common import Common, Report, Screen
+from surfing.cli.common import Common, Report, Screen, as_typed
 from surfing.cli.inputs import (
     digest,
     load_generator,
@@ -30,13 +28,16 @@ from surfing.continuation.attempt import Bench
 from surfing.continuation.polish import check_polish
 from surfing.continuation.recover import bench_of, block_size
 from surfing.continuation.stored import bench_of_first
-from surfing.errors import InputError, MeasurementError, OutputExistsError, require
+from surfing.errors import InputError, MeasurementError, require
 from surfing.execution import Executor, Local, Measurements, Ray, Shards, Solve, ready
 from surfing.report import Column, Table
 from surfing.report.tables import count, number, seconds
 from surfing.trajectory import Trajectory
 
 __all__ = ["recover"]
+
+_OPTIONS = ("budget", "noise", "polish", "batch_invariant", "workers", "shard", "out")
+"""Arguments of the library that are options here, under the same names."""
 
 
 def recover(
@@ -105,7 +106,7 @@ def recover(
         polish=polish,
         seed=common.seed,
     )
-    with _as_typed():
+    with as_typed(*_OPTIONS):
         by = _executor(executor, workers, device)
     if parquet:
         require("pyarrow.parquet", "ray")
@@ -113,7 +114,7 @@ def recover(
     facts = job.facts() | {"measurements": digest(measurements)}
     size = block_size(device) if shard is None else shard
     with (
-        _as_typed(),
+        as_typed(*_OPTIONS),
         ready(by),
         Shards.open(out, facts, targets=len(job.y), size=size, overwrite=overwrite) as shards,
         screen.progress("recovering") as tick,
@@ -126,21 +127,13 @@ def recover(
     return {"out": out, "shards_found": there, **result}
 
 
-@contextmanager
-def _as_typed() -> Iterator[None]:
-    """Name an option in an error as it was typed."""
-    try:
-        yield
-    except (InputError, OutputExistsError) as error:
-        if str(error).startswith(("workers:", "out:", "shard:")):
-            raise type(error)(f"--{error}") from error
-        raise
-
-
 def _executor(name: str, workers: int | None, device: torch.device) -> Executor:
     if name == "local":
         if workers is not None:
-            raise InputError("--workers: expected with --executor ray; this process is one.")
+            raise InputError(
+                "--workers: expected with --executor ray; this process is one.",
+                argument="--workers",
+            )
         return Local()
     return Ray(workers=workers, gpus=0.0 if device.type == "cpu" else 1.0)
 
@@ -195,18 +188,13 @@ class Job:
             batch_invariant=self.batch_invariant,
         )
         try:
-            bench = bench_of_first(self.y, make, self.trajectory)
-            if self.polish:
-                check_polish(bench.problem, bench.networks[1])
-            return bench
-        except InputError as error:
-            if str(error).startswith(("budget:", "noise:", "polish:")):
-                raise InputError(f"--{error}") from error
-            if str(error).startswith("batch_invariant:"):
-                raise InputError(f"--{error}".replace("_", "-", 1)) from error
-            if not isinstance(error, MeasurementError):
-                raise
-            raise MeasurementError(f"--measurements: {error}") from error
+            with as_typed(*_OPTIONS):
+                bench = bench_of_first(self.y, make, self.trajectory)
+                if self.polish:
+                    check_polish(bench.problem, bench.networks[1])
+                return bench
+        except MeasurementError as error:
+            raise MeasurementError(f"--measurements: {error}", argument="--measurements") from error
 
     def facts(self) -> dict[str, Any]:
         """All that the result depends on, but the measurements."""

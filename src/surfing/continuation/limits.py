@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from numbers import Real
 from typing import TYPE_CHECKING
 
+from surfing import check
 from surfing.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,12 +21,7 @@ def positive(name: str, given: object) -> float:
     Raises:
         InputError: anything else, NaN included.
     """
-    try:
-        if not isinstance(given, bool) and isinstance(given, Real) and float(given) > 0:
-            return float(given)
-    except OverflowError:  # an integer; infinity says the same
-        raise InputError(f"{name}: expected a number below 1e308, or infinity.") from None
-    raise InputError(f"{name}: expected a positive number, got {given!r}.")
+    return check.number(name, given, low=0, open_low=True, finite=False)
 
 
 def seconds_limit(given: float | None, *, batch_invariant: bool) -> float:
@@ -40,7 +35,8 @@ def seconds_limit(given: float | None, *, batch_invariant: bool) -> float:
     if batch_invariant:
         raise InputError(
             "seconds: expected None with batch_invariant, since what is found in a given time "
-            f"depends on all targets; got {given!r}. Use budget."
+            f"depends on all targets; got {given!r}. Use budget.",
+            argument="seconds",
         )
     return positive("seconds", given)
 

@@ -49,12 +49,14 @@ def check_polish(problem: Problem, state: State) -> None:
     except Exception as error:
         raise InputError(
             f"polish: expected a generator and an operator that compute in float64, got "
-            f"{str(error)!r:.120}. {advice}"
+            f"{str(error)!r:.120}. {advice}",
+            argument="polish",
         ) from error
     if y.dtype != torch.float64:
         raise InputError(
             f"polish: expected float64 of operator {forward.operator.name} where it is given "
-            f"float64, got {y.dtype}. {advice}"
+            f"float64, got {y.dtype}. {advice}",
+            argument="polish",
         )
     forward.linearise(z)  # notes whether there is a forward mode
     if problem.batch_invariant:

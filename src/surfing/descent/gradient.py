@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.descent.base import AbstractDescent, State, fresh
 from surfing.errors import InputError
 
@@ -71,8 +72,7 @@ class GradientDescent(AbstractDescent[_State]):
     search: Armijo | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.step_size < float("inf"):
-            raise InputError(f"step_size: expected a finite number > 0, got {self.step_size!r}.")
+        check.number("step_size", self.step_size, low=0, open_low=True)
 
     def init(self, risk: Risk, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> _State:
         """Value and gradient at the start."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.descent.base import AbstractDescent, State, fresh
 from surfing.descent.line_search import StrongWolfe
-from surfing.errors import InputError
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -56,8 +56,7 @@ class LBFGS(AbstractDescent[_State]):
     final_steps: ClassVar[int] = 200
 
     def __post_init__(self) -> None:
-        if isinstance(self.history, bool) or self.history < 1:
-            raise InputError(f"history: expected a positive integer, got {self.history!r}.")
+        check.integer("history", self.history, low=1)
 
     def init(self, risk: Risk, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> _State:
         """Value and gradient at the start, memory empty."""

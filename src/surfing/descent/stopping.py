@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from surfing.errors import InputError
+from surfing import check
 from surfing.problem.matrices import squared_norms
 from surfing.solution import Status
 
@@ -47,10 +46,9 @@ class Stopping:
     def __post_init__(self) -> None:
         for name in ("rtol", "accept", "xtol", "ftol", "noise"):
             value = getattr(self, name)
-            if value is not None and not 0 <= _number(value) < math.inf:
-                raise InputError(f"{name}: expected a finite number >= 0, got {value!r:.60}.")
-        if not _number(self.divergence) > 1:
-            raise InputError(f"divergence: expected a number > 1, got {self.divergence!r}.")
+            if value is not None:
+                check.number(name, value, low=0)
+        check.number("divergence", self.divergence, low=1, open_low=True, finite=False)
 
     def floor(self, y: Float[Tensor, "targets m"]) -> Float[Tensor, " targets"]:
         """The risk at which a target is solved."""
@@ -110,13 +108,3 @@ class Stopping:
             return self.accept**2 * norm
         m = y.shape[1]
         return torch.full_like(norm, (m + 3 * (2 * m) ** 0.5) * self.noise**2)
-
-
-def _number(value: object) -> float:
-    """NaN where it is none, infinity where it is larger than any."""
-    try:
-        return math.nan if isinstance(value, str) else float(value)  # type: ignore[arg-type]
-    except OverflowError:
-        return math.inf
-    except (TypeError, ValueError):
-        return math.nan

@@ -103,7 +103,8 @@ class TorchOptim(AbstractDescent[_State]):
                 raise InputError(
                     "batch_invariant: this optimiser gives a row other bits where other rows are "
                     "beside it. Does it use fused kernels, or norms over all rows? Leave "
-                    "fused=True out, or take surfing.LBFGS or GradientDescent."
+                    "fused=True out, or take surfing.LBFGS or GradientDescent.",
+                    argument="batch_invariant",
                 )
 
     def _ends(self, start: Tensor, slopes: list[Tensor]) -> Tensor:

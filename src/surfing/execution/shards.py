@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
+from surfing import files
 from surfing.errors import InputError, MeasurementError
 from surfing.execution.dataset import opened
 from surfing.execution.manifest import (
@@ -81,7 +81,7 @@ class Shards:
         for name, value, least in (("shard", size, 1), ("targets", targets, 0)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 wanted = f"a number of targets, {least} or more"
-                raise InputError(f"{name}: expected {wanted}, got {value!r}.")
+                raise InputError(f"{name}: expected {wanted}, got {value!r}.", argument=name)
         lock = locked(out)
         try:
             kept = begin(out, facts, targets=targets, size=size, overwrite=overwrite)
@@ -227,7 +227,7 @@ class Shards:
                 write_solution(self.out / "parquet" / name, ids, solution)
         for name, array in arrays.items():
             array.flush()
-            os.replace(self.out / f".{name}.npy.part", self.out / f"{name}.npy")
+            files.publish(self.out / f".{name}.npy.part", self.out / f"{name}.npy")
         if parquet:
             self._drop_strangers()
         result = _summary(risk, status, cost)

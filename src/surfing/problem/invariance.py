@@ -43,19 +43,20 @@ def fixed_blocks(architecture: Architecture, state: State, z: Float[Tensor, "row
     forward = trial.at(state, dtype=z.dtype if z.dtype == torch.float64 else None)
     try:
         with torch.no_grad():
-            forward.linearise(z[:1])  # notes whether there is a forward mode
+            forward.linearise(z[:1])  # finds out whether there is a forward mode
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"batch_invariant: generator or operator failed on one latent alone ({error}); does it "
-            "use the statistics of a batch?"
+            "use the statistics of a batch?",
+            argument="batch_invariant",
         ) from error
-    kinds = (_values if trial.notes else _ahead, _back)
+    kinds = (_values if trial.reverse_only else _ahead, _back)
     sizes = [
         _largest(trial, size, partial(kind, forward), z)
         for kind, size in zip(kinds, architecture.blocks or (), strict=True)
     ]
     # Without a forward mode, Jacobians too are taken in reverse.
-    return Blocks(min(sizes) if trial.notes else sizes[0], sizes[1])
+    return Blocks(min(sizes) if trial.reverse_only else sizes[0], sizes[1])
 
 
 def _largest(
@@ -73,7 +74,8 @@ def _largest(
     raise InputError(
         "batch_invariant: expected the same bits of the same latent, but this generator, with "
         f"operator {trial.operator.name}, gave others the second time, in {z.dtype} on {z.device}."
-        " Does it draw random numbers, or use kernels that are not deterministic?"
+        " Does it draw random numbers, or use kernels that are not deterministic?",
+        argument="batch_invariant",
     )
 
 

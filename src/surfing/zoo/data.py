@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from surfing.errors import InputError, SurfingError, UnknownNameError, require
+from surfing import check
+from surfing.errors import SurfingError, UnknownNameError, require
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -159,5 +160,5 @@ def _resized(images: Tensor, size: int) -> Tensor:
 
 
 def _check_image_size(size: object) -> None:
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise InputError(f"image_size: expected a positive integer, got {size!r}.")
+    if size is not None:
+        check.integer("image_size", size, low=1)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from surfing import check
 from surfing.architectures import (
     build_generator,
     conv_critic,
@@ -85,19 +86,13 @@ class Recipe:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        for name in ("steps", "batch_size", "critic_steps"):
-            value = getattr(self, name)
-            least = 2 if name == "batch_size" else 1  # batch norm needs two
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}.")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise InputError(f"seed: expected an integer of at least 0, got {self.seed!r}.")
+        least = {"steps": 1, "batch_size": 2, "critic_steps": 1, "seed": 0}  # batch norm needs two
+        for name, low in least.items():
+            value = check.integer(name, getattr(self, name), low=low)
+            object.__setattr__(self, name, value)  # into recipe.json
         for name in ("learning_rate", "critic_rate"):
-            value = getattr(self, name)
-            if not 0 < value < float("inf"):
-                raise InputError(f"{name}: expected a positive number, got {value!r}.")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"momentum: expected a number in [0, 1), got {self.momentum!r}.")
+            check.number(name, getattr(self, name), low=0, open_low=True)
+        check.number("momentum", self.momentum, low=0, high=1, open_high=True)
 
     @property
     def latent(self) -> Latent:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from surfing import files
 from surfing.architectures import generator_from_manifest
 from surfing.errors import InputError
 from surfing.generator import Generator
@@ -71,10 +71,7 @@ def write_sample_sheet(
     buffer = io.BytesIO()
     imsave(buffer, sheet.repeat_interleave(2, 0).repeat_interleave(2, 1).numpy(), cmap="gray",
            vmin=0, vmax=1, format="png")  # fmt: skip
-    target = Path(path)
-    temporary = target.with_suffix(".part")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, target)
+    files.write(Path(path), buffer.getvalue())
 
 
 def _grid(images: Float[Tensor, "n 1 s s"], columns: int) -> Float[Tensor, "height width"]:

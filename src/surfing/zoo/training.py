@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import signal
 import sys
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from surfing import files
 from surfing.errors import InputError, OutputExistsError, require
 from surfing.trajectory.schedules import QuadraticSpaced, Schedule
 from surfing.trajectory.trajectory import Trajectory
@@ -176,9 +176,7 @@ def _prepare(recipe: Recipe, out: Path, *, overwrite: bool) -> Path | None:
             f"{out}: exists and holds no training. Choose another directory, or overwrite it."
         )
     out.mkdir(parents=True, exist_ok=True)
-    temporary = known.with_suffix(".tmp")
-    temporary.write_text(json.dumps(recipe.to_dict(), indent=1) + "\n")
-    os.replace(temporary, known)
+    files.write(known, json.dumps(recipe.to_dict(), indent=1) + "\n")
     return out / RESUME_NAME if (out / RESUME_NAME).is_file() else None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from surfing import files
 from surfing.continuation.binding import bind
 from surfing.errors import InputError, OutputExistsError
 from surfing.report.page.document import document
@@ -99,12 +100,7 @@ def view(
     scene = Scene(solution, title, trajectory, problem, beside, truth, x, success)
     page = render(document(scene, featured=featured, size=size))
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    files.write(target, page)
     return target
 
 

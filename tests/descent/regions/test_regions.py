@@ -11,10 +11,10 @@ import torch
 from scipy.optimize import linprog
 from torch import nn
 
-from surfing.descent.piecewise import PiecewiseAffine
-from surfing.descent.polytope import Polytope, ProgramCount
-from surfing.descent.projected import project
-from surfing.descent.regions import Search, enumerate_pieces, piece_at
+from surfing.descent.regions.pieces import Search, enumerate_pieces, piece_at
+from surfing.descent.regions.piecewise import PiecewiseAffine
+from surfing.descent.regions.polytope import Polytope, ProgramCount
+from surfing.descent.regions.region_descent import project
 from surfing.errors import GeneratorError, InputError
 from surfing.theory import small_generator
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surfing.descent.piecewise import Images, PiecewiseAffine, unit_points
-from surfing.descent.polytope import TOLERANCE, Cell, Polytope, ProgramCount
+from surfing.descent.regions.piecewise import Images, PiecewiseAffine, unit_points
+from surfing.descent.regions.polytope import TOLERANCE, Cell, Polytope, ProgramCount
 from surfing.errors import InputError
 
 if TYPE_CHECKING:

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.descent.base import AbstractDescent, State, fresh
-from surfing.descent.piecewise import PiecewiseAffine
-from surfing.descent.polytope import TOLERANCE, Polytope, ProgramCount, solve_program
-from surfing.descent.regions import Piece, Search, enumerate_pieces, piece_at
-from surfing.errors import GeneratorError, InputError
+from surfing.descent.regions.pieces import Piece, Search, enumerate_pieces, piece_at
+from surfing.descent.regions.piecewise import PiecewiseAffine
+from surfing.descent.regions.polytope import TOLERANCE, Polytope, ProgramCount, solve_program
+from surfing.errors import GeneratorError
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -236,12 +237,9 @@ class RegionDescent(AbstractDescent[_State]):
     final_steps: ClassVar[int] = 20
 
     def __post_init__(self) -> None:
-        if not self.tau >= 0:
-            raise InputError(f"tau: expected a number >= 0, got {self.tau!r}.")
-        if isinstance(self.max_pieces, bool) or self.max_pieces < 1:
-            raise InputError(f"max_pieces: expected a positive integer, got {self.max_pieces!r}.")
-        if not 0 < self.reach < float("inf"):
-            raise InputError(f"reach: expected a finite number > 0, got {self.reach!r}.")
+        check.number("tau", self.tau, low=0, finite=False)
+        check.integer("max_pieces", self.max_pieces, low=1)
+        check.number("reach", self.reach, low=0, open_low=True)
 
     def init(self, risk: Risk, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> _State:
         """Value at the start."""

@@ -12,10 +12,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 import surfing
-from surfing.descent.piecewise import PiecewiseAffine
-from surfing.descent.polytope import Polytope, ProgramCount
-from surfing.descent.projected import ExactProgram, PieceRisk, ProjectedGradient, project
-from surfing.descent.regions import enumerate_pieces
+from surfing.descent.regions.pieces import enumerate_pieces
+from surfing.descent.regions.piecewise import PiecewiseAffine
+from surfing.descent.regions.polytope import Polytope, ProgramCount
+from surfing.descent.regions.region_descent import (
+    ExactProgram,
+    PieceRisk,
+    ProjectedGradient,
+    project,
+)
 from surfing.theory import small_generator
 
 SOLVERS = {"exact": ExactProgram(), "gradient": ProjectedGradient(max_steps=20_000)}
