@@ -113,13 +113,14 @@ def _extra(comparison: Comparison) -> float:
 
 
 def figure_of(comparison: Comparison) -> Figure:
-    """Curves with their bands, against the budget."""
+    """Curves with their bands, against the budget; what could not be afforded is left out."""
     points = {
         curve.label: [
-            (float(budget), *pair) for budget, pair in zip(comparison.budgets, curve.rates())
+            (float(budget), *(pair if cost > 0 else (0, 0)))
+            for budget, pair, cost in zip(comparison.budgets, curve.rates(), curve.cost)
         ]
         for curve in comparison.curves
     }
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.0), layout="constrained")
     success_against_cost(points, ax=figure.subplots())
     return figure

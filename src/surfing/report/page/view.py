@@ -43,7 +43,7 @@ def view(
     success: Mapping[str, Sequence[tuple[float, int, int]]] | None = None,
     title: str = "Surfing",
     featured: int = 8,
-    size: int = 45,
+    size: int | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write one self-contained HTML page about a solution.
@@ -70,7 +70,8 @@ def view(
         title: of the page.
         featured: how many targets get a surface: those that the ride met and direct descent did
             not, and failures, come first.
-        size: points along each side of a surface.
+        size: points along each side of a surface; where left out, surfaces are as fine, and as
+            many, as some five seconds allow.
         overwrite: replace a file at `path`.
 
     Returns:
