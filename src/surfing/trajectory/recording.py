@@ -48,7 +48,7 @@ class Recording:
 
     >>> Recording(every=0)
     Traceback (most recent call last):
-    surfing.errors.InputError: Every: steps: expected an integer of at least 1, got 0.
+    surfing.errors.InputError: Every: steps: expected a positive integer, got 0.
     """
 
     latent: Latent | None = None
