@@ -14,9 +14,9 @@ from surfing import check
 from surfing.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
-__all__ = ["Latent", "Normal", "Uniform", "latent_from_dict"]
+__all__ = ["Latent", "Normal", "Uniform", "blocked", "bounds", "latent_from_dict"]
 
 
 @runtime_checkable
@@ -159,6 +159,22 @@ class Uniform:
     def to_dict(self) -> dict[str, Any]:
         """What the manifest keeps."""
         return {"law": "uniform", "dim": self.dim, "low": self.low, "high": self.high}
+
+
+def bounds(law: Latent) -> tuple[float, float] | None:
+    """The interval that each coordinate keeps to; None where the support is everything."""
+    low, high = getattr(law, "low", None), getattr(law, "high", None)
+    return None if low is None or high is None else (float(low), float(high))
+
+
+def blocked(
+    law: Latent, z: Float[Tensor, "rows k"], slope: Float[Tensor, "rows k"]
+) -> Bool[Tensor, "rows k"] | None:
+    """Coordinates on the edge of the support that descent would carry out; None without an edge."""
+    edge = bounds(law)
+    if edge is None:
+        return None
+    return ((z <= edge[0]) & (slope > 0)) | ((z >= edge[1]) & (slope < 0))
 
 
 def latent_from_dict(description: Mapping[str, Any]) -> Latent:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from surfing import check
+from surfing.latents import blocked
 from surfing.descent.base import AbstractDescent, State, fresh
 from surfing.descent.line_search import StrongWolfe
 
@@ -70,10 +71,16 @@ class LBFGS(AbstractDescent[_State]):
     def step(self, risk: Risk, state: _State) -> _State:
         """One direction and one line search for every row; f never rises."""
         d = -_two_loop(state)
+        resting = blocked(risk.latent, state.z, -d)
+        if resting is not None:
+            d = d.masked_fill(resting, 0.0)
         slope = (d * state.gradient).sum(-1)
         # Memory gone bad in float32: start anew from the gradient.
         uphill = ~(slope < 0)
         d = torch.where(uphill[:, None], -state.gradient, d)
+        resting = blocked(risk.latent, state.z, -d)
+        if resting is not None:
+            d = d.masked_fill(resting, 0.0)
         held = state.held & ~uphill[:, None]
         empty = ~held.any(-1)
         norm = state.gradient.norm(dim=-1).clamp(min=torch.finfo(torch.float64).tiny)

@@ -12,6 +12,7 @@ from torch import Tensor
 from surfing.descent.base import AbstractDescent, State, fresh
 from surfing.descent.conjugate_gradients import conjugate_gradients
 from surfing.errors import InputError
+from surfing.latents import blocked, bounds
 from surfing.problem.matrices import positive_solve, product
 
 if TYPE_CHECKING:
@@ -113,6 +114,10 @@ class LevenbergMarquardt(AbstractDescent[_State]):
         state = self._refresh(risk, state)
         d, image, solved = self._damped_step(risk, state)
         trial = state.z + d.to(state.z.dtype)
+        if bounds(risk.latent) is not None:
+            trial = risk.latent.project(trial)
+            d = torch.where(solved[:, None], trial.double() - state.z.double(), d)
+            image = self._image(risk, state, d, image)
         value = risk.value(trial, state.rows)
         slope = (state.gradient * d).sum(-1)
         predicted = -(slope + (d * image).sum(-1) / 2)
@@ -169,15 +174,21 @@ class LevenbergMarquardt(AbstractDescent[_State]):
             stale=torch.zeros_like(state.stale),
         )
 
+    def _image(self, risk: Risk, state: _State, d: Tensor, image: Tensor) -> Tensor:
+        """J'J d after d was cut at the edge of the support; an upper bound where it is unknown."""
+        return image if state.hessian is None else product(state.hessian, d)
+
     def _damped_step(self, risk: Risk, state: _State) -> tuple[Tensor, Tensor, Tensor]:
         """d of each row, J'J d, and which rows have a d."""
+        # Coordinates that lie on the edge of the support and want to leave rest for this step.
+        resting = blocked(risk.latent, state.z, state.gradient)
         if state.hessian is not None:
-            d, found = _cholesky_step(state, state.hessian)
+            d, found = _cholesky_step(state, state.hessian, resting)
             image = product(state.hessian, d)
         else:
             d, residual = conjugate_gradients(
                 lambda at, v: risk.curvature_product(state.z[at], state.rows[at], v),
-                -state.gradient,
+                -(state.gradient if resting is None else state.gradient.masked_fill(resting, 0.0)),
                 state.damping,
                 tolerance=self.inner_tolerance,
                 max_steps=self.inner_steps,
@@ -192,12 +203,18 @@ class LevenbergMarquardt(AbstractDescent[_State]):
         return state.damping * torch.where(accept, relax, raise_)
 
 
-def _cholesky_step(state: _State, hessian: Tensor) -> tuple[Tensor, Tensor]:
-    """d of each row, and which rows have one."""
+def _cholesky_step(
+    state: _State, hessian: Tensor, resting: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """d of each row, 0 for resting coordinates, and which rows have one."""
     eye = torch.eye(state.z.shape[1], dtype=torch.float64, device=state.z.device)
     matrix = hessian + state.damping[:, None, None] * eye
     finite = torch.isfinite(matrix).all(-1).all(-1) & torch.isfinite(state.gradient).all(-1)
     matrix = torch.where(finite[:, None, None], matrix, eye)
     gradient = torch.where(finite[:, None], state.gradient, 0.0)
+    if resting is not None:
+        gradient = gradient.masked_fill(resting, 0.0)
+        cross = resting[:, :, None] | resting[:, None]
+        matrix = torch.where(cross, torch.diag_embed(resting.double()), matrix)
     d, found = positive_solve(matrix, -gradient)
     return d, finite & found & torch.isfinite(d).all(-1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from surfing.latents import bounds
 from surfing.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,9 +71,14 @@ class StrongWolfe:
         for _ in range(self.trials):
             t = bracket.t[open_]
             trial = (z[open_].double() + t[:, None] * direction[open_]).to(z.dtype)
+            along = direction[open_]
+            if bounds(risk.latent) is not None:  # the path bends along the edge of the support
+                inside = risk.latent.project(trial)
+                along = torch.where(inside == trial, along, 0.0)
+                trial = inside
             f, g = risk.gradient(trial, rows[open_])
             g = g.double()
-            done = bracket.update(self, open_, trial, f, g, (g * direction[open_]).sum(-1))
+            done = bracket.update(self, open_, trial, f, g, (g * along).sum(-1))
             open_ = open_[~done]
             if len(open_) == 0:
                 break

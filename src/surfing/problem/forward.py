@@ -112,6 +112,37 @@ class Architecture:
         """Whether the bits of a row must not depend on the others."""
         return self.blocks is not None
 
+    def signals(
+        self,
+        state: State,
+        z: Float[Tensor, "rows k"],
+        inputs: RowInputs | None = None,
+        *,
+        block: int | None = None,
+    ) -> Float[Tensor, "rows ..."]:
+        """G_theta(z) in the precision of z, each chunk put in place: joining would need as much.
+
+        Args:
+            state: theta.
+            z: latents.
+            inputs: one entry for each row.
+            block: rows worked on at a time at most, where they are to be those of other calls.
+        """
+        forward = self.at(state, dtype=z.dtype if z.dtype is torch.float64 else None)
+        x = z.new_empty(len(z), *self.signal_shape)
+        size = block or max(1, len(z))
+        with torch.no_grad():
+            for low in range(0, len(z), size):
+                part = slice(low, low + size)
+                forward.fill(
+                    (x[part],),
+                    lambda at, beside: (forward.signals(at, beside),),
+                    z[part],
+                    None if inputs is None else inputs[part],
+                    passes=1,
+                )
+        return x
+
     @property
     def structured(self) -> bool:
         """Whether the structured Jacobian engine applies."""

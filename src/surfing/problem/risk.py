@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from surfing.problem.matrices import ALIGNED, squared_norms
+from surfing.problem.measurements import Level, Measurements
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -61,7 +62,9 @@ class Risk:
         weights: factors of the residuals by target and measurement (one line for all targets
             where they are the same); 0 where nothing was measured. None for 1.
         inputs: of the targets, for generator and operator.
-        robust: how residuals are weighed down, for outliers; squares where left out.
+        loss: how residuals are weighed down, for outliers; squares where left out.
+        scale: by target, the standard deviation that the loss measures residuals in.
+        level: what tells whether measurements are met, by target.
     """
 
     def __init__(
@@ -75,8 +78,9 @@ class Risk:
         meter: CostMeter | None = None,
         weights: Float[Tensor, "targets_or_1 m"] | None = None,
         inputs: RowInputs | None = None,
-        robust: AbstractLoss | None = None,
+        loss: AbstractLoss | None = None,
         scale: Float[Tensor, " targets"] | None = None,
+        level: Level | None = None,
     ) -> None:
         self.forward = forward
         self.y = y
@@ -85,8 +89,9 @@ class Risk:
         self.reg = reg
         self.weights = weights
         self.inputs = inputs
-        self.robust = robust
+        self.loss = loss
         self.scale = scale
+        self.level = level if level is not None else Measurements.of(y).level
         self.meter = meter if meter is not None else CostMeter(len(owner), y.device)
 
     def __len__(self) -> int:
@@ -106,6 +111,18 @@ class Risk:
         """The value with the penalty left out. Costs 1 for each row."""
         self.meter.add(rows, 1)
         return self._value(z, rows)
+
+    def residual(
+        self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]
+    ) -> Float[Tensor, "r m"]:
+        """Weighted residuals. Costs 1 for each row."""
+        self.meter.add(rows, 1)
+        out = z.new_empty(len(z), self.y.shape[1])
+        with torch.no_grad():
+            self.forward.fill(
+                (out,), lambda *part: (self._residual(*part),), *(z, rows), passes=3
+            )
+        return out
 
     def gradient(
         self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]
@@ -180,10 +197,10 @@ class Risk:
     def _product(self, z: Tensor, v: Tensor, rows: Tensor) -> Tensor:
         weights = self._weights(rows)
         square = None if weights is None else weights.square()
-        if self.robust is not None:
+        if self.loss is not None:
             with torch.no_grad():
                 residual = self._residual(z, rows).double()
-            own = self.robust.weights(residual, self._scale(rows))
+            own = self.loss.weights(residual, self._scale(rows))
             square = own if square is None else own * square
         return self.forward.curvature_product(
             z,
@@ -201,8 +218,8 @@ class Risk:
         if weights is not None:
             r, jac = weights * r, weights.unsqueeze(-1) * jac
         value, k = self._summed(r, rows), jac.shape[-1]
-        if self.robust is not None:  # iteratively reweighted least squares
-            root = self.robust.weights(r, self._scale(rows)).sqrt()
+        if self.loss is not None:  # iteratively reweighted least squares
+            root = self.loss.weights(r, self._scale(rows)).sqrt()
             r, jac = root * r, root.unsqueeze(-1) * jac
         if self.forward.batch_invariant:
             # One product of matrices that all begin at aligned addresses, [J r 0]'[J r 0].
@@ -220,9 +237,9 @@ class Risk:
 
     def _summed(self, residual: Tensor, rows: Tensor) -> Tensor:
         """Half the sum of squares, or of what a robust loss makes of them; float64."""
-        if self.robust is None:
+        if self.loss is None:
             return squared_norms(residual) / 2
-        return self.robust.value(residual.double(), self._scale(rows)).sum(-1)
+        return self.loss.value(residual.double(), self._scale(rows)).sum(-1)
 
     def _scale(self, rows: Tensor) -> Tensor:
         """Standard deviation of a weighted residual by row, (r, 1)."""

@@ -1,4 +1,4 @@
-"""Where to start: cheap forwards look for good starts before the dear tangents are spent."""
+"""Where to start: cheap forwards look for good starts before expensive tangents are spent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from surfing.errors import InputError
+from surfing import check
 from surfing.problem.matrices import squared_norms
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from surfing.generator import State
     from surfing.problem.forward import ForwardMap
+    from surfing.problem.inputs import RowInputs
     from surfing.problem.problem import Problem
     from surfing.problem.risk import CostMeter
 
@@ -71,11 +72,8 @@ class Scouting:
     def __post_init__(self) -> None:
         least = {"draws": 1, "generations": 0, "children": 1, "elites": 1}
         for name, low in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise InputError(f"{name}: expected an integer of at least {low}, got {value!r}.")
-        if not 0 < self.spread <= 1:
-            raise InputError(f"spread: expected a number in (0, 1], got {self.spread!r}.")
+            check.integer(name, getattr(self, name), low=low)
+        check.number("spread", self.spread, low=0, high=1, open_low=True)
 
     @property
     def cost(self) -> int:
@@ -105,9 +103,16 @@ class Scouting:
             meter: by target.
         """
         law, forward = problem.latent, problem.architecture.at(state)
-        y = problem.y[targets]
+        part = problem.data.take(targets)
+        y, weights, inputs = part.y, part.weights, part.inputs
         drawn = law.sample([_SHARED], self.draws, seed=derived_seed(seed, "draws"))[0].to(y)
-        risk = _distances(_measure(forward, drawn, y.shape[1])[None], y)
+        if inputs is None:
+            measured = _measure(forward, drawn, y.shape[1], None)[None]
+        else:  # what is measured of a latent differs from target to target
+            each = drawn.repeat(len(y), 1)
+            measured = _measure(forward, each, y.shape[1], inputs.repeated(self.draws))
+            measured = measured.reshape(len(y), self.draws, -1)
+        risk = _distances(measured, y, weights)
         meter.add(targets, self.draws)
         typical = risk.median(1).values
         keep = min(max(self.elites, rows), self.draws)
@@ -120,7 +125,10 @@ class Scouting:
             born = law.mean + (1 - spread**2) ** 0.5 * (parents - law.mean)
             born = law.project((born + spread * (fresh - law.mean)).flatten(0, 1))
             shape = (len(targets), self.children, -1)
-            found = _distances(_measure(forward, born, y.shape[1]).reshape(shape), y)
+            beside = None if inputs is None else inputs.repeated(self.children)
+            found = _distances(
+                _measure(forward, born, y.shape[1], beside).reshape(shape), y, weights
+            )
             meter.add(targets, self.children)
             both = torch.cat([risk, found], 1)
             risk, best = both.topk(keep, largest=False)
@@ -139,15 +147,21 @@ def derived_seed(seed: int, *words: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def _measure(forward: ForwardMap, z: Float[Tensor, "rows k"], m: int) -> Float[Tensor, "rows m"]:
+def _measure(
+    forward: ForwardMap, z: Float[Tensor, "rows k"], m: int, inputs: RowInputs | None
+) -> Float[Tensor, "rows m"]:
     measured = z.new_empty(len(z), m)
     with torch.no_grad():
-        forward.fill((measured,), lambda part: (forward(part),), z, passes=1)
+        forward.fill(
+            (measured,), lambda at, beside: (forward(at, beside),), *(z, inputs), passes=1
+        )
     return measured
 
 
 def _distances(
-    measured: Float[Tensor, "targets_or_1 draws m"], y: Float[Tensor, "targets m"]
+    measured: Float[Tensor, "targets_or_1 draws m"],
+    y: Float[Tensor, "targets m"],
+    weights: Float[Tensor, "targets_or_1 m"] | None,
 ) -> Float[Tensor, "targets draws"]:
     """1/2 ||measured - y||^2 in float64; infinite where it is not finite.
 
@@ -159,6 +173,9 @@ def _distances(
     for low in range(0, len(y), block):
         those = measured if len(measured) == 1 else measured[low : low + block]
         gap = those.double() - y[low : low + block, None].double()
+        if weights is not None:
+            few = weights if len(weights) == 1 else weights[low : low + block]
+            gap = gap * few[:, None].double()
         parts.append(squared_norms(gap) / 2)
     return torch.cat(parts).nan_to_num(nan=torch.inf, posinf=torch.inf)
 
