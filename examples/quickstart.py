@@ -23,9 +23,7 @@ y = operator(truth.x)  # (8, 50)
 # %%
 # One call. The generator may be left out here, because the manifest names its architecture. The
 # pilot, which finds out what works for this problem, is a small one: for this page to be quick.
-solution = surfing.recover(
-    trajectory, y, operator=operator, budget=1000, mix=surfing.Pilot(targets=8, goes=1)
-)
+solution = surfing.recover(trajectory, y, operator=operator, budget=1000)
 print(solution.summary())
 
 # %%

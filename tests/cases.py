@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from surfing.continuation.binding import bind
 from torch import Tensor, nn
 
 import surfing
-from surfing.continuation.binding import bind
 from surfing.generator import Generator
 from surfing.problem.problem import Problem
 

@@ -118,7 +118,7 @@ def _alone(bed: Bed) -> tuple[Tensor, float]:
 def _library(entry: Callable[..., surfing.Solution], bed: Bed) -> tuple[Tensor, float]:
     solution = entry(bed.trajectory, bed.y, generator=bed.generator)
     once = getattr(solution, "cost_once", None)
-    once = solution.info.get("mix", {}).get("cost", 0.0) if once is None else once
+    once = solution.cost_once if once is None else once
     return solution.z, float(solution.cost.mean()) + float(once) / len(bed.y)
 
 

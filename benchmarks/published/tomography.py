@@ -148,7 +148,7 @@ def _sharpened(survey: Survey576, answer: Answer, ladder: Sequence[float]) -> An
 def _answer(solution: surfing.Solution) -> Answer:
     once = getattr(solution, "cost_once", None)
     if once is None:
-        once = solution.info.get("mix", {}).get("cost", 0.0) if solution.info else 0.0
+        once = solution.cost_once
     return Answer(solution.z, solution.cost.cpu().double(), float(once))
 
 

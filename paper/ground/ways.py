@@ -119,7 +119,7 @@ def told_solution(method: str, setting: Setting, solution: Solution, starts: int
     residual = (2 * solution.risk.double() / norm).sqrt()
     once = getattr(solution, "cost_once", None)
     if once is None:
-        once = solution.info.get("mix", {}).get("cost", 0) if method == "recover" else 0
+        once = solution.cost_once if method == "recover" else 0
     return told(
         method,
         setting,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from surfing.errors import GeneratorError
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-__all__ = ["BoundGenerator", "Generator", "State", "cast", "private_copy", "unwrap"]
+__all__ = ["BoundGenerator", "Generator", "State", "cast", "unwrap"]
 
 State = Mapping[str, Tensor]
 """One checkpoint: parameters and buffers by name."""

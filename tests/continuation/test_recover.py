@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
-import surfing
 from surfing.continuation.attempt import MENU, Attempt, Bench, Heat
 from surfing.continuation.binding import bind
 from surfing.continuation.pilot import DEFAULT, Mix, Pilot
 from surfing.continuation.recover import networks_of
 from surfing.continuation.scouting import Scouting, derived_seed
+
+import surfing
 from surfing.descent import Stopping
 from surfing.errors import InputError
 from surfing.problem.risk import CostMeter

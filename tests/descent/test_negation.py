@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from surfing.continuation.binding import bind
 
 from surfing import (
     Armijo,
@@ -16,7 +17,6 @@ from surfing import (
     Trajectory,
     direct,
 )
-from surfing.continuation.binding import bind
 from surfing.descent.base import State
 from surfing.theory import ExpansiveReLU, rho
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from surfing.continuation.binding import bind
 from tests.execution.conftest import same
 from torch import Tensor, nn
 
 import surfing
 from surfing.architectures import generator_from_manifest
 from surfing.continuation import Mix
-from surfing.continuation.binding import bind
 from surfing.errors import InputError, MeasurementError, OutputExistsError, WorkerLostError
 from surfing.execution import Local, Ray, Shards, solve_all
 from surfing.execution.dataset import Blocks

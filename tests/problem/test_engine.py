@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from surfing.continuation.binding import bind
 from tests.reverse_only import twice
 from torch import Tensor, nn
 from torch.func import jvp, vmap
 
 import surfing
 from surfing.architectures import conv_generator, mlp_generator
-from surfing.continuation.binding import bind
 from surfing.generator import Generator
 from surfing.latents import Normal
 from surfing.problem.affine import TransposedConvolution

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from surfing.continuation.pilot import DEFAULT
 from torch import Tensor, nn
 
 import surfing
@@ -23,7 +24,6 @@ from surfing import (
     TorchOptim,
     Trajectory,
 )
-from surfing.continuation.pilot import DEFAULT
 from surfing.errors import InputError, MeasurementError, RecoveryError, SurfingError
 
 TARGETS = 4

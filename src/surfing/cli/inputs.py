@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from surfing.errors import InputError, MeasurementError, SurfingError
 from surfing.execution.parquet import Column
 from surfing.generator import Generator, State
 from surfing.latents import Latent, Normal, Uniform
+from surfing.problem.operators import OPERATORS
 from surfing.trajectory import Checkpoint, Trajectory
 from surfing.trajectory.foreign import Selection, read_foreign
 
@@ -32,12 +33,17 @@ __all__ = [
     "PACKAGED",
     "digest",
     "load_generator",
+    "load_operator",
     "load_weights",
     "make_module",
     "open_run",
     "pick_device",
+    "read_array",
+    "read_given",
     "read_latent",
     "read_measurements",
+    "read_noise",
+    "read_prior",
     "source_digest",
     "state_digest",
 ]
@@ -135,6 +141,79 @@ def make_module(spec: str) -> nn.Module:
     return made
 
 
+def load_operator(spec: str | None) -> Any:
+    """An operator: a name of ours as it is, or what ``package.module:callable`` is.
+
+    Raises:
+        InputError: nothing of that name, or it can't be called.
+    """
+    if spec is None or spec.partition(":")[0] in OPERATORS:
+        return spec
+    if "." not in spec.partition(":")[0] and not Path(f"{spec.partition(':')[0]}.py").is_file():
+        return spec  # a name that nobody knows is said with those that are known
+    found = _resolve(spec, "--operator")
+    if not callable(found) and not hasattr(found, "A"):
+        raise InputError(
+            f"--operator: expected {spec} to be a function of signals, or an object with .A(x), "
+            f"got {type(found).__name__}.",
+            argument="--operator",
+        )
+    return found
+
+
+def read_array(option: str, path: Path) -> np.ndarray:
+    """An array of numbers from a .npy file.
+
+    Raises:
+        InputError: no such file, or not one of numbers.
+    """
+    if path.suffix != ".npy" or not path.is_file():
+        raise InputError(f"{option}: expected a .npy file, got {path}.", argument=option)
+    try:
+        return np.array(_read_npy(path, bare=True))
+    except SurfingError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{option}: {path} could not be read ({_first(error)}).", argument=option
+        ) from error
+
+
+def read_noise(text: str | None) -> float | np.ndarray | None:
+    """A number, or a file of standard deviations."""
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return read_array("--noise", Path(text))
+
+
+def read_prior(text: str | None) -> float | str | None:
+    """A weight, or law."""
+    if text is None or text == "law":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(
+            f"--prior: expected a number or law, got {text!r}.", argument="--prior"
+        ) from None
+
+
+def read_given(pairs: list[str] | None) -> dict[str, np.ndarray] | None:
+    """NAME=FILE.npy, each an array with one entry for each target."""
+    if not pairs:
+        return None
+    read = {}
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise InputError(f"--given: expected NAME=FILE.npy, got {pair!r}.", argument="--given")
+        read[name] = read_array("--given", Path(path))
+    return read
+
+
 def load_weights(module: nn.Module, path: Path, *, prefix: str, key: str | None) -> None:
     """Put the weights of one file into a module; no code in the file is run.
 
@@ -149,10 +228,10 @@ def load_weights(module: nn.Module, path: Path, *, prefix: str, key: str | None)
     module.load_state_dict(state)
 
 
-def _resolve(spec: str) -> object:
+def _resolve(spec: str, option: str = "--generator") -> object:
     module, _, name = spec.partition(":")
     if not module or not name:
-        raise InputError(f"--generator: expected package.module:callable, got {spec!r}.")
+        raise InputError(f"{option}: expected package.module:callable, got {spec!r}.")
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a script beside the user, as `python -m` would find it
     try:
@@ -160,7 +239,7 @@ def _resolve(spec: str) -> object:
         for part in name.split("."):
             found = getattr(found, part)
     except Exception as error:
-        raise InputError(f"--generator: {spec} could not be imported ({_first(error)}).") from error
+        raise InputError(f"{option}: {spec} could not be imported ({_first(error)}).") from error
     return found
 
 
@@ -255,9 +334,10 @@ def _check_dtype(y: np.ndarray | Tensor | Column) -> None:
         )
 
 
-def _read_npy(path: Path) -> np.ndarray:
-    with path.open("rb") as file:
-        _check_header(file)
+def _read_npy(path: Path, *, bare: bool = False) -> np.ndarray:
+    if not bare:
+        with path.open("rb") as file:
+            _check_header(file)
     y: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     return y
 

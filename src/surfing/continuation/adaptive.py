@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +14,6 @@ from surfing.continuation.population import Population, other_side
 from surfing.continuation.predictor import History
 from surfing.continuation.ride import fade
 from surfing.continuation.stage import StageResult
-from surfing.continuation.schedule import AbstractSchedule, EqualDrift
 from surfing.errors import InputError
 from surfing.problem.risk import CostMeter
 from surfing.solution import Status
@@ -22,10 +21,9 @@ from surfing.solution import Status
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
-    from surfing.starts.rows import Rows
     from surfing.continuation.ride import Ride, Track
     from surfing.latents import Latent
-    from surfing.trajectory import Trajectory
+    from surfing.starts.rows import Rows
 
 __all__ = ["StepControl"]
 
@@ -53,7 +51,6 @@ class StepControl:
         far: of the step's length, at least 1.
         easy: ratio of the risk at the entry to that at the end, at least 1.
         population: what the starts of one target do for one another; nothing where left out.
-        nodes: the schedule whose stages are the nodes; ten at equal drift where left out.
 
     Source: bisection and lengthening as in Allgower and Georg, "Numerical continuation methods"
     (1990), chapter 6; steps in powers of two that meet at common nodes as in the block time steps
@@ -66,7 +63,6 @@ class StepControl:
     far: float = 8.0
     easy: float = 1.2
     population: Population | None = None
-    nodes: AbstractSchedule = field(default_factory=EqualDrift)
 
     def __post_init__(self) -> None:
         for name in ("halvings", "doublings"):
@@ -77,12 +73,6 @@ class StepControl:
             raise InputError(
                 f"population: expected None or a Population(), got {self.population!r:.60}."
             )
-        if not isinstance(self.nodes, AbstractSchedule):
-            raise InputError(f"nodes: expected a schedule, got {self.nodes!r:.60}.")
-
-    def positions(self, trajectory: Trajectory, measure: Any) -> list[float]:
-        """Stages of the nodes."""
-        return self.nodes.positions(trajectory, measure)
 
     def run(
         self,

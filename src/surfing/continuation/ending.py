@@ -11,7 +11,6 @@ from torch import Tensor
 from surfing.continuation.polish import polished
 from surfing.continuation.stage import run_stage
 from surfing.descent.default import EXPENSIVE_TANGENTS
-from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.latents import bounds
 from surfing.problem.matrices import eigenvalues, pseudo_inverse
 from surfing.problem.risk import CostMeter

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from surfing import check
-from surfing.errors import InputError
 from surfing.problem.matrices import positive_solve
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from surfing.descent.minimise import Minimum
     from surfing.problem.risk import Risk
 
-__all__ = ["AbstractPredictor", "Constant", "Secant", "Tangent", "History"]
+__all__ = ["AbstractPredictor", "Constant", "History", "Secant", "Tangent"]
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,11 @@ class Ride:
         index = torch.arange(len(rows.z), device=rows.z.device) if index is None else index
         before = meter.spent[index]
         risk = self.problem.risk(self.trajectory.at(stage), rows.owner, reg=reg, meter=meter)
-        z = rows.z[index] if history is None else self.predictor.predict(history, stage, risk, index)
+        z = (
+            rows.z[index]
+            if history is None
+            else self.predictor.predict(history, stage, risk, index)
+        )
         return run_stage(
             risk,
             z,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import nn
 
+    from surfing.latents import Latent
     from surfing.problem.inputs import Given
     from surfing.problem.loss import AbstractLoss
     from surfing.problem.measurements import Noise
@@ -53,7 +54,8 @@ def surf(
     operator: OperatorLike = None,
     starts: int | None = None,
     descent: AbstractDescent[Any] | None = None,
-    schedule: AbstractSchedule | StepControl | None = None,
+    schedule: AbstractSchedule | None = None,
+    control: StepControl | None = None,
     predictor: AbstractPredictor | None = None,
     stage_steps: int | None = None,
     max_steps: int | None = None,
@@ -64,8 +66,13 @@ def surf(
     given: Given | None = None,
     loss: AbstractLoss | None = None,
     stopping: Stopping | None = None,
+    latent: Latent | None = None,
     seed: int = 0,
     ids: Sequence[int] | None = None,
+    operator_seed: int = 0,
+    batch_invariant: bool = False,
+    polish: bool = False,
+    throw: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Solution:
     """Recover latents by riding the checkpoints of training.
@@ -87,8 +94,9 @@ def surf(
 
     Other args:
         descent: the corrector at every stage; Levenberg-Marquardt where left out.
-        schedule: which stages; ten at equal drift where left out. A :class:`StepControl` lets
-            every row find its own between those of a schedule.
+        schedule: which stages; ten at equal drift where left out.
+        control: lets every row find its own stages between those of the schedule; all visit
+            the same where left out.
         predictor: how a row enters the next stage; as it is where left out.
         stage_steps: descent steps at each stage but the last.
         max_steps: descent steps at the last stage.
@@ -104,29 +112,46 @@ def surf(
             each target, as arguments of these names.
         loss: how residuals are weighed: squares, or :class:`Huber` or :class:`StudentT` where
             some measurements are gross outliers.
-        stopping: tolerances, and whether to polish in float64.
+        stopping: tolerances.
+        latent: beside a trajectory: the law of z; the manifest's where left out.
         seed: of the starts.
         ids: of the targets, for their random numbers; 0, 1, ... where left out.
+        operator_seed: beside a trajectory: of a named operator's random numbers.
+        batch_invariant: beside a trajectory: give a target the same bits whatever targets are
+            beside it, on one machine with as many threads; takes longer.
+        polish: go on in float64 from where the ride ends, a few steps: the returned z, x and risk
+            are in float64 then.
+        throw: raise where a target fails.
         progress: called with (stages done, stages in all).
 
     Returns:
         A :class:`Solution`.
 
     Raises:
-        SurfingError: bad input, before any work.
+        SurfingError: bad input, before any work; with `throw`, a target that failed.
 
     Source: Algorithm 1, after Song et al. (2019).
     """
     _check_parts(
         descent=(descent, AbstractDescent),
-        schedule=(schedule, AbstractSchedule | StepControl),
+        schedule=(schedule, AbstractSchedule),
+        control=(control, StepControl),
         predictor=(predictor, AbstractPredictor),
         stopping=(stopping, Stopping),
     )
     anneal = check.number("anneal", anneal, low=0)
     began = time.perf_counter()
-    model = as_model(model, generator=generator, operator=operator)
+    model = as_model(
+        model,
+        generator=generator,
+        operator=operator,
+        latent=latent,
+        operator_seed=operator_seed,
+        batch_invariant=batch_invariant,
+    )
     stopping = Stopping() if stopping is None else stopping
+    if polish:
+        stopping = replace(stopping, polish=True)
     noise = stopping.noise if noise is None else noise
     problem = model.problem(y, noise=noise, prior=prior, given=given, loss=loss)
     if stopping.polish:
@@ -147,19 +172,20 @@ def surf(
         stage_steps=descent.stage_steps if stage_steps is None else stage_steps,
         max_steps=descent.final_steps if max_steps is None else max_steps,
     )
-    if isinstance(schedule, StepControl):
-        track = schedule.run(ride, stages, rows, anneal=anneal, progress=progress)
-    else:
+    if control is None:
         track = ride.run(stages, rows, anneal=anneal, progress=progress)
+    else:
+        track = control.run(ride, stages, rows, anneal=anneal, progress=progress)
     solution = track.solution(problem, trajectory, stopping=stopping, descent=descent)
     facts = {"seed": seed, "starts": rows.starts, "stages": len(stages), "schedule": repr(schedule)}
-    return _finish(
+    solution = _finish(
         solution,
         began,
         descent,
         facts | {"schedule_forwards": overhead.depth},
         once=float(overhead.depth),
     )
+    return solution.raise_failures() if throw else solution
 
 
 def direct(
@@ -177,8 +203,14 @@ def direct(
     given: Given | None = None,
     loss: AbstractLoss | None = None,
     stopping: Stopping | None = None,
+    latent: Latent | None = None,
     seed: int = 0,
     ids: Sequence[int] | None = None,
+    operator_seed: int = 0,
+    batch_invariant: bool = False,
+    polish: bool = False,
+    throw: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Solution:
     """Descend on the trained network alone: :func:`surf` with its last stage only.
 
@@ -199,8 +231,14 @@ def direct(
         given=given,
         loss=loss,
         stopping=stopping,
+        latent=latent,
         seed=seed,
         ids=ids,
+        operator_seed=operator_seed,
+        batch_invariant=batch_invariant,
+        polish=polish,
+        throw=throw,
+        progress=progress,
     )
 
 
@@ -224,15 +262,16 @@ def _check_parts(**parts: tuple[object, Any]) -> None:
     for name, (given, kind) in parts.items():
         if given is not None and not isinstance(given, kind):
             raise InputError(
-                f"{name}: expected None or an object as in surfing.{_EXAMPLES[name]}, got "
-                f"{given!r:.60}.",
+                f"{name}: expected None or a {kind.__name__.removeprefix('Abstract').lower()} "
+                f"object, as in surfing.{_EXAMPLES[name]}, got {given!r:.60}.",
                 argument=name,
             )
 
 
 _EXAMPLES = {
     "descent": "LevenbergMarquardt(), surfing.TorchOptim(partial(torch.optim.Adam, lr=0.05))",
-    "schedule": "EqualDrift(10), surfing.StepControl()",
+    "schedule": "EqualDrift(10)",
+    "control": "StepControl()",
     "predictor": "Tangent()",
     "stopping": "Stopping(rtol=1e-5)",
 }

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from surfing import check
-from surfing.latents import bounds
 from surfing.descent.base import AbstractDescent, State, fresh
 from surfing.errors import InputError
+from surfing.latents import bounds
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

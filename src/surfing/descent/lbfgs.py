@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from surfing import check
-from surfing.latents import blocked
 from surfing.descent.base import AbstractDescent, State, fresh
 from surfing.descent.line_search import StrongWolfe
+from surfing.latents import blocked
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int

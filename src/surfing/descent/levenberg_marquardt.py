@@ -203,9 +203,7 @@ class LevenbergMarquardt(AbstractDescent[_State]):
         return state.damping * torch.where(accept, relax, raise_)
 
 
-def _cholesky_step(
-    state: _State, hessian: Tensor, resting: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _cholesky_step(state: _State, hessian: Tensor, resting: Tensor | None) -> tuple[Tensor, Tensor]:
     """d of each row, 0 for resting coordinates, and which rows have one."""
     eye = torch.eye(state.z.shape[1], dtype=torch.float64, device=state.z.device)
     matrix = hessian + state.damping[:, None, None] * eye

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from surfing.latents import bounds
 from surfing.errors import InputError
+from surfing.latents import bounds
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int

@@ -19,7 +19,7 @@ __all__ = ["as_json", "begin", "check_measured", "fingerprint", "locked", "write
 
 _FORMAT = 1
 _RUN = "run.json"
-_RESULTS = ("z.npy", "x.npy", "result.json", "mix.json")
+_RESULTS = ("z.npy", "x.npy", "result.json", "learned.safetensors")
 
 
 def as_json(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -100,9 +100,7 @@ def try_operator(
         alone = None if inputs is None else inputs[:rows]
         parts = _measured(operator, x[:rows], alone)
         if parts.shape[1:] != y.shape[1:] or _apart(parts, y[:rows]):
-            raise _mixes(
-                f"a signal is measured otherwise among {rows} than among {len(x)} signals"
-            )
+            raise _mixes(f"a signal is measured otherwise among {rows} than among {len(x)} signals")
     for row in range(1, len(x)):
         alone = None if inputs is None else inputs[row : row + 1]
         if _apart(_measured(operator, x[row : row + 1], alone), y[row : row + 1]):

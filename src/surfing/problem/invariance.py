@@ -77,7 +77,9 @@ def fixed_blocks(
     forward = trial.at(state, dtype=z.dtype if z.dtype == torch.float64 else None)
     try:
         with torch.no_grad():
-            forward.linearise(z[:1], _of(inputs, slice(0, 1)))  # finds out whether there is a forward mode
+            forward.linearise(
+                z[:1], _of(inputs, slice(0, 1))
+            )  # finds out whether there is a forward mode
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"batch_invariant: generator or operator failed on one latent alone ({error}); does it "

@@ -21,8 +21,8 @@ from surfing.problem.checks import (
     try_operator,
 )
 from surfing.problem.forward import Architecture
-from surfing.problem.invariance import settle_blocks
 from surfing.problem.inputs import RowInputs, asked_names, required_names
+from surfing.problem.invariance import settle_blocks
 from surfing.problem.loss import AbstractLoss
 from surfing.problem.measurements import Measurements, as_measurements
 from surfing.problem.operators import HasA, Operator, as_operator
@@ -148,9 +148,13 @@ class ForwardModel:
         )
         if inputs is None or not inputs.generator:
             architecture.check(self.trajectory[-1].state, z, x)
-        check_derivative(lambda at: operator(
-            _signals(self._bound, at, inputs), **({} if inputs is None else inputs.operator)
-        ), z, y)
+        check_derivative(
+            lambda at: operator(
+                _signals(self._bound, at, inputs), **({} if inputs is None else inputs.operator)
+            ),
+            z,
+            y,
+        )
         counts = None
         if self._operator is not None and (inputs is None or not inputs.operator):
             counts = counting_entries(operator, x, y[0].numel(), None)
@@ -259,6 +263,7 @@ class ForwardModel:
         prior: float | str | None = None,
         given: Given | None = None,
         loss: AbstractLoss | None = None,
+        whole: int | None = None,
     ) -> Problem:
         """These measurements, checked: the one place where y meets the model.
 
@@ -270,6 +275,7 @@ class ForwardModel:
                 "law" for that of the MAP estimate, which needs a noise level.
             given: inputs by target.
             loss: how residuals are weighed; squares where left out.
+            whole: how many targets there are, where these are the first of them: for messages.
 
         Raises:
             MeasurementError: y is not finite where it counts, not real, or not what the operator
@@ -283,7 +289,8 @@ class ForwardModel:
             raise MeasurementError(
                 f"y: expected (targets, {_listed(expected)}), which is what operator "
                 f"{self.operator.name} makes of a signal of shape {self.signal_shape}; got "
-                f"{tuple(read.shape)}.{_fitting(read, expected, 'y')}"
+                f"{(len(read) if whole is None else whole, *read.shape[1:])}."
+                f"{_fitting(read, expected, 'y')}"
             )
         read = read.to(self.dtype)
         counts = self._counts(inputs)
@@ -345,7 +352,9 @@ class ForwardModel:
         digest = hashlib.sha256(repr((facts, self.measurement_shape)).encode())
         for name, t in sorted(self.last.items()):
             digest.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
-            digest.update(t.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            digest.update(
+                t.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+            )
         # What an operator does, as well as its name: a few digits, which no kernel's rounding moves
         # but where they lie at the edge of one.
         if not self.required:

@@ -96,7 +96,9 @@ def as_operator(
     if isinstance(operator, HasA):
         linear, name = _is_a(operator, "LinearPhysics"), type(operator).__name__
         if _is_a(operator, "PhaseRetrieval"):  # takes complex signals only, which these aren't
-            return _of(operator, lambda p, x, **beside: p.A(x.to(_complex_type(p)), **beside), linear, name)
+            return _of(
+                operator, lambda p, x, **beside: p.A(x.to(_complex_type(p)), **beside), linear, name
+            )
         return _of(operator, _measure, linear, name)
     if callable(operator):
         return Operator(operator, linear=False, name=getattr(operator, "__name__", "callable"))

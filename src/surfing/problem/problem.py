@@ -63,6 +63,11 @@ class Problem:
         return self.data.y
 
     @property
+    def measurement_shape(self) -> tuple[int, ...]:
+        """Of one target's measurements, before flattening."""
+        return self.data.shape
+
+    @property
     def inputs(self) -> RowInputs | None:
         """Inputs by target."""
         return self.data.inputs
@@ -190,13 +195,9 @@ class Problem:
                 argument="z0",
             )
         if not z0.is_floating_point():
-            raise InputError(
-                f"z0: expected floating point numbers, got {z0.dtype}.", argument="z0"
-            )
+            raise InputError(f"z0: expected floating point numbers, got {z0.dtype}.", argument="z0")
         if z0.device != self.device:
-            raise InputError(
-                f"z0: expected device {self.device}, got {z0.device}.", argument="z0"
-            )
+            raise InputError(f"z0: expected device {self.device}, got {z0.device}.", argument="z0")
         if not bool(torch.isfinite(z0).all()):
             raise InputError("z0: expected finite numbers, got NaN or infinity.", argument="z0")
         return shaped.detach().to(self.y.dtype)

@@ -112,16 +112,12 @@ class Risk:
         self.meter.add(rows, 1)
         return self._value(z, rows)
 
-    def residual(
-        self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]
-    ) -> Float[Tensor, "r m"]:
+    def residual(self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> Float[Tensor, "r m"]:
         """Weighted residuals. Costs 1 for each row."""
         self.meter.add(rows, 1)
         out = z.new_empty(len(z), self.y.shape[1])
         with torch.no_grad():
-            self.forward.fill(
-                (out,), lambda *part: (self._residual(*part),), *(z, rows), passes=3
-            )
+            self.forward.fill((out,), lambda *part: (self._residual(*part),), *(z, rows), passes=3)
         return out
 
     def gradient(

@@ -188,7 +188,9 @@ class LearnedStarts:
             pick: Callable[[Tensor], Tensor] = lambda t, at=close: t.gather(  # noqa: E731
                 1, at.unsqueeze(-1).expand(-1, -1, t.shape[-1])
             )
-            found.append(_local_inverse(pick(z), pick(members), gap.gather(1, close), target, noise))
+            found.append(
+                _local_inverse(pick(z), pick(members), gap.gather(1, close), target, noise)
+            )
         at = seeds.unsqueeze(-1).expand(-1, -1, z.shape[-1])
         whole = torch.cat([torch.stack(found, 1), z.gather(1, at)], 1)
         if whole.shape[1] < count:

@@ -152,9 +152,7 @@ def _measure(
 ) -> Float[Tensor, "rows m"]:
     measured = z.new_empty(len(z), m)
     with torch.no_grad():
-        forward.fill(
-            (measured,), lambda at, beside: (forward(at, beside),), *(z, inputs), passes=1
-        )
+        forward.fill((measured,), lambda at, beside: (forward(at, beside),), *(z, inputs), passes=1)
     return measured
 
 
