@@ -116,7 +116,7 @@ class Generator:
         first, there = next(iter(self._shapes)), next(iter(state))
         cut = [name.removesuffix(first) for name in state if name.endswith("." + first)]
         put = [name.removesuffix(there) for name in self._shapes if name.endswith("." + there)]
-        renamed = {
+        renamed: dict[str, State] = {
             p: {n.removeprefix(p): t for n, t in state.items() if n.startswith(p)} for p in cut
         }
         return renamed | {p: {p + n: t for n, t in state.items()} for p in put}

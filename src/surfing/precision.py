@@ -1,4 +1,4 @@
-"""The surroundings of a call: no autocast, no default dtype but float32's, no random numbers taken."""
+"""The surroundings of a call: no autocast."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 def plain_precision(call: Callable[P, R]) -> Callable[P, R]:
-    """Run a function outside of the caller's autocast: a descent needs the precision it asks for."""
+    """Run a function outside of the caller's autocast, whose precision is too low for a descent."""
 
     @functools.wraps(call)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -76,8 +76,8 @@ _MESSAGES = {
     ),
     Status.OUTSIDE: (
         "the best latents lie on the edge of the law's support and do not meet the measurements: "
-        "the target asks for latents that training never drew. A wider law, as in latent=Normal(k), "
-        "would let it leave."
+        "the target asks for latents that training never drew. A wider law, as in "
+        "latent=Normal(k), would let it leave."
     ),
 }
 

@@ -133,7 +133,8 @@ def _inliers(
 def _distance(z: Tensor, problem: Problem) -> Float[Tensor, " targets"]:
     """||z - mean|| in units of what is usual for the law."""
     law = problem.latent
-    return ((z.double() - law.mean) / law.std).square().mean(-1).sqrt()
+    found: Tensor = ((z.double() - law.mean) / law.std).square().mean(-1).sqrt()
+    return found
 
 
 def _far(z: Tensor, problem: Problem) -> Tensor:

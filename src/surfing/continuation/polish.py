@@ -108,7 +108,10 @@ def polished(
     ]
     curvatures = [part.curvature for part in parts if part.curvature is not None]
     return Polished(
-        *(torch.cat([part[i] for part in parts]) for i in range(4)),  # type: ignore[arg-type]
+        torch.cat([part.z for part in parts]),
+        torch.cat([part.value for part in parts]),
+        torch.cat([part.status for part in parts]),
+        torch.cat([part.spent for part in parts]),
         torch.cat(curvatures) if len(curvatures) == len(parts) else None,
         sum(part.depth for part in parts),
     )

@@ -115,7 +115,8 @@ class GradientDescent(AbstractDescent[_State]):
 def _moved(risk: Risk, before: Tensor, after: Tensor, length: Tensor) -> Tensor:
     if bounds(risk.latent) is None:
         return length.double()
-    return (after - before).norm(dim=-1).double()
+    moved: Tensor = (after - before).norm(dim=-1).double()
+    return moved
 
 
 def _backtrack(search: Armijo, risk: Risk, state: _State) -> tuple[Tensor, Tensor]:

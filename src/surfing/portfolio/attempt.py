@@ -167,7 +167,9 @@ class RunContext:
             objective.reshape(shape),
             end.status.reshape(shape),
             end.steps.reshape(shape),
-            None if end.curvature is None else end.curvature.unflatten(0, shape),
+            None
+            if end.curvature is None
+            else end.curvature.reshape(*shape, *end.curvature.shape[1:]),
         )
 
 

@@ -280,7 +280,7 @@ class BlockSolver:
 
     def _problem(self, targets: Targets, *, whole: int | None = None) -> Problem:
         return self.model.problem(
-            targets.y,  # type: ignore[arg-type]
+            targets.y,
             noise=targets.noise,
             prior=self.prior,
             given=targets.given,

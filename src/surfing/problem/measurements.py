@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Level", "Measurements", "Noise", "as_measurements"]
 
-Noise = "float | Tensor | np.ndarray | None"
+Noise = float | Tensor | np.ndarray | None
 """A number, one for each target, or the shape of y: standard deviations; inf is not measured."""
 
 
@@ -142,14 +142,11 @@ def _noise(noise: Noise, y: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """By target, or by entry: one of the two is not None where there is a noise level."""
     if noise is None:
         return None, None
-    if isinstance(noise, np.ndarray | list | tuple):
-        noise = torch.as_tensor(np.asarray(noise, dtype=np.float64))
-    if not isinstance(noise, Tensor):
-        try:
-            noise = torch.tensor(float(noise), dtype=torch.float64)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise _bad_noise(f"{noise!r:.60}", y) from None
-    sigma = noise.detach().to(y.device, torch.float64)
+    try:
+        read = noise.detach() if isinstance(noise, Tensor) else torch.as_tensor(np.asarray(noise))
+        sigma = read.to(y.device, torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise _bad_noise(f"{noise!r:.60}", y) from None
     whole = bool(torch.isnan(sigma).any()) or bool((sigma < 0).any())
     if whole:
         raise _bad_noise("NaN or a negative number", y)

@@ -96,9 +96,7 @@ def as_operator(
     if isinstance(operator, HasA):
         linear, name = _is_a(operator, "LinearPhysics"), type(operator).__name__
         if _is_a(operator, "PhaseRetrieval"):  # takes complex signals only, which these aren't
-            return _of(
-                operator, lambda p, x, **beside: p.A(x.to(_complex_type(p)), **beside), linear, name
-            )
+            return _of(operator, _measure_complex, linear, name)
         return _of(operator, _measure, linear, name)
     if callable(operator):
         return Operator(operator, linear=False, name=getattr(operator, "__name__", "callable"))
@@ -115,6 +113,10 @@ def _identity(x: Tensor) -> Tensor:
 def _measure(physics: Any, x: Tensor, **beside: Tensor) -> Tensor:
     measured: Tensor = physics.A(x, **beside)
     return measured
+
+
+def _measure_complex(physics: Any, x: Tensor, **beside: Tensor) -> Tensor:
+    return _measure(physics, x.to(_complex_type(physics)), **beside)
 
 
 def _of(physics: Any, call: Callable[..., Tensor], linear: bool, name: str) -> Operator:

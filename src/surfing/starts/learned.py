@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -185,11 +184,10 @@ class LearnedStarts:
             centre = z.gather(1, seeds[:, number, None, None].expand(-1, 1, z.shape[-1]))
             few = max(min(neighbours, z.shape[-1] + 8), neighbours // 4)
             close = (z - centre).square().sum(-1).topk(few, dim=1, largest=False).indices
-            pick: Callable[[Tensor], Tensor] = lambda t, at=close: t.gather(  # noqa: E731
-                1, at.unsqueeze(-1).expand(-1, -1, t.shape[-1])
-            )
             found.append(
-                _local_inverse(pick(z), pick(members), gap.gather(1, close), target, noise)
+                _local_inverse(
+                    _picked(z, close), _picked(members, close), gap.gather(1, close), target, noise
+                )
             )
         at = seeds.unsqueeze(-1).expand(-1, -1, z.shape[-1])
         whole = torch.cat([torch.stack(found, 1), z.gather(1, at)], 1)
@@ -300,7 +298,8 @@ def learn(
     spent = 0.0
     forward = model.architecture.at(model.last)
     view: _Features | None = None
-    latents, features = [], []
+    latents: list[Tensor] = []
+    features: list[Tensor] = []
     for low in range(0, samples, _CHUNK):
         if latents and until is not None and time.perf_counter() > until:
             break
@@ -393,11 +392,15 @@ def _local_inverse(
     return torch.where(torch.isfinite(found), found, z[:, 0])
 
 
+def _picked(t: Float[Tensor, "t n d"], rows: Int[Tensor, "t r"]) -> Float[Tensor, "t r d"]:
+    return t.gather(1, rows.unsqueeze(-1).expand(-1, -1, t.shape[-1]))
+
+
 def _spread_out(z: Float[Tensor, "t n k"], count: int, *, apart: float) -> Int[Tensor, "t c"]:
     """The nearest, then the nearest of those that lie apart from all chosen before."""
     free = torch.ones(z.shape[:2], dtype=torch.bool, device=z.device)
     order = torch.arange(z.shape[1], device=z.device)
-    chosen = []
+    chosen: list[Tensor] = []
     for _ in range(count):
         # Where none lies apart any more, the nearest that was not chosen.
         rank = torch.where(free, order, order + z.shape[1])
