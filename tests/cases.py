@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from surfing.continuation.binding import bind
 from torch import Tensor, nn
 
 import surfing
 from surfing.generator import Generator
 from surfing.problem.problem import Problem
+from tests.problems import bind
 
 __all__ = ["DESCENTS", "MONOTONE", "PROBLEMS", "SCHEDULES", "Case", "make_problem"]
 

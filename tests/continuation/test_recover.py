@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from surfing.continuation.attempt import MENU, Attempt, Bench, Heat
-from surfing.continuation.binding import bind
 from surfing.continuation.pilot import DEFAULT, Mix, Pilot
 from surfing.continuation.recover import networks_of
 from surfing.continuation.scouting import Scouting, derived_seed
+from tests.problems import bind
 
 import surfing
 from surfing.descent import Stopping

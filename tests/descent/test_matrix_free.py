@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.problems import built
 from tests.reverse_only import twice
 from torch import Tensor, nn
 
@@ -37,7 +38,7 @@ def _problem(operator: object = None, k: int = K, **sizes: int) -> tuple[Problem
     with torch.no_grad():
         x = net(Normal(k).sample(range(ROWS), 1, seed=1)[:, 0].double())
         y = x if operator is None else operator(x)  # type: ignore[operator]
-    return Problem.build(net, net.state_dict(), y, latent=Normal(k), operator=operator), net  # type: ignore[arg-type]
+    return built(net, net.state_dict(), y, latent=Normal(k), operator=operator), net  # type: ignore[arg-type]
 
 
 def _start(k: int = K) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from surfing.continuation.binding import bind
+from tests.problems import bind
 
 from surfing import (
     Armijo,

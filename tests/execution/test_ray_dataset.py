@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from surfing.continuation.binding import bind
 from tests.execution.conftest import same
+from tests.problems import bind
 from torch import Tensor, nn
 
 import surfing

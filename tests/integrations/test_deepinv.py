@@ -14,9 +14,10 @@ import surfing
 
 deepinv = pytest.importorskip("deepinv")
 
+from tests.problems import built  # noqa: E402
+
 from surfing.errors import InputError  # noqa: E402
 from surfing.integrations.deepinv import SurfingReconstructor  # noqa: E402
-from surfing.problem.problem import Problem  # noqa: E402
 
 PILOT = surfing.Pilot(targets=4, goes=1)
 
@@ -193,7 +194,7 @@ def test_a_physics_is_an_operator(name: str, bend: nn.Module) -> None:
 
     with torch.no_grad():
         y = measure(z)
-    problem = Problem.build(net, path[-1].state, y, latent=path.latent, operator=measured)
+    problem = built(net, path[-1].state, y, latent=path.latent, operator=measured)
     value, jacobian = problem.architecture.at(path[-1].state).linearise(z[:2])
     # Single precision, sums of some hundred terms.
     for row in range(2):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from surfing.continuation.binding import bind
+from tests.problems import bind, built
 from tests.reverse_only import twice
 from torch import Tensor, nn
 from torch.func import jvp, vmap
@@ -12,7 +12,6 @@ from surfing.architectures import conv_generator, mlp_generator
 from surfing.generator import Generator
 from surfing.latents import Normal
 from surfing.problem.affine import TransposedConvolution
-from surfing.problem.problem import Problem
 from surfing.problem.program import Program
 
 K, ROWS = 5, 3
@@ -261,7 +260,7 @@ class _Slanted(nn.Linear):
 
 class _Branches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x if float(x.detach().sum()) > 0 else 2 * x
+        return 2 * x if len(x) > 0 else x
 
 
 def _hooked() -> nn.Module:
@@ -293,14 +292,17 @@ def test_a_layer_that_is_not_known_is_refused(name: str) -> None:
     assert Program.trace(module.eval()) is None
 
 
-@pytest.mark.parametrize("name", REFUSED)
+MIXES = "batch norm without statistics of its own"
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if name != MIXES])
 def test_what_is_refused_has_its_derivative_all_the_same(name: str) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(K, K), REFUSED[name](), nn.Flatten()).double().eval()
     z = torch.randn(ROWS, K, dtype=torch.float64)
     with torch.no_grad():
         y = net(z)
-    problem = Problem.build(net, net.state_dict(), y, latent=Normal(K))
+    problem = built(net, net.state_dict(), y, latent=Normal(K))
     value, jacobian = problem.architecture.at(net.state_dict()).linearise(z)
     torch.testing.assert_close(value, y)
     leaf = z.clone().requires_grad_()
@@ -315,7 +317,7 @@ def test_reverse_mode_is_noted_once_and_paid_for(part: str) -> None:
             return twice(x) if len(x) > 0 else x  # can't be traced
 
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(K, 4), nn.Tanh(), *([Layer()] if part == "generator" else []))
+    net = nn.Sequential(nn.Linear(K, 8), nn.Tanh(), *([Layer()] if part == "generator" else []))
     operator = twice if part == "operator" else None
     plain = nn.Sequential(*net[:2])
     states = [(0, net.state_dict())]
@@ -327,7 +329,7 @@ def test_reverse_mode_is_noted_once_and_paid_for(part: str) -> None:
     (note,) = solution.notes
     assert "2 m passes instead of k" in note
     assert note in solution.summary()
-    assert solution.cost.tolist() == [1.0 + 2 * 4] * ROWS  # solved where it starts
+    assert solution.cost.tolist() == [1.0 + 2 * 8] * ROWS  # solved where it starts
     risk = bind(trajectory, y, generator=net, operator=operator, latent=None, operator_seed=0).risk(
         net.state_dict(), torch.arange(ROWS)
     )
@@ -359,7 +361,7 @@ def test_a_derivative_of_its_own_is_kept() -> None:
     z = torch.randn(ROWS, K)
     with torch.no_grad():
         y = net(z)
-    problem = Problem.build(net, net.state_dict(), y, latent=Normal(K))
+    problem = built(net, net.state_dict(), y, latent=Normal(K))
     assert not problem.architecture.structured
     _, jacobian = problem.architecture.at(net.state_dict()).linearise(z)
     torch.testing.assert_close(jacobian, net[0].weight.expand(ROWS, 4, K))
@@ -419,7 +421,7 @@ def test_tangents_can_be_had_a_few_at_a_time(columns: slice) -> None:
 def test_a_harmless_note_does_not_change_the_engine() -> None:
     net = MODULES["mlp"].double().eval()
     z = torch.randn(ROWS, K, dtype=torch.float64)
-    problem = Problem.build(net, net.state_dict(), net(z).detach(), latent=Normal(K))
+    problem = built(net, net.state_dict(), net(z).detach(), latent=Normal(K))
     forward = problem.architecture.at(net.state_dict())
     before = (forward.tangent_passes(K, 16), forward.product_passes)
     problem.architecture.notes.append("something that one would not expect")

@@ -25,7 +25,7 @@ from surfing.problem.model import as_model
 from surfing.problem.problem import Problem
 from surfing.problem.risk import CostMeter
 from surfing.solution import Solution
-from surfing.starts.rows import checked_ids, draw_starts
+from surfing.starts.rows import draw_starts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,7 +156,6 @@ def surf(
     problem = model.problem(y, noise=noise, prior=prior, given=given, loss=loss)
     if stopping.polish:
         check_polish(problem, model.last)
-    ids = checked_ids(ids, len(problem))
     rows = draw_starts(problem, starts, z0=z0, seed=seed, ids=ids)
     descent = LevenbergMarquardt() if descent is None else descent
     schedule = EqualDrift() if schedule is None else schedule

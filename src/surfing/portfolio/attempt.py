@@ -161,15 +161,16 @@ class RunContext:
         if self.problem.prior is not None:
             own = self.problem.prior[owner] * self.problem.latent.penalty(end.z.double())
             objective = (misfit + own).nan_to_num(nan=torch.inf, posinf=torch.inf)
+        curvature = end.curvature
+        if curvature is not None:
+            curvature = curvature.reshape(*shape, *curvature.shape[1:])
         return Found(
             end.z.reshape(z.shape),
             misfit.reshape(shape),
             objective.reshape(shape),
             end.status.reshape(shape),
             end.steps.reshape(shape),
-            None
-            if end.curvature is None
-            else end.curvature.reshape(*shape, *end.curvature.shape[1:]),
+            curvature,
         )
 
 

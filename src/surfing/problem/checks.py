@@ -47,7 +47,15 @@ def try_generator(
         )
     for rows in _ROWS[:-1]:
         alone = None if inputs is None else inputs[:rows]
-        if _apart(_tried(signals, z[:rows], alone), x[:rows]):
+        try:
+            few = _tried(signals, z[:rows], alone)
+        except GeneratorError as error:
+            raise GeneratorError(
+                f"generator: takes {len(z)} latents, and failed on {rows} ({error.__cause__}): does "
+                "it use the statistics of a batch? Use a layer that keeps statistics "
+                "(track_running_stats=True), in eval mode."
+            ) from error
+        if _apart(few, x[:rows]):
             raise GeneratorError(
                 f"generator: a latent gives other signals among {rows} than among {len(z)} rows: "
                 "rows depend on each other, as in batch norm without running statistics. Use a "

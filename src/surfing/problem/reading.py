@@ -194,7 +194,11 @@ class _Reader:
             if "_tensor_constant" in name:  # made while tracing, perhaps at random
                 raise NotKnownError
             return operator.attrgetter(name)(self._module)
-        return getattr(Tensor, name) if node.op == "call_method" else node.target
+        if node.op == "call_method":
+            if name.endswith("_") and not name.endswith("__"):  # writes into a tensor
+                raise NotKnownError
+            return getattr(Tensor, name)
+        return node.target
 
 
 def _may_move(meaning: Meaning) -> list[fx.Node]:

@@ -36,7 +36,7 @@ def draw_starts(
     *,
     z0: Tensor | np.ndarray | None,
     seed: int,
-    ids: Sequence[int],
+    ids: Sequence[int] | None = None,
 ) -> Rows:
     """The caller's starts, then drawn ones: each target has a stream of its own.
 
@@ -45,12 +45,13 @@ def draw_starts(
         starts: for each target in all; where left out, those of `z0`, or one.
         z0: the caller's starts, (targets, k) or (targets, n, k); they come first.
         seed: of the draws.
-        ids: of the targets.
+        ids: of the targets; 0, 1, ... where left out.
 
     Raises:
         InputError: `starts` is no positive integer, or `z0` does not fit.
     """
     targets = len(problem)
+    ids = checked_ids(ids, targets)
     given = None if z0 is None else problem.check_start(z0)
     there = 0 if given is None else given.shape[1]
     if starts is not None:
