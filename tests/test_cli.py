@@ -230,7 +230,6 @@ def test_what_is_not_installed_is_said_before_any_work(
                 surfing.Trajectory.open(run),
                 np.load(files / "y.npy"),
                 executor="ray",
-                mix=surfing.Pilot(goes=10**9),  # would never end
             )
 
 

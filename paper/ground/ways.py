@@ -13,9 +13,10 @@ from torch import Tensor
 from paper.ground.adam import Adam, Ends, Rows, Until
 from paper.ground.measurements import Operators
 from paper.ground.model import Model
-from surfing.continuation import direct, recover, surf
+from surfing.continuation import direct, surf
 from surfing.continuation.schedule import EqualDrift, EveryCheckpoint
 from surfing.descent import LevenbergMarquardt
+from surfing.portfolio import recover
 from surfing.problem.matrices import squared_norms
 from surfing.trajectory import Trajectory
 

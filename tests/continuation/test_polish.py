@@ -14,10 +14,10 @@ from tests.reverse_only import twice
 from torch.func import jacfwd
 
 import surfing
-from surfing.continuation import Mix
 from surfing.continuation.polish import polished
 from surfing.descent import Stopping
 from surfing.generator import Generator, cast
+from surfing.portfolio import ATTEMPTS
 from surfing.problem.operators import OPERATORS, as_operator
 from surfing.solution import Status
 
@@ -102,7 +102,7 @@ def test_no_risk_rises_and_what_it_takes_is_charged(case, run):
         "surf": {"schedule": surfing.EveryCheckpoint(), "max_steps": 3},
         "direct": {"descent": surfing.TorchOptim(partial(torch.optim.Adam, lr=0.05)),
                    "max_steps": 20},
-        "recover": {"budget": 200, "mix": Mix(("glance",), ("glance",))},
+        "recover": {"budget": 200, "portfolio": [ATTEMPTS["screen32"]]},
     }[run]  # fmt: skip
     method = getattr(surfing, run)
     plain = method(trajectory, y, **options, **arguments)
@@ -193,7 +193,7 @@ def test_the_covariance_is_that_of_the_polished_latents(case):
 
 def test_recover_keeps_the_covariance_of_its_end(case):
     trajectory, y, _, arguments = setting(case)
-    options = {"budget": 200, "mix": Mix(("glance",), ("glance",)), "noise": 1e-3} | arguments
+    options = {"budget": 200, "portfolio": [ATTEMPTS["screen32"]], "noise": 1e-3} | arguments
     plain, fine = (surfing.recover(trajectory, y, polish=p, **options) for p in (False, True))
     assert fine.covariance is not None
     assert fine.covariance.dtype == torch.float64
@@ -202,7 +202,7 @@ def test_recover_keeps_the_covariance_of_its_end(case):
 
 def test_who_does_the_work_makes_no_difference():
     trajectory, y, _, arguments = setting(PROBLEMS[0])
-    options = {"polish": True, "budget": 200, "mix": Mix(("glance",), ("glance",))} | arguments
+    options = {"polish": True, "budget": 200, "portfolio": [ATTEMPTS["screen32"]]} | arguments
     here = surfing.recover(trajectory, y, **options)
     there = surfing.recover(trajectory, y, executor="local", **options)
     assert torch.equal(here.z, there.z)

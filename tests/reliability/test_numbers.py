@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from surfing.continuation.pilot import DEFAULT
 from torch import Tensor, nn
 
 import surfing
@@ -99,7 +98,7 @@ METHODS: dict[str, Method] = {
         max_steps=20,
         descent=TorchOptim(partial(torch.optim.Adam, lr=0.05)),
     ),
-    "recover": partial(surfing.recover, budget=200, mix=DEFAULT),  # without the pilot
+    "recover": partial(surfing.recover, budget=200),
 }
 each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 takes_starts = pytest.mark.parametrize(

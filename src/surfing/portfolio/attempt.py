@@ -128,6 +128,7 @@ class RunContext:
         steps: int,
         penalty: Float[Tensor, " t"] | None = None,
         window: int = 1,
+        patient: bool = False,
     ) -> Found:
         """One stage of some rows of each target; what it costs is charged to the targets.
 
@@ -137,6 +138,7 @@ class RunContext:
             steps: of the descent.
             penalty: weight of the MAP penalty by target.
             window: of the network.
+            patient: give no row up early.
         """
         rows = z.shape[1]
         owner = targets.repeat_interleave(rows)
@@ -148,7 +150,7 @@ class RunContext:
             self.descent,
             stage=0.0,
             max_steps=steps,
-            stopping=self.hurried,
+            stopping=self.stopping if patient else self.hurried,
             rows=torch.arange(len(owner), device=owner.device),
             allowance=(self.remaining[targets] / rows).repeat_interleave(rows),
             until=self.until,

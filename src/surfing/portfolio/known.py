@@ -35,7 +35,11 @@ def rank(
 
 
 def try_candidate(
-    context: RunContext, z: Float[Tensor, "t k"], targets: Int[Tensor, " t"]
+    context: RunContext,
+    z: Float[Tensor, "t k"],
+    targets: Int[Tensor, " t"],
+    *,
+    patient: bool = False,
 ) -> Found:
-    """Descend from one candidate of each target."""
-    return context.descend(z[:, None], targets, steps=_STEPS)
+    """Descend from one candidate of each target; patiently where it is the caller's own."""
+    return context.descend(z[:, None], targets, steps=_STEPS, patient=patient)

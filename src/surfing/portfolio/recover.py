@@ -177,6 +177,8 @@ def recover(
         until=until,
     )
     noise = stopping.noise if noise is None else noise
+    if isinstance(noise, str):
+        raise InputError(f"noise: expected standard deviations, got {noise!r}.", argument="noise")
     elsewhere = is_elsewhere(y)
     by = as_executor(executor)
     if not elsewhere:  # whatever is wrong is said before a dataset's steps run
@@ -205,15 +207,15 @@ def recover(
             )
     known = job.learned
     once = 0.0 if known is None or learned is not None else known.cost
-    facts: dict[str, Any] = {"seed": seed, "budget": budget}
+    facts: dict[str, Any] = {"seed": seed, "budget": job.budget}
     if known is not None:
-        facts["learned"] = {"samples": len(known), "cost": known.cost, "seconds": known.seconds}
+        facts["learned"] = {"samples": len(known)}
     if seconds is not None:
         spent = time.perf_counter() - began
-        facts["seconds"] = {"asked": seconds, "spent": spent}
+        facts["seconds"] = {"asked": float(seconds), "spent": spent}
     solution = replace(
         solution,
-        info=facts | solution.info,
+        info={**facts, **solution.info},
         method="recover",
         cost_once=solution.cost_once + once,
         seconds=time.perf_counter() - began,
@@ -358,15 +360,17 @@ class BlockSolver:
     ) -> None:
         problem, total = context.problem, len(context.problem)
         open_ = torch.arange(total, device=problem.device)
-        for name, candidates in self._known(context, targets):
-            for number in range(candidates.shape[1]):
-                if len(open_) == 0 or _late(self.until):
-                    break
+        for name in ("z0", "learned start", "draw"):
+            # However little time there is, every target is tried once.
+            if len(open_) == 0 or (_late(self.until) and bool((best.tries > 0).all())):
+                break
+            first, found = open_, self._candidates(name, context, targets, open_)
+            for number in range(0 if found is None else found.shape[1]):
                 able = open_[context.remaining[open_] >= self._step_cost(context)]
-                if len(able) == 0:
+                if found is None or len(able) == 0 or (number and _late(self.until)):
                     break
-                found = try_candidate(context, candidates[able, number], able)
-                best.take(able, found, name)
+                z = found[torch.isin(first, able), number]
+                best.take(able, try_candidate(context, z, able, patient=name == "z0"), name)
                 open_ = self._still_open(context, best, open_)
                 if progress is not None:
                     progress(total - len(open_), total)
@@ -385,20 +389,26 @@ class BlockSolver:
         if progress is not None:
             progress(total, total)
 
-    def _known(self, context: RunContext, targets: Targets) -> list[tuple[str, Tensor]]:
-        """Candidates by where they come from, the likeliest first."""
+    def _candidates(
+        self, name: str, context: RunContext, targets: Targets, open_: Int[Tensor, " o"]
+    ) -> Float[Tensor, "o n k"] | None:
+        """Starts of the targets that are open, the likeliest first; None where there are none."""
         problem = context.problem
-        everybody = torch.arange(len(problem), device=problem.device)
-        found: list[tuple[str, Tensor]] = []
-        if targets.z0 is not None:
-            z0 = problem.latent.project(problem.check_start(targets.z0))
-            found.append(("z0", z0 if z0.shape[1] == 1 else rank(context, z0, everybody)))
-        if self.learned is not None:
-            z = self.learned.candidates(
-                problem.data, _CANDIDATES, alone=problem.batch_invariant
-            ).to(problem.y)
-            found.append(("learned start", rank(context, z, everybody)[:, :_TRIED]))
-        return found
+        if name == "z0":
+            if targets.z0 is None:
+                return None
+            z0 = problem.latent.project(problem.check_start(targets.z0))[open_]
+            return z0 if z0.shape[1] == 1 else rank(context, z0, open_)
+        if name == "draw":
+            if targets.z0 is not None or self.learned is not None:
+                return None
+            mine = [context.ids[t] for t in open_.tolist()]
+            return problem.latent.sample(mine, 1, seed=self.seed).to(problem.y)
+        if self.learned is None:
+            return None
+        part, alone = problem.data.take(open_), problem.batch_invariant
+        z = self.learned.candidates(part, _CANDIDATES, alone=alone).to(problem.y)
+        return rank(context, z, open_)[:, :_TRIED]
 
     def _still_open(
         self, context: RunContext, best: Incumbent, open_: Int[Tensor, " o"]
@@ -517,7 +527,9 @@ def learned_for(
     if given or model.required or targets == 0:
         return None
     m = math.prod(model.measurement_shape)
-    size = bank_size(targets, job.budget, model.latent.dim, m)
+    # With batch invariance a target's bits must not depend on how many others there are.
+    company = 1 if model.batch_invariant else targets
+    size = bank_size(company, job.budget, model.latent.dim, m)
     if size == 0 or _late(job.until):
         return None
     until = job.until

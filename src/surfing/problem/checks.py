@@ -51,7 +51,8 @@ def try_generator(
             few = _tried(signals, z[:rows], alone)
         except GeneratorError as error:
             raise GeneratorError(
-                f"generator: takes {len(z)} latents, and failed on {rows} ({error.__cause__}): does "
+                f"generator: takes {len(z)} latents, and failed on {rows} "
+                f"({error.__cause__}): does "
                 "it use the statistics of a batch? Use a layer that keeps statistics "
                 "(track_running_stats=True), in eval mode."
             ) from error

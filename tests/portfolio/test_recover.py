@@ -1,42 +1,32 @@
-"""The default strategy: within its budget, deterministic, and better than what it is made of."""
+"""The default strategy: within its limits, deterministic, and better than what it is made of."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from surfing.continuation.attempt import MENU, Attempt, Bench, Heat
-from surfing.continuation.pilot import DEFAULT, Mix, Pilot
-from surfing.continuation.recover import networks_of
-from surfing.continuation.scouting import Scouting, derived_seed
-from tests.problems import bind
 
 import surfing
-from surfing.descent import Stopping
 from surfing.errors import InputError
-from surfing.problem.risk import CostMeter
+from surfing.execution.targets import Targets
+from surfing.portfolio.attempt import ATTEMPTS, Attempt, Rung
+from surfing.portfolio.recover import bank_size, solver_of
+from surfing.starts.scouting import Scouting, derived_seed
 
-QUICK = Pilot(targets=8, goes=2)
+MENU = tuple(ATTEMPTS.values())
+RESTART = (ATTEMPTS["restart"],)
 
 
-def bench_for(path, y, net, *, budget=1e9, seed=0, stopping=None):
-    problem = bind(path, y, generator=net, operator=None, latent=None, operator_seed=0)
-    return Bench(
-        problem,
-        networks_of(path),
-        stopping or Stopping(),
-        range(len(y)),
-        seed,
-        CostMeter(len(y)),
-        budget,
-    )
+def context_for(path, y, net, *, budget=1e9, seed=0):
+    model = surfing.ForwardModel(path, generator=net)
+    solver = solver_of(model, budget=budget, seed=seed, portfolio=MENU)
+    return solver.context(Targets(y), range(len(y)))
 
 
 def test_it_finds_the_latents(path, y, truth):
-    solution = surfing.recover(path, y, budget=4000, mix=QUICK)
+    solution = surfing.recover(path, y, budget=4000)
     assert (solution.z - truth).norm(dim=1).max() < 0.01
     assert bool(solution.success.all())
     assert sum(solution.info["solved_by"].values()) == len(y)
@@ -46,33 +36,33 @@ def test_it_finds_the_latents(path, y, truth):
 @pytest.mark.parametrize("budget", [1, 30, 120, 500, 3000])
 def test_no_target_spends_more_than_the_budget(path, y, budget):
     hard = y + 0.3 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
-    solution = surfing.recover(path, hard, budget=budget, mix=DEFAULT)
+    solution = surfing.recover(path, hard, budget=budget)
     assert float(solution.cost.max()) <= budget
     assert not bool(solution.success.any())
 
 
 def test_more_budget_is_never_worse(path, y):
     hard = y + 0.1 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
-    risks = [surfing.recover(path, hard, budget=b, mix=DEFAULT).risk for b in (300, 1500, 6000)]
+    risks = [surfing.recover(path, hard, budget=b).risk for b in (300, 1500, 6000)]
     # Up to the last polish of what was left of a budget: a millionth.
     assert bool((risks[1] <= risks[0] * (1 + 1e-2)).all())
     assert bool((risks[2] <= risks[1] * (1 + 1e-2)).all())
 
 
-def test_when_its_seconds_are_over_no_further_attempt_begins(path, y):
-    mix = surfing.Mix(("restart",), ("restart",))
-    options = {"mix": mix, "stopping": surfing.Stopping(accept=0.0, rtol=0.0), "budget": 2000}
+def test_seconds_bound_the_whole_call_and_every_target_is_tried(path, y):
+    options = {"stopping": surfing.Stopping(accept=0.0, rtol=0.0), "budget": 2000}
     one, all_ = (surfing.recover(path, y, seconds=s, **options) for s in (1e-9, 1e9))
     assert bool((one.cost > 0).all())
+    assert bool(torch.isfinite(one.risk).all())
     assert bool((one.cost <= all_.cost).all())
     assert float(one.cost.sum()) < float(all_.cost.sum())
     assert one.info["seconds"]["asked"] == 1e-9 < one.info["seconds"]["spent"]
-    assert "seconds" not in surfing.recover(path, y, mix=mix, budget=60).info
+    assert "seconds" not in surfing.recover(path, y, budget=60).info
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, np.float16, float, int])
 def test_limits_are_any_real_numbers(path, y, kind):
-    options = {"mix": surfing.Mix(("restart",), ("restart",))}
+    options = {"portfolio": RESTART}
     solution = surfing.recover(path, y, seconds=kind(1000), budget=kind(60), **options)
     assert solution.info["seconds"]["asked"] == 1000.0
     assert solution.info["budget"] == 60.0
@@ -85,51 +75,74 @@ def test_limits_are_any_real_numbers(path, y, kind):
 )
 def test_limits_are_positive(path, y, limit, value):
     with pytest.raises(surfing.InputError, match=f"^{limit}: expected a positive number"):
-        surfing.recover(path, y, mix=DEFAULT, **{limit: value})
+        surfing.recover(path, y, **{limit: value})
 
 
 def test_the_seed_decides(path, y):
-    first = surfing.recover(path, y, budget=800, seed=3, mix=QUICK)
-    again = surfing.recover(path, y, budget=800, seed=3, mix=QUICK)
-    other = surfing.recover(path, y, budget=800, seed=4, mix=QUICK)
+    first = surfing.recover(path, y, budget=800, seed=3)
+    again = surfing.recover(path, y, budget=800, seed=3)
+    other = surfing.recover(path, y, budget=800, seed=4)
     assert torch.equal(first.z, again.z)
     assert first.info == again.info
     assert not torch.equal(first.z, other.z)
 
 
 def test_a_target_fares_alike_in_any_company(path, y):
-    whole = surfing.recover(path, y, budget=800, mix=DEFAULT)
+    whole = surfing.recover(path, y, budget=800)
     for ids in ([4], [7, 2, 4]):
-        part = surfing.recover(path, y[ids], budget=800, ids=ids, mix=DEFAULT)
+        part = surfing.recover(path, y[ids], budget=800, ids=ids)
         # The same random numbers; what differs is the rounding of smaller matrix products.
         assert torch.allclose(part.z, whole.z[ids], atol=1e-3)
 
 
-def test_the_mix_of_one_run_serves_another(path, y):
-    first = surfing.recover(path, y, budget=800, mix=QUICK)
-    again = surfing.recover(path, y, budget=800, mix=json.loads(json.dumps(first.info["mix"])))
-    assert torch.equal(first.z, again.z)
-    assert Mix.from_dict(first.info["mix"]).to_dict() == first.info["mix"]
+def test_what_is_learned_is_told_and_bounded(path, y):
+    told = surfing.recover(path, y, budget=800)
+    size = told.info["learned"]["samples"]
+    assert size == bank_size(len(y), 800, 3, y[0].numel())
+    assert size <= told.cost_once
+    assert size <= 0.5 * len(y) * 800
+    assert "spent once" in told.summary()
 
 
-def test_the_pilot_does_not_look_at_the_measurements(path, y, net):
-    one, other = bench_for(path, y, net), bench_for(path, 3 - y, net)
-    assert QUICK.choose(one) == QUICK.choose(other)
-    assert float(one.meter.spent.sum()) == 0
+@pytest.mark.parametrize("targets", [1, 7, 100, 10_000])
+@pytest.mark.parametrize("budget", [50, 400, 2000, 1e6])
+def test_a_bank_takes_at_most_half_of_what_all_targets_may_spend(targets, budget):
+    size = bank_size(targets, budget, 10, 20)
+    assert size <= 0.5 * targets * budget
+    assert size == 0 or size >= 220
 
 
-def test_the_pilot_keeps_to_what_the_budget_can_pay(path, y, net):
-    scarce = QUICK.choose(bench_for(path, y, net, budget=130))
-    ample = QUICK.choose(bench_for(path, y, net, budget=5000))
-    cheap = {t.name: t.cost for t in scarce.trials}
-    assert cheap[scarce.opening[0]] <= min(2 * 130, max(cheap.values()))
-    assert {t.name for t in ample.trials} == {a.name for a in MENU}
+def test_learned_starts_serve_another_run(path, y):
+    model = surfing.ForwardModel(path)
+    known = surfing.learn(model, 800, seed=1)
+    first = surfing.recover(model, y, learned=known)
+    assert first.cost_once == 0  # it was paid for before
+    assert torch.equal(first.z, surfing.recover(model, y, learned=known).z)
+    assert first.info["learned"] == {"samples": 800}
+
+
+def test_the_callers_latents_are_tried_first(path, y, truth):
+    near = truth + 0.05
+    warm = surfing.recover(path, y, z0=near)
+    alone = surfing.direct(path, y, z0=near)
+    assert set(warm.info["solved_by"]) == {"z0"}
+    assert torch.equal(warm.cost, alone.cost)
+    assert torch.equal(warm.z, alone.z)
+    lost = surfing.recover(path, y, z0=20 + truth)
+    assert bool((lost.z - truth).norm(dim=1).max() < 0.01)
+
+
+def test_a_target_out_of_range_ends_before_its_budget(path, y):
+    odd = 3 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    solution = surfing.recover(path, odd, budget=1e6)
+    assert float(solution.cost.max()) < 2e4
+    assert not bool(solution.success.any())
 
 
 def test_noise_ends_a_target_at_its_level(path, y, truth):
     noise = 0.05
     noisy = y + noise * torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
-    solution = surfing.recover(path, noisy, budget=3000, noise=noise, mix=QUICK)
+    solution = surfing.recover(path, noisy, budget=3000, noise=noise)
     named = {surfing.Status(int(s)) for s in solution.status}
     assert named == {surfing.Status.NOISE_LEVEL}
     m = y[0].numel()
@@ -143,7 +156,7 @@ def test_noise_ends_a_target_at_its_level(path, y, truth):
 
 def test_too_few_measurements_are_called_unidentified(path, y):
     solution = surfing.recover(
-        path, y.flatten(1)[:, :2], operator=lambda x: x.flatten(1)[:, :2], budget=3000, mix=QUICK
+        path, y.flatten(1)[:, :2], operator=lambda x: x.flatten(1)[:, :2], budget=3000
     )
     assert {surfing.Status(int(s)) for s in solution.status} == {surfing.Status.UNIDENTIFIED}
     assert int(solution.undetermined.min()) == 1
@@ -162,7 +175,7 @@ def test_a_nan_row_of_the_operator_harms_no_other(path, y):
 
     level = y.mean((1, 2, 3)) > 0
     assert 0 < int(level.sum()) < len(y)
-    solution = surfing.recover(path, y, operator=broken, budget=2000, mix=DEFAULT)
+    solution = surfing.recover(path, y, operator=broken, budget=2000)
     assert bool(solution.success[level].all())
     assert not bool(solution.success[~level].any())
 
@@ -174,8 +187,10 @@ def test_a_nan_row_of_the_operator_harms_no_other(path, y):
         ({"budget": float("nan")}, "budget"),
         ({"budget": True}, "budget"),
         ({"noise": -1.0}, "noise"),
-        ({"mix": 3}, "mix"),
-        ({"mix": {"opening": ["nobody"], "cycle": ["pair"], "trials": [], "cost": 0}}, "mix"),
+        ({"portfolio": [3]}, "portfolio"),
+        ({"portfolio": []}, "portfolio"),
+        ({"learned": 3}, "learned"),
+        ({"descent": 3}, "descent"),
         ({"ids": [1]}, "ids"),
     ],
 )
@@ -189,12 +204,10 @@ def test_bad_input(path, y, changed, named):
     [
         lambda: Scouting(draws=0),
         lambda: Scouting(spread=0.0),
-        lambda: Heat(0, 1),
-        lambda: Heat(1, 1, -1.0),
+        lambda: Rung(0, 1),
+        lambda: Rung(1, 1, -1.0),
         lambda: Attempt("x", Scouting(), ()),
-        lambda: Attempt("x", Scouting(), (Heat(1, 1, 0.5),)),
-        lambda: Pilot(targets=0),
-        lambda: Mix((), ()),
+        lambda: Attempt("x", Scouting(), (Rung(1, 1, 0.5),)),
     ],
 )
 def test_bad_configuration(build):
@@ -204,34 +217,34 @@ def test_bad_configuration(build):
 
 class TestScouting:
     def test_it_costs_what_it_says(self, path, y, net):
-        bench = bench_for(path, y, net)
+        context = context_for(path, y, net)
         scouting = Scouting(20, 2, 10, 3)
         scouting.scout(
-            bench.problem,
-            bench.networks[1],
+            context.problem,
+            context.last,
             torch.tensor([3, 5]),
             rows=4,
-            ids=bench.ids,
+            ids=context.ids,
             seed=0,
-            meter=bench.meter,
+            meter=context.meter,
         )
         expected = torch.zeros(len(y), dtype=torch.float64)
         expected[[3, 5]] = scouting.cost
-        assert torch.equal(bench.meter.spent, expected)
+        assert torch.equal(context.meter.spent, expected)
 
     def test_the_best_come_first_and_children_only_help(self, path, y, net):
-        bench = bench_for(path, y, net)
+        context = context_for(path, y, net)
         everybody = torch.arange(len(y))
 
         def look(generations):
             return Scouting(40, generations, 20, 4).scout(
-                bench.problem,
-                bench.networks[1],
+                context.problem,
+                context.last,
                 everybody,
                 rows=4,
-                ids=bench.ids,
+                ids=context.ids,
                 seed=0,
-                meter=bench.meter,
+                meter=context.meter,
             )
 
         plain, bred = look(0), look(3)
@@ -239,7 +252,7 @@ class TestScouting:
         assert bool((bred.risk[:, 0] <= plain.risk[:, 0]).all())
         assert float(bred.risk[:, 0].mean()) < 0.5 * float(plain.risk[:, 0].mean())
         owner = everybody.repeat_interleave(4)
-        risk = bench.problem.risk(bench.networks[1], owner)
+        risk = context.problem.risk(context.last, owner)
         again = risk.value(plain.z.flatten(0, 1), torch.arange(len(owner)))
         assert torch.allclose(again.reshape(-1, 4), plain.risk, rtol=1e-4)
 
@@ -259,24 +272,24 @@ class TestAttempt:
     def test_it_keeps_within_the_allowance(self, path, y, net, attempt):
         price = 2 + 3
         for spare in (0, 7, 100):
-            bench = bench_for(path, y, net, budget=attempt.least(price) + spare)
-            attempt.launch(bench, torch.arange(len(y)), number=0)
-            assert float(bench.remaining.min()) >= 0
+            context = context_for(path, y, net, budget=attempt.least(price) + spare)
+            attempt.run(context, torch.arange(len(y)), number=0)
+            assert float(context.remaining.min()) >= 0
 
     @pytest.mark.parametrize("attempt", MENU, ids=lambda a: a.name)
     def test_the_misfit_is_that_of_the_latents(self, path, y, net, attempt):
-        bench = bench_for(path, y, net)
-        found = attempt.launch(bench, torch.arange(len(y)), number=0)
+        context = context_for(path, y, net)
+        found = attempt.run(context, torch.arange(len(y)), number=0)
         rows = torch.arange(len(y))
-        again = bench.problem.risk(bench.networks[1], rows).value(found.z, rows)
+        again = context.problem.risk(context.last, rows).value(found.z[:, 0], rows)
         scale = y.flatten(1).square().sum(1).double()
-        assert bool(((again - found.misfit).abs() <= 1e-6 * scale).all())
+        assert bool(((again - found.misfit[:, 0]).abs() <= 1e-6 * scale).all())
 
     def test_numbers_give_other_starts(self, path, y, net):
-        bench = bench_for(path, y, net)
-        attempt = Attempt("probe", Scouting(1, 0), (Heat(1, 1),))
-        first = attempt.launch(bench, torch.arange(3), number=0)
-        second = attempt.launch(bench, torch.arange(3), number=1)
+        context = context_for(path, y, net)
+        attempt = Attempt("probe", Scouting(1, 0), (Rung(1, 1),))
+        first = attempt.run(context, torch.arange(3), number=0)
+        second = attempt.run(context, torch.arange(3), number=1)
         assert not torch.allclose(first.z, second.z)
 
 
@@ -286,19 +299,10 @@ def test_derived_seeds_are_apart():
     assert all(0 <= s < 1 << 64 for s in seeds)
 
 
-def test_windows_longer_than_the_path_are_left_out(path, y, net):
-    short = path[-1:]
-    assert set(networks_of(short)) == {1}
-    bench = replace(bench_for(short, y, net), networks=networks_of(short))
-    names = {trial.name for trial in QUICK.choose(bench).trials}
-    assert "averaged ride" not in names
-    assert "pair" in names
-
-
 @pytest.mark.parametrize("budget", [120, 300, 3000])
 def test_a_single_checkpoint_is_enough(path, y, budget):
-    """Neither the mix nor what fits a small rest asks for an average that is not there."""
+    """Neither the order nor what fits a small rest asks for an average that is not there."""
     hard = y + 0.3 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
-    solution = surfing.recover(path[-1:], hard, budget=budget, mix=DEFAULT)
+    solution = surfing.recover(path[-1:], hard, budget=budget)
     assert 0 < float(solution.cost.min()) <= float(solution.cost.max()) <= budget
     assert not bool(solution.success.any())
