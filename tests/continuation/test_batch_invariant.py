@@ -126,7 +126,7 @@ def test_shards_of_any_size_give_the_same_bits(
     path, net, x = trained
     solve = partial(METHODS["recover"], path, generator=net, batch_invariant=True)
     whole = solve(x)
-    module = sys.modules["surfing.continuation.recover"]  # its name is the function's too
+    module = sys.modules["surfing.portfolio.recover"]  # its name is the function's too
     monkeypatch.setattr(module, "block_size", lambda device: 7)
     _expect_same(solve(x), whole, torch.arange(TARGETS))
     _expect_same(solve(x, executor=Local()), whole, torch.arange(TARGETS))

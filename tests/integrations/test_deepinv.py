@@ -184,13 +184,11 @@ def test_a_physics_is_an_operator(name: str, bend: nn.Module) -> None:
         torch.testing.assert_close(value[row], flat(z[row]), rtol=1e-4, atol=1e-5)
         scale = float(expected.abs().max())
         torch.testing.assert_close(jacobian[row], expected, rtol=1e-4, atol=1e-5 * scale)
-    notes = problem.architecture.notes
-    assert bool(notes) == reversed_
-    assert all("reverse mode" in note for note in notes)
+    assert problem.architecture.reverse_only == reversed_
 
     solution = surfing.recover(path, y, generator=net, operator=measured)
     assert bool(solution.success.all()), solution.summary()
     with torch.no_grad():
         residual = (measure(solution.z) - y).abs().flatten(1).norm(dim=1)
         assert bool((residual < 1e-3 * y.abs().flatten(1).norm(dim=1)).all())
-    assert bool(solution.notes) == reversed_
+    assert any("reverse mode" in note for note in solution.notes) == reversed_

@@ -204,7 +204,7 @@ def _curvature_at(
 
 
 def _spectrum(
-    curvature: Tensor | None, problem: Problem
+    curvature: Tensor | None, problem: Problem, *, dtype: torch.dtype = torch.float32
 ) -> tuple[Float[Tensor, "targets k"] | None, Float[Tensor, "targets k k"] | None]:
     """Singular values of J, and with a noise level Laplace's covariance of z."""
     if curvature is None:
@@ -216,11 +216,11 @@ def _spectrum(
         curvature = curvature - torch.diag_embed(own.expand(-1, problem.latent.dim))
     told = torch.isfinite(curvature).flatten(1).all(-1)
     values = singular_values(curvature)
-    values = torch.where(told[:, None], values, torch.nan).float()
+    values = torch.where(told[:, None], values, torch.nan).to(dtype)
     if not bool(told.any()):
         return None, None
     if covariance is not None:
-        covariance = torch.where(told[:, None, None], covariance, torch.nan).float()
+        covariance = torch.where(told[:, None, None], covariance, torch.nan).to(dtype)
     return values, covariance
 
 
@@ -229,7 +229,7 @@ def _polished(
 ) -> Solution:
     fine = polished(solution.z, solution.status, problem, state, stopping=stopping, block=block)
     risk = torch.where(torch.isfinite(fine.value), fine.value, solution.risk)
-    spectrum, covariance = _spectrum(fine.curvature, problem)
+    spectrum, covariance = _spectrum(fine.curvature, problem, dtype=torch.float64)
     return replace(
         solution,
         z=fine.z,

@@ -457,23 +457,25 @@ class BlockSolver:
         often = best.hits >= _HITS
         status = torch.where(often & (status == spent), int(Status.CONVERGED), status)
         end = End(best.z, best.misfit, status, best.curvature, context.meter.spent)
+        place = (len(trajectory) - 1.0, float(trajectory.steps[-1]))
+        judged = self.stopping.verdict(status, best.misfit, problem.level)
+        record = StageRecord(
+            *place, best.z, best.misfit, best.steps, context.meter.spent.clone(), judged
+        )
         solution = solution_of(
             end,
             problem,
             context.last,
             stopping=self.stopping,
             descent=self.descent,
+            stages=(record,),
             candidates=(best.z[:, None], best.misfit[:, None]),
             depth=context.meter.depth,
             block=block_size(problem.device),
         )
-        place = (len(trajectory) - 1.0, float(trajectory.steps[-1]))
-        record = StageRecord(
-            *place, solution.z, solution.risk, best.steps, solution.cost, solution.status
-        )
         solvers = [n for n, met in zip(best.made_by, solution.success.tolist()) if met]
         solved = {name: solvers.count(name) for name in dict.fromkeys(solvers)}
-        return replace(solution, stages=(record,), info={"solved_by": solved}, method="recover")
+        return replace(solution, info={"solved_by": solved}, method="recover")
 
 
 def bank_size(targets: int, budget: float, k: int, m: int) -> int:

@@ -339,6 +339,9 @@ def _features(y: Float[Tensor, "n m"], k: int) -> _Features:
     if y.shape[1] <= width or len(y) <= width:
         return _Features(mean, None)
     centred = y - mean
+    centred = centred / centred.abs().amax().clamp(min=1e-30)  # squares stay finite
+    if not bool(torch.isfinite(centred).all()):
+        return _Features(mean, None)
     if y.shape[1] <= len(y):
         basis = torch.linalg.eigh((centred.T @ centred).double()).eigenvectors[:, -width:]
     else:
