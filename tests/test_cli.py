@@ -22,11 +22,11 @@ import surfing
 from surfing.architectures import mlp_generator
 from surfing.cli import app, inputs, main
 from surfing.cli import demo as demo_command
-from surfing.cli import recover as recover_command
 from surfing.errors import MissingExtraError
 from surfing.experiments import demo as demo_experiment
 from surfing.experiments.methods import METHODS
 from surfing.experiments.selftest import Selftest, own_samples
+from surfing.portfolio.recover import BlockSolver
 from surfing.problem import as_operator
 
 ARGUMENTS = {"latent_dim": 3, "hidden": 24, "layers": 1, "image_size": 4}
@@ -384,7 +384,7 @@ def test_an_interrupted_recover_goes_on_and_shards_dont_matter(
     y, whole, pieces = files / "y.npy", tmp_path / "whole", tmp_path / "pieces"
     assert main(recovered(run, y, whole, "--quiet")) == 0
 
-    solve, calls = recover_command.recover_targets, []
+    solve, calls = BlockSolver.__call__, []
 
     def interrupted(*rest: object, ids: range, **others: object) -> object:
         calls.append(ids)
@@ -393,7 +393,7 @@ def test_an_interrupted_recover_goes_on_and_shards_dont_matter(
         return solve(*rest, ids=ids, **others)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(recover_command, "recover_targets", interrupted)
+        patched.setattr(BlockSolver, "__call__", interrupted)
         assert main(recovered(run, y, pieces, "--shard", 4)) == 130
     said = capsys.readouterr().err
     assert said.startswith("interrupted: ")

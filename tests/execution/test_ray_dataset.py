@@ -200,7 +200,7 @@ def test_rows_of_another_shape_than_the_operator_returns_are_refused(
     dataset = data.from_numpy(VALUES)
     with pytest.raises(MeasurementError, match=r"^y: expected .*got \(57, 6\)"):
         surfing.recover(path, dataset, executor="ray")
-    with pytest.raises(InputError, match=r"^ids: expected 57, one a target, got 2"):
+    with pytest.raises(InputError, match=r"^ids: expected 57, one for each target, got 2"):
         surfing.recover(path, dataset, ids=[1, 2])
 
 

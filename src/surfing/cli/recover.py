@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,7 +157,7 @@ def recover(
     ):
         tick(0, len(y))
         known = _learned(out, solver, job, learned)
-        solver = replace(solver, learned=known)
+        solver = solver.with_learned(known, math.inf if learned is not None else len(y))
         there = shards.run(solver, job.targets, by, place=solver.model.device, progress=tick)
         result = shards.gather(parquet=parquet)
     once = 0.0 if known is None else known.cost

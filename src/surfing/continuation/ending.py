@@ -139,7 +139,8 @@ def _distance(z: Tensor, problem: Problem) -> Float[Tensor, " targets"]:
 
 def _far(z: Tensor, problem: Problem) -> Tensor:
     """Who lies where the law draws next to nothing: four standard deviations of the norm out."""
-    return _distance(z, problem) > 1 + 4 / problem.latent.dim**0.5
+    far: Tensor = _distance(z, problem) > 1 + 4 / problem.latent.dim**0.5
+    return far
 
 
 def _brought_back(

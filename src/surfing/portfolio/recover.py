@@ -115,7 +115,7 @@ def recover(
         operator: beside a trajectory: None for the identity, a callable, an object with `.A(x)`,
             or a name.
         budget: forward-equivalents that each target may spend: forward 1, tangent pass 1, reverse
-            pass 2. What is learned once takes at most half of targets x budget beside it;
+            pass 2, its share of what is learned once included. That takes at most half of it;
             `solution.cost_once` says how much.
         seconds: wall time of the whole call: after it no further step is begun, and the best that
             was found is returned. What is found then depends on the machine.
@@ -187,12 +187,15 @@ def recover(
     with ready(by):
         if elsewhere:
             targets = Targets(opened(y), noise=noise, given=given, z0=z0)
+            checked_ids(ids, len(targets))
             job.check(targets.rows(range(1)), whole=len(targets))
         count = len(targets)
         ids = checked_ids(ids, count)
         if progress is not None:
             progress(0, count)
-        job = replace(job, learned=learned_for(job, count, given=given, learned=learned))
+        known = learned_for(job, count, given=given, learned=learned)
+        # The caller's own starts were paid for before.
+        job = job.with_learned(known, math.inf if learned is not None else count)
         if (executor is None and not elsewhere) or count == 0:
             solution = job.solve(targets, ids=ids, progress=progress)
         else:
@@ -267,6 +270,14 @@ class BlockSolver:
     seed: int
     until: float | None = None
     learned: LearnedStarts | None = None
+    shared: float = 0.0
+    """What each target has paid for the learned starts, in forward-equivalents."""
+
+    def with_learned(self, known: LearnedStarts | None, targets: float) -> BlockSolver:
+        """With learned starts, whose samples each of the targets pays its share of."""
+        if known is None:
+            return self
+        return replace(self, learned=known, shared=len(known) / max(1, targets))
 
     def check(self, targets: Targets, *, whole: int | None = None) -> None:
         """See that measurements fit, before any work.
@@ -339,7 +350,7 @@ class BlockSolver:
             ids,
             self.seed,
             CostMeter(len(problem), problem.device),
-            self.budget,
+            self.budget - self.shared,
             self.descent,
             self.until,
         )
