@@ -82,7 +82,7 @@ def attempts() -> str:
     from surfing.portfolio.attempt import ATTEMPTS, DEFAULT
 
     lines = [
-        "| attempt | looks at | rungs: starts × steps (penalty, window) | in the default portfolio |",
+        "| attempt | looks at | rungs: starts × steps (penalty, window) | by default |",
         "| --- | --- | --- | --- |",
     ]
     for name, attempt in ATTEMPTS.items():
