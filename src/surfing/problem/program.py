@@ -249,7 +249,7 @@ class BoundProgram:
         for op in self._operations:
             passed_on = op.traced.idle and op.traced.moving[0] in fresh
             if readers.get(op.name, 0) == 1 and (
-                op.kind in (Kind.AFFINE, Kind.SCALE, Kind.MAP) or passed_on
+                op.kind in (Kind.AFFINE, Kind.SCALE, Kind.MAP, Kind.MIXING) or passed_on
             ):
                 fresh.add(op.name)
         return fresh
