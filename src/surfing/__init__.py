@@ -42,6 +42,7 @@ from surfing.descent import (
 from surfing.descent.lbfgs import LBFGS
 from surfing.descent.negation import NegationCheck
 from surfing.descent.regions.region_descent import RegionDescent
+from surfing.distillation import Linearisation, distil
 from surfing.errors import (
     CorruptTrajectoryError,
     EmptyTrajectoryError,
@@ -94,6 +95,7 @@ __all__ = [
     "InputError",
     "Latent",
     "LevenbergMarquardt",
+    "Linearisation",
     "LockedTrajectoryError",
     "LogSpaced",
     "MeasurementError",
@@ -127,6 +129,7 @@ __all__ = [
     "WorkerLostError",
     "__version__",
     "direct",
+    "distil",
     "import_checkpoints",
     "recover",
     "surf",

@@ -64,7 +64,8 @@ class Generator:
                 "Wrap a function in a module whose forward calls it."
             )
         try:
-            self.module = copy.deepcopy(unwrap(module)).eval().requires_grad_(False)
+            inner = unwrap(module)
+            self.module = copy.deepcopy(inner, _derived(inner)).eval().requires_grad_(False)
         except Exception as error:
             raise GeneratorError(
                 f"generator: {type(module).__name__} can't be copied ({error}); "
@@ -136,6 +137,19 @@ class BoundGenerator:
             state[name] = state[name].clone()
         out: Tensor = functional_call(self.module, state, (z,), beside, tie_weights=False)
         return out
+
+
+def _derived(module: nn.Module) -> dict[int, Tensor]:
+    """Tensors that a hook derives from parameters (weight_norm), which torch refuses to copy.
+
+    The hooks of the copy will derive them anew.
+    """
+    return {
+        id(value): value.detach().clone()
+        for part in module.modules()
+        for value in vars(part).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
 
 
 def _few(names: list[str]) -> str:

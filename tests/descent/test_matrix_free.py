@@ -129,7 +129,7 @@ def test_the_meter_counts_gradient_products_and_trial() -> None:
     spent, stale = risk.meter.spent.clone(), state.stale
     exact.step(risk, state)
     assert (risk.meter.spent - spent).tolist() == (2 * 4 + 1 + 3.0 * stale).tolist()
-    assert bool((risk.meter.spent - spent <= exact.price(risk)).all())
+    assert bool((risk.meter.spent - spent <= exact.max_step_cost(risk)).all())
 
 
 def test_many_latents_take_no_matrix() -> None:

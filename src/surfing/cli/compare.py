@@ -15,13 +15,16 @@ from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import load_generator, open_run, pick_device
 from surfing.errors import OutputExistsError
 from surfing.experiments import compare as experiment
-from surfing.experiments.compare import BUDGETS, Comparison
+from surfing.experiments.compare import BUDGETS, RECOVER, Comparison
+from surfing.experiments.methods import METHODS
 from surfing.experiments.parts import write_text
 from surfing.experiments.record import provenance
 from surfing.report import Column, Table, rate, success_against_cost
 from surfing.report.tables import count
 
 __all__ = ["compare", "figure_of", "table_of"]
+
+_METHODS_HELP = f"{', '.join([*METHODS, RECOVER])}; all where left out."
 
 
 def compare(
@@ -33,7 +36,7 @@ def compare(
     latent: str | None = None,
     targets: int = 100,
     budgets: Annotated[tuple[int, ...], Parameter(consume_multiple=True)] = BUDGETS,
-    methods: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+    methods: Annotated[tuple[str, ...], Parameter(consume_multiple=True, help=_METHODS_HELP)] = (),
     out: Path | None = None,
     overwrite: bool = False,
     common: Common | None = None,
@@ -49,9 +52,8 @@ def compare(
         generator: package.module:callable, where the trajectory names no architecture of the zoo.
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         targets: own samples to look for.
-        budgets: forward-equivalents a target, increasing.
-        methods: adam, lbfgs, lm, annealed-lm, cma-es, surf-adam, surf-lm, averaged-ride, recover;
-            all where left out.
+        budgets: forward-equivalents per target, increasing.
+        methods: names from METHODS, and recover; all where left out.
         out: folder for compare.json, compare.md and compare.svg; nothing is written without it.
         overwrite: write into OUT although it exists.
     """
@@ -87,7 +89,7 @@ def compare(
 
 
 def table_of(comparison: Comparison) -> Table:
-    """A line a method, a column a budget."""
+    """One row per method, one column per budget."""
     columns = [Column("label", "method", right=False)]
     columns += [Column(str(b), f"at {count(b)}", rate) for b in comparison.budgets]
     columns.append(Column("cost", "spent at most", count))

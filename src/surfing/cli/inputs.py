@@ -23,14 +23,17 @@ from torch import Tensor, nn
 from surfing.architectures import generator_from_manifest
 from surfing.errors import InputError, MeasurementError, SurfingError
 from surfing.execution.parquet import Column
-from surfing.generator import State
+from surfing.generator import Generator, State
 from surfing.latents import Latent, Normal, Uniform
 from surfing.trajectory import Checkpoint, Trajectory
+from surfing.trajectory.foreign import Selection, read_foreign
 
 __all__ = [
     "PACKAGED",
     "digest",
     "load_generator",
+    "load_weights",
+    "make_module",
     "open_run",
     "pick_device",
     "read_latent",
@@ -115,12 +118,35 @@ def load_generator(spec: str | None, trajectory: Trajectory) -> nn.Module:
                 "module was trained: --generator package.module:callable"
             )
         return generator_from_manifest(trajectory.architecture, trajectory[-1].state)
+    return make_module(spec)
+
+
+def make_module(spec: str) -> nn.Module:
+    """What ``package.module:callable`` makes, called without arguments; or a module itself.
+
+    Raises:
+        InputError: nothing of that name, or it makes no module.
+    """
     made = _call(_resolve(spec), spec)
     if not isinstance(made, nn.Module):
         raise InputError(
             f"--generator: expected {spec} to make a torch.nn.Module, got {type(made).__name__}."
         )
     return made
+
+
+def load_weights(module: nn.Module, path: Path, *, prefix: str, key: str | None) -> None:
+    """Put the weights of one file into a module; no code in the file is run.
+
+    Raises:
+        InputError: no such file, it is damaged, or holds no generator.
+        GeneratorError: the weights don't fit the module.
+    """
+    if not path.is_file():
+        raise InputError(f"--weights: {path} is no file.")
+    state = read_foreign(path, Selection(prefix, key))
+    Generator(module).check(state)
+    module.load_state_dict(state)
 
 
 def _resolve(spec: str) -> object:
@@ -171,7 +197,7 @@ def read_latent(text: str) -> Latent:
 
 
 def read_measurements(path: Path) -> np.ndarray | Tensor | Column:
-    """Measurements from a file, one line a target, not yet in memory where that can be.
+    """Measurements from a file, one row per target, not yet in memory where that can be.
 
     Args:
         path: .npy; .npz or .safetensors with one array, or one that is called y; .parquet or a

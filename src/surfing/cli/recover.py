@@ -145,10 +145,10 @@ class Job:
     Args:
         trajectory: checkpoints of training.
         generator: their architecture.
-        y: one line a target, perhaps still on the disk.
+        y: one row per target, perhaps still on the disk.
         operator: by name, or None.
         operator_seed: of the operator's random numbers.
-        budget: forward-equivalents a target.
+        budget: forward-equivalents per target.
         noise: standard deviation, or None.
         batch_invariant: whether a target's bits must not depend on the others.
         polish: whether to end in double precision.

@@ -41,7 +41,7 @@ def selftest(
         data: held-out images to compare with: fashion-mnist, mnist, digits or a folder.
         data_root: where named data lie or are downloaded to.
         targets: own samples, and as many images.
-        starts: start points a target.
+        starts: start points per target.
     """
     common = common or Common()
     screen = Screen(common)

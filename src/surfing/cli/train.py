@@ -58,7 +58,7 @@ def train(
         image_size: pixels a side; that of the data where left out.
         output: sigmoid or tanh.
         steps: generator steps.
-        batch_size: images a step.
+        batch_size: images per step.
         learning_rate: of the generator.
         checkpoints: at most so many are kept.
         dtype: of the recorded weights.

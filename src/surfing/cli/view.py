@@ -58,7 +58,7 @@ def view(
         generator: package.module:callable, where the trajectory names no architecture of the zoo.
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         targets: how many to draw, 48 where left out, or to take of the measurements, all.
-        starts: start points a target.
+        starts: start points per target.
         comparison: compare.json of surfing compare, or budget.json of surfing reproduce budget:
             the page draws success against cost from it.
         featured: how many targets get a surface.

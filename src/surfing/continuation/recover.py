@@ -263,7 +263,7 @@ def networks_of(trajectory: Trajectory) -> dict[int, State]:
 
 
 def corrector(problem: Problem, trajectory: Trajectory) -> AbstractDescent[Any]:
-    """Levenberg-Marquardt, but where a Jacobian is dear: L-BFGS."""
+    """Levenberg-Marquardt, but where a Jacobian is expensive: L-BFGS."""
     forward = problem.architecture.at(trajectory[-1].state)
     z = problem.latent.sample([0], 1, seed=0)[0].to(problem.y)
     forward.linearise(z)  # notes whether there is a forward mode
@@ -338,7 +338,7 @@ def _price(bench: Bench) -> float:
     risk = bench.problem.risk(
         bench.networks[1], torch.arange(len(bench.problem), device=bench.problem.device)
     )
-    return bench.descent.price(risk)
+    return bench.descent.max_step_cost(risk)
 
 
 def _fitting(

@@ -103,10 +103,10 @@ class GradientDescent(AbstractDescent[_State]):
             gradient=gradient,
             length=length,
             failed=failed,
-            moved=(t * state.gradient.norm(dim=-1)).double(),
+            step_norm=(t * state.gradient.norm(dim=-1)).double(),
         )
 
-    def price(self, risk: Risk) -> float:
+    def max_step_cost(self, risk: Risk) -> float:
         """A value and gradient, and the search's trials."""
         return 3.0 + (0 if self.search is None else self.search.trials)
 

@@ -92,11 +92,11 @@ class LBFGS(AbstractDescent[_State]):
             y=_push(state.y, y, keep),
             held=held,
             # A search that fails with memory is repeated without it before the row is given up.
-            moved=torch.where(found.success, s.norm(dim=-1), torch.inf),
+            step_norm=torch.where(found.success, s.norm(dim=-1), torch.inf),
             failed=~found.success & empty,
         )
 
-    def price(self, risk: Risk) -> float:
+    def max_step_cost(self, risk: Risk) -> float:
         """As many values and gradients as the search may try."""
         return 3.0 * self.search.trials
 

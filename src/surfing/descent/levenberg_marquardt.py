@@ -30,7 +30,7 @@ class _State(State):
     stale: Bool[Tensor, " r"]
     """z moved since gradient and hessian were taken."""
     damping: Float[Tensor, " r"]
-    refusals: Int[Tensor, " r"]
+    rejections: Int[Tensor, " r"]
     """In a row; each raises the damping faster than the one before."""
 
 
@@ -53,7 +53,7 @@ class LevenbergMarquardt(AbstractDescent[_State]):
         damping: first damping, relative to the largest diagonal entry of J'J; without J'J, to its
             Rayleigh quotient along the gradient.
         shrink: least factor that a successful step multiplies the damping by, in (0, 1).
-        max_refusals: refused steps in a row before a row is called stalled.
+        max_rejections: rejected steps in a row before a row is called stalled.
         dense_up_to: k beyond which J'J is not formed. On dense networks, runs of at most 40 steps
             took .4 of the time with J'J at k = 64, 1.7 times at 128 and 7 times at 512; as J'J
             tells what is determined, it is kept a little beyond the break-even.
@@ -69,7 +69,7 @@ class LevenbergMarquardt(AbstractDescent[_State]):
 
     damping: float = 1e-2
     shrink: float = 0.1
-    max_refusals: int = 10
+    max_rejections: int = 10
     dense_up_to: int = 128
     inner_steps: int = 30
     inner_tolerance: float = 0.1
@@ -78,9 +78,11 @@ class LevenbergMarquardt(AbstractDescent[_State]):
     final_steps: ClassVar[int] = 40
 
     def __post_init__(self) -> None:
-        if not (0 < self.damping < float("inf") and 0 < self.shrink < 1 and self.max_refusals > 0):
+        if not (
+            0 < self.damping < float("inf") and 0 < self.shrink < 1 and self.max_rejections > 0
+        ):
             raise InputError(
-                "LevenbergMarquardt: expected damping > 0, 0 < shrink < 1 and max_refusals > 0, "
+                "LevenbergMarquardt: expected damping > 0, 0 < shrink < 1 and max_rejections > 0, "
                 f"got {self}."
             )
         if not (self.dense_up_to >= 0 and self.inner_steps > 0 and 0 < self.inner_tolerance < 1):
@@ -103,7 +105,7 @@ class LevenbergMarquardt(AbstractDescent[_State]):
             hessian=hessian,
             stale=torch.zeros_like(rows, dtype=torch.bool),
             damping=self.damping * peak.clamp(min=torch.finfo(torch.float64).tiny),
-            refusals=torch.zeros_like(rows),
+            rejections=torch.zeros_like(rows),
         )
 
     def step(self, risk: Risk, state: _State) -> _State:
@@ -113,22 +115,22 @@ class LevenbergMarquardt(AbstractDescent[_State]):
         trial = state.z + d.to(state.z.dtype)
         value = risk.value(trial, state.rows)
         slope = (state.gradient * d).sum(-1)
-        promise = -(slope + (d * image).sum(-1) / 2)
+        predicted = -(slope + (d * image).sum(-1) / 2)
         accept = solved & (value < state.value)  # false for NaN
-        refusals = torch.where(accept, 0, state.refusals + 1)
+        rejections = torch.where(accept, 0, state.rejections + 1)
         return dataclasses.replace(
             state,
             z=torch.where(accept[:, None], trial, state.z),
             value=torch.where(accept, value, state.value),
             stale=accept,
-            damping=self._next_damping(state, (state.value - value) / promise, accept),
-            refusals=refusals,
-            failed=refusals >= self.max_refusals,
-            moved=torch.where(solved, d.norm(dim=-1), torch.inf),
-            promise=torch.where(solved, promise / state.value, torch.inf),
+            damping=self._next_damping(state, (state.value - value) / predicted, accept),
+            rejections=rejections,
+            failed=rejections >= self.max_rejections,
+            step_norm=torch.where(solved, d.norm(dim=-1), torch.inf),
+            predicted_decrease=torch.where(solved, predicted / state.value, torch.inf),
         )
 
-    def price(self, risk: Risk) -> float:
+    def max_step_cost(self, risk: Risk) -> float:
         """A Jacobian and a trial; without J'J a gradient, its products and a trial."""
         if self._dense(risk.latent.dim):
             return 2 + risk.forward.tangent_passes(risk.latent.dim, risk.y.shape[1])
@@ -186,7 +188,7 @@ class LevenbergMarquardt(AbstractDescent[_State]):
 
     def _next_damping(self, state: _State, gain: Tensor, accept: Tensor) -> Tensor:
         relax = (1 - (2 * gain - 1) ** 3).clamp(self.shrink, 2.0)
-        raise_ = 2.0 * 2.0 ** state.refusals.double()
+        raise_ = 2.0 * 2.0 ** state.rejections.double()
         return state.damping * torch.where(accept, relax, raise_)
 
 

@@ -32,7 +32,7 @@ class Found:
 class StrongWolfe:
     """f(t) <= f(0) + decrease t f'(0) and |f'(t)| <= curvature |f'(0)|.
 
-    Every trial costs 3 a row (value and gradient); rows whose search is over make no more.
+    Every trial costs 3 per row (value and gradient); rows whose search is over make no more.
 
     Args:
         decrease: c1, in (0, curvature).

@@ -66,12 +66,12 @@ def minimise(
     floor = None if risk.penalised else stopping.floor(risk.y)[risk.owner[rows]]
     ceiling = None
     if allowance is not None:
-        ceiling = risk.meter.spent[rows] + allowance - descent.price(risk)
+        ceiling = risk.meter.spent[rows] + allowance - descent.max_step_cost(risk)
     state = descent.init(risk, z, rows)
     place = torch.arange(len(z), device=z.device)  # of each active row in the result
     first = state.value.clone()
     best_z, best = z.clone(), torch.where(torch.isfinite(first), first, torch.inf)
-    status = stopping.judge(state, first=first, floor=floor)
+    status = stopping.judge(state, first=first, floor=floor, ended=descent.ended(state))
     steps = torch.zeros_like(rows)
     curvature = _noted(None, place, descent.curvature(state), rows=len(z))
     damping = _noted(None, place, descent.current_damping(state), rows=len(z))
@@ -89,7 +89,9 @@ def minimise(
         better = state.value < best[place]
         best[place[better]], best_z[place[better]] = state.value[better], state.z[better]
         limit = None if floor is None else floor[place]
-        status[place] = stopping.judge(state, first=first[place], floor=limit)
+        status[place] = stopping.judge(
+            state, first=first[place], floor=limit, ended=descent.ended(state)
+        )
         curvature = _noted(curvature, place, descent.curvature(state), rows=len(z))
         damping = _noted(damping, place, descent.current_damping(state), rows=len(z))
     status[status == int(Status.RUNNING)] = int(Status.MAX_STEPS)

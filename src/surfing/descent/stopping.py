@@ -29,7 +29,7 @@ class Stopping:
         accept: a row that ended otherwise, with ||A G(z) - y|| <= accept ||y||, is called solved
             too; above it a stationary point is called a local minimum.
         xtol: converged where the last step is at most xtol (1 + ||z||).
-        ftol: converged where the model promises a relative decrease below this.
+        ftol: converged where the model predicts a relative decrease below this.
         noise: standard deviation of the noise in each measurement; with it a row ends at the
             discrepancy principle, ||A G(z) - y|| <= sqrt(m) noise, and counts as met a little
             above it (:meth:`met`).
@@ -63,6 +63,7 @@ class Stopping:
         *,
         first: Float[Tensor, " r"],
         floor: Float[Tensor, " r"] | None,
+        ended: Int[Tensor, " r"] | None = None,
     ) -> Int[Tensor, " r"]:
         """The status of each row after a step, `Status.RUNNING` where it goes on.
 
@@ -70,14 +71,14 @@ class Stopping:
             state: after the step.
             first: f at the start of this descent.
             floor: risk at which a row is solved; None while a penalty is part of f.
+            ended: what the descent itself says of each row, from its method of that name.
         """
         status = torch.full_like(state.rows, int(Status.RUNNING))
-        near = state.moved <= self.xtol * (1 + state.z.norm(dim=-1).double())
-        status[near | (state.promise <= self.ftol)] = int(Status.CONVERGED)
+        near = state.step_norm <= self.xtol * (1 + state.z.norm(dim=-1).double())
+        status[near | (state.predicted_decrease <= self.ftol)] = int(Status.CONVERGED)
         status[state.failed] = int(Status.STALLED)
-        limited = getattr(state, "limited", None)  # of RegionDescent alone
-        if limited is not None:
-            status[limited] = int(Status.PIECE_LIMIT)
+        if ended is not None:  # the descent knows better why no step was found
+            status = torch.where(ended == int(Status.RUNNING), status, ended)
         if floor is not None:
             reached = Status.SOLVED if self.noise is None else Status.NOISE_LEVEL
             status[state.value <= floor] = int(reached)

@@ -121,5 +121,5 @@ class TorchOptim(AbstractDescent[_State]):
         state.memory.optimiser.step()
         z = leaf.detach().clone()
         value, gradient = risk.gradient(z, state.rows)
-        moved = (z - state.z).norm(dim=-1).double()
-        return dataclasses.replace(state, z=z, value=value, gradient=gradient, moved=moved)
+        step_norm = (z - state.z).norm(dim=-1).double()
+        return dataclasses.replace(state, z=z, value=value, gradient=gradient, step_norm=step_norm)

@@ -43,7 +43,7 @@ class Recipe:
         other_width: channels of the convolutional critic or encoder.
         other_hidden: units of the critic's or encoder's fully connected layers.
         steps: generator steps.
-        batch_size: images a step, on each device.
+        batch_size: images per step, on each device.
         critic_steps: steps of the critic for each of the generator.
         learning_rate: of the generator; constant over the first 30% of the steps, then falling
             linearly to 5% of it at the last, which also calms the trajectory's end.

@@ -58,7 +58,7 @@ def write_sample_sheet(
     Args:
         trajectory: of a zoo architecture.
         path: of the file, replaced atomically.
-        columns: samples a row.
+        columns: samples per row.
         last_rows: rows of samples of the last checkpoint.
     """
     count = len(trajectory)

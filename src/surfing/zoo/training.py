@@ -62,7 +62,7 @@ def train(
             until the end ``training.ckpt``, from which an interrupted training goes on.
         checkpoints: at most so many are kept, from the random weights to the last.
         schedule: which steps to record; None spaces them quadratically.
-        average: decay a step of the recorded running average; None records none.
+        average: decay per step of the recorded running average; None records none.
         dtype: of the recorded weights.
         data_root: see :func:`surfing.zoo.data.load_images`.
         device: "auto", "cpu", "cuda", "mps": what Lightning calls the accelerator.

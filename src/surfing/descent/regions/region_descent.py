@@ -21,6 +21,7 @@ from surfing.descent.regions.pieces import Piece, Search, enumerate_pieces, piec
 from surfing.descent.regions.piecewise import PiecewiseAffine
 from surfing.descent.regions.polytope import TOLERANCE, Polytope, ProgramCount, solve_program
 from surfing.errors import GeneratorError
+from surfing.status import Status
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -211,7 +212,7 @@ class RegionDescent(AbstractDescent[_State]):
         tau: neurons whose pre-activation at z is at most tau may change side.
         recentre: search again around the new z until it stays; False takes one step a stage, to
             the letter of Algorithm 2, and needs starts at the first stage's minimisers.
-        max_pieces: pieces searched a step; where there are more the row ends with
+        max_pieces: pieces searched in one step; where there are more the row ends with
             ``Status.PIECE_LIMIT`` at the best point so far.
         solver: :class:`ExactProgram`, or :class:`ProjectedGradient` as printed in the paper.
         reach: half the edge of the box about z that bounds the search.
@@ -246,6 +247,10 @@ class RegionDescent(AbstractDescent[_State]):
         value = risk.value(z, rows)
         return _State(**fresh(rows, z, value), limited=torch.zeros_like(rows, dtype=torch.bool))
 
+    def ended(self, state: _State) -> Int[Tensor, " r"]:
+        """Rows whose search was cut off at `max_pieces`."""
+        return torch.where(state.limited, int(Status.PIECE_LIMIT), int(Status.RUNNING))
+
     def step(self, risk: Risk, state: _State) -> _State:
         """The best point of every row's neighbourhood; the risk of no row rises."""
         network = _network(risk)
@@ -263,8 +268,10 @@ class RegionDescent(AbstractDescent[_State]):
             state,
             z=z,
             value=torch.where(better, value, state.value),
-            moved=(z - state.z).double().norm(dim=-1),
-            promise=state.promise if self.recentre else torch.zeros_like(value),
+            step_norm=(z - state.z).double().norm(dim=-1),
+            predicted_decrease=state.predicted_decrease
+            if self.recentre
+            else torch.zeros_like(value),
             failed=empty,
             limited=limited,
         )
