@@ -45,7 +45,7 @@ def check_polish(problem: Problem, state: State) -> None:
     advice = "Cast what it holds to the type of what it is given, or leave polish out."
     try:
         with torch.no_grad():
-            y = forward.operator(forward.signal(z))
+            y = forward.operator(forward.signals(z))
     except Exception as error:
         raise InputError(
             f"polish: expected a generator and an operator that compute in float64, got "

@@ -167,7 +167,7 @@ class Normalisation:
         """With an axis for the groups, where channels are grouped; layouts stay what they are."""
         if self.trailing:
             return t
-        return t.unflatten(channel, (self.groups or t.shape[channel], -1))
+        return torch.unflatten(t, channel, (self.groups or t.shape[channel], -1))
 
 
 @dataclass(frozen=True)

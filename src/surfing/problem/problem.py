@@ -171,7 +171,7 @@ class Problem:
         size = block or max(1, len(z))
         with torch.no_grad():
             for rows, place in zip(torch.split(z, size), torch.split(x, size), strict=True):
-                forward.fill((place,), lambda part: (forward.signal(part),), rows, passes=1)
+                forward.fill((place,), lambda part: (forward.signals(part),), rows, passes=1)
         return x
 
     def check_start(self, z0: Tensor, starts: int) -> Float[Tensor, "targets starts k"]:

@@ -179,6 +179,7 @@ class Risk:
 
     def _product(self, z: Tensor, v: Tensor, rows: Tensor) -> Tensor:
         weights = self._weights(rows)
+        square: Tensor | None
         if self.robust is not None:
             with torch.no_grad():
                 residual = self._residual(z, rows).double()
