@@ -291,7 +291,9 @@ class ForwardMap:
             return jvp(lambda at: self(at, inputs), (z,), (e.expand(rows, k),))
 
         # All columns at once, but where they are many: memory does not grow with k.
-        parts = [vmap(along, out_dims=axes)(b) for b in basis.split(self._columns(rows, k) or k)]
+        parts = [
+            vmap(along, out_dims=axes)(b) for b in torch.split(basis, self._columns(rows, k) or k)
+        ]
         value, columns = parts[0]
         return value, columns if len(parts) == 1 else torch.cat([c for _, c in parts], 2)
 
