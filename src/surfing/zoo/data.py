@@ -12,10 +12,9 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -155,12 +154,12 @@ def _folder_images(folder: Path, size: int, mode: str) -> Tensor:
     return stacked.unsqueeze(1) if mode == "L" else stacked.movedim(-1, 1).contiguous()
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Callable[[], AbstractContextManager[IO[bytes]]]]]:
+def _files(folder: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Names of images, in order, and what opens them."""
     if folder.is_dir():
         for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
             if path.is_file():
-                yield str(path), partial(open, path, "rb")
+                yield str(path), partial(path.open, "rb")
         return
     with zipfile.ZipFile(folder) as packed:
         for name in sorted(packed.namelist()):
