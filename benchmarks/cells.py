@@ -13,6 +13,7 @@ from surfing.architectures import build_generator
 from surfing.descent import Stopping
 from surfing.errors import InputError, require
 from surfing.generator import Generator
+from surfing.problem.measurements import Measurements
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -164,7 +165,7 @@ class Objective:
             self._net, self._measure = _in_double(cell)
         self.y = cell.y[index].to(dtype)
         self.start = cell.starts[index].to(dtype)
-        floor = Stopping().floor(cell.y[index : index + 1].flatten(1))
+        floor = Stopping().floor(Measurements.of(cell.y[index : index + 1]).level)
         self.floor = float(floor[0])
         self.cost = 0.0
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from surfing import files
+
 __all__ = ["environment", "interleave", "median_ratio", "peak_memory", "wilson", "write_record"]
 
 _PACKAGES = ("surfing", "torch", "scipy", "deepinv", "cmaes", "numpy")
@@ -135,9 +137,7 @@ def write_record(path: str | Path, record: Mapping[str, Any]) -> Path:
     """Write JSON, whole or not at all; numbers that JSON lacks become null."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
-    os.replace(temporary, target)
+    files.write(target, json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
     return target
 
 

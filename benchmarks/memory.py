@@ -21,9 +21,8 @@ from torch import Tensor
 from benchmarks import measure
 from benchmarks.cells import open_generator
 from benchmarks.recovery import describe
-from surfing.continuation import recover
-from surfing.continuation.pilot import DEFAULT
 from surfing.errors import InputError
+from surfing.portfolio import recover
 from surfing.problem import as_operator
 from surfing.report import Column, Table
 from surfing.report.tables import count, number
@@ -104,7 +103,6 @@ def measured(
             operator=operator,
             operator_seed=seed,
             budget=budget,
-            mix=DEFAULT,
             seed=seed,
         )
 

@@ -74,7 +74,7 @@ METHODS: tuple[Method, ...] = (
         ours=True,
         repeats=5,
     ),
-    Method("recover", "recover, budget 2000 and its pilot", Recover(), [{}], ours=True, repeats=3),
+    Method("recover", "recover, budget 2000", Recover(), [{}], ours=True, repeats=3),
     Method(
         "lm",
         "direct LM",
@@ -156,7 +156,7 @@ METHODS: tuple[Method, ...] = (
 _QUICK: Mapping[str, Settings] = {
     "lm-surfing": {"stages": 3},
     "lm-surfing-float64": {"stages": 3},
-    "recover": {"budget": 200, "pilot_targets": 2},
+    "recover": {"budget": 200},
     "adam": {"max_steps": 20},
     "adam-surfing": {"stages": 3, "stage_steps": 3, "max_steps": 10},
     "torch-lbfgs": {"max_iterations": 20},

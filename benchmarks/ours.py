@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from benchmarks.cells import Cell, Outcome
-from surfing.continuation import EqualDrift, Pilot, direct, recover, surf
+from surfing.continuation import EqualDrift, direct, surf
 from surfing.descent import AbstractDescent, LevenbergMarquardt, TorchOptim
 from surfing.descent.lbfgs import LBFGS
+from surfing.portfolio import recover
 from surfing.solution import Solution
 
 __all__ = ["DirectAdam", "DirectLBFGS", "DirectLM", "Recover", "SurfingAdam", "SurfingLM"]
@@ -63,18 +64,16 @@ def _surf(
 
 @dataclass(frozen=True)
 class Recover:
-    """What a user gets by default: starts of its own instead of the cell's, and a pilot.
+    """What a user gets by default: starts of its own instead of the cell's.
 
-    The pilot's cost is shared by the targets.
+    What it learns once is shared by the targets.
 
     Args:
-        budget: forward-equivalents a target, the pilot's left out.
-        pilot_targets: latents that the pilot draws.
+        budget: forward-equivalents a target, what is learned once left out.
         seed: of everything random.
     """
 
     budget: float = 2000
-    pilot_targets: int = 48
     seed: int = 0
 
     def __call__(self, cell: Cell) -> Outcome:
@@ -85,10 +84,9 @@ class Recover:
             generator=cell.net,
             operator=cell.physics,
             budget=self.budget,
-            mix=Pilot(targets=self.pilot_targets),
             seed=self.seed,
         )
-        return Outcome(solution.z, solution.cost + solution.info["mix"]["cost"] / len(cell))
+        return Outcome(solution.z, solution.cost + solution.cost_once / len(cell))
 
 
 @dataclass(frozen=True)

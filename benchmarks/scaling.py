@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,11 +18,10 @@ from torch import Tensor
 
 from benchmarks import measure
 from surfing.architectures import generator_from_manifest
-from surfing.continuation import Pilot, recover
-from surfing.continuation.recover import bench_of
 from surfing.execution import Executor, Local, Ray, Solve
 from surfing.generator import Generator
-from surfing.problem import as_operator
+from surfing.portfolio.recover import learned_for, solver_of
+from surfing.problem import ForwardModel, as_operator
 from surfing.solution import Solution
 from surfing.zoo.packaged import packaged
 
@@ -144,7 +142,7 @@ def sums(record: dict[str, Any]) -> str:
 
 
 def _problem(targets: int, operator: str, budget: float, seed: int) -> tuple[Solve, Tensor]:
-    """Measurements of the generator's own signals; the pilot is made here, once."""
+    """Measurements of the generator's own signals; starts are learned here, once."""
     trajectory = packaged()
     latent, last = trajectory.latent, trajectory[-1].state
     if latent is None or trajectory.architecture is None:
@@ -154,10 +152,9 @@ def _problem(targets: int, operator: str, budget: float, seed: int) -> tuple[Sol
     with torch.no_grad():
         signals = Generator(net).at(last)(z)
     y = as_operator(operator, tuple(signals.shape[1:]), seed=seed)(signals)
-    options = {"generator": net, "operator": operator, "budget": budget, "seed": seed}
-    bench = bench_of(trajectory, y[:1], noise=None, operator_seed=seed, **options)
-    mix = Pilot().choose(bench)
-    return partial(recover, trajectory, mix=mix, operator_seed=seed, **options), y
+    model = ForwardModel(trajectory, generator=net, operator=operator, operator_seed=seed)
+    solver = solver_of(model, budget=budget, seed=seed)
+    return replace(solver, learned=learned_for(solver, len(y))), y
 
 
 def _timed(

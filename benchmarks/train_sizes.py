@@ -13,7 +13,6 @@ Nothing here needs the command line's packages.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import io
 import multiprocessing
 import shutil

@@ -78,19 +78,20 @@ def statuses() -> str:
 
 
 def attempts() -> str:
-    """The menu that the pilot chooses from, from the code."""
-    from surfing.continuation.attempt import MENU
+    """The attempts there are, from the code."""
+    from surfing.portfolio.attempt import ATTEMPTS, DEFAULT
 
     lines = [
-        "| attempt | looks at | heats: starts × steps (penalty, window) |",
-        "| --- | --- | --- |",
+        "| attempt | looks at | rungs: starts × steps (penalty, window) | by default |",
+        "| --- | --- | --- | --- |",
     ]
-    for attempt in MENU:
-        heats = "; ".join(
-            f"{heat.rows} × {heat.steps} ({heat.penalty:g}, {heat.window})"
-            for heat in attempt.heats
+    for name, attempt in ATTEMPTS.items():
+        rungs = "; ".join(
+            f"{rung.rows} × {rung.steps} ({rung.penalty:g}, {rung.window})"
+            for rung in attempt.rungs
         )
-        lines.append(f"| {attempt.name} | {attempt.scouting.cost} latents | {heats} |")
+        used = "yes" if attempt in DEFAULT else ""
+        lines.append(f"| {name} | {attempt.start.cost} latents | {rungs} | {used} |")
     return "\n".join(lines)
 
 

@@ -43,7 +43,7 @@ class Backbone(torch.nn.Module):
 torch.manual_seed(0)  # of CSGM's starts
 csgm = deepinv.models.CSGMGenerator(Backbone(), inf_lr=0.3, inf_max_iter=670)
 psnr = deepinv.metric.PSNR()  # of pictures in [0, 1]; it ends at 80 dB
-surfer = SurfingReconstructor(trajectory, net, mix=surfing.Pilot(targets=8, goes=1))
+surfer = SurfingReconstructor(trajectory, net)
 
 # %%
 # A step of Adam costs a forward and a reverse pass, 3 forward-equivalents: 670 of them are the 2000

@@ -51,5 +51,5 @@ print(trajectory.steps)
 net.load_state_dict(dict(trajectory[-1].state))
 with torch.no_grad():
     y = net(torch.randn(3, 2))
-solution = surfing.recover(trajectory, y, generator=net, mix=surfing.Pilot(targets=2, goes=1))
+solution = surfing.recover(trajectory, y, generator=net)
 print(solution.summary())

@@ -21,9 +21,7 @@ operator = as_operator("gaussian:100", tuple(truth.x.shape[1:]))
 clean = operator(truth.x)
 y = clean + noise * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
 
-solution = surfing.recover(
-    trajectory, y, operator=operator, noise=noise, budget=1000, mix=surfing.Pilot(8, 1)
-)
+solution = surfing.recover(trajectory, y, operator=operator, noise=noise, budget=1000)
 print(solution.summary())
 
 # %%

@@ -49,7 +49,6 @@ solution = surfing.recover(
     x[:, 32:],
     generator=decoder,
     operator=lambda x: x[:, 32:],
-    mix=surfing.Pilot(targets=8, goes=1),
 )
 print(solution.summary())
 print(f"upper half, RMS error: {float((solution.x - x)[:, :32].square().mean().sqrt()):.1e}")

@@ -34,7 +34,6 @@ solution = surfing.recover(
     trajectory,
     detector.A(truth.x),
     operator=detector,
-    mix=surfing.Pilot(targets=8, goes=1),
 )
 print(solution.summary())
 error = (solution.z - truth.z).norm(dim=1)

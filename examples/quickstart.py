@@ -21,11 +21,8 @@ operator = as_operator("gaussian:50", tuple(truth.x.shape[1:]))
 y = operator(truth.x)  # (8, 50)
 
 # %%
-# One call. The generator may be left out here, because the manifest names its architecture. The
-# pilot, which finds out what works for this problem, is a small one: for this page to be quick.
-solution = surfing.recover(
-    trajectory, y, operator=operator, budget=1000, mix=surfing.Pilot(targets=8, goes=1)
-)
+# One call. The generator may be left out here, because the manifest names its architecture.
+solution = surfing.recover(trajectory, y, operator=operator, budget=1000)
 print(solution.summary())
 
 # %%

@@ -16,11 +16,10 @@ from surfing.report import wilson
 trajectory = surfing.zoo.packaged()
 generator = surfing.zoo.generator_from_manifest(trajectory.architecture)
 truth = own_samples(trajectory, generator, 16)
-mix = surfing.Mix(("pair", "triple"), ("triple", "averaged ride", "field"))  # no pilot
 METHODS = {
     "direct": lambda y, A: surfing.direct(trajectory, y, operator=A),
     "surf": lambda y, A: surfing.surf(trajectory, y, operator=A),
-    "recover": lambda y, A: surfing.recover(trajectory, y, operator=A, budget=800, mix=mix),
+    "recover": lambda y, A: surfing.recover(trajectory, y, operator=A, budget=800),
 }
 COUNTS = (12, 20, 40)
 

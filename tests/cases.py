@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import surfing
-from surfing.continuation.binding import bind
 from surfing.generator import Generator
 from surfing.problem.problem import Problem
+from tests.problems import bind
 
 __all__ = ["DESCENTS", "MONOTONE", "PROBLEMS", "SCHEDULES", "Case", "make_problem"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,10 +22,11 @@ import surfing
 from surfing.architectures import mlp_generator
 from surfing.cli import app, inputs, main
 from surfing.cli import demo as demo_command
-from surfing.cli import recover as recover_command
 from surfing.errors import MissingExtraError
 from surfing.experiments import demo as demo_experiment
+from surfing.experiments.methods import METHODS
 from surfing.experiments.selftest import Selftest, own_samples
+from surfing.portfolio.recover import BlockSolver
 from surfing.problem import as_operator
 
 ARGUMENTS = {"latent_dim": 3, "hidden": 24, "layers": 1, "image_size": 4}
@@ -228,7 +230,6 @@ def test_what_is_not_installed_is_said_before_any_work(
                 surfing.Trajectory.open(run),
                 np.load(files / "y.npy"),
                 executor="ray",
-                mix=surfing.Pilot(goes=10**9),  # would never end
             )
 
 
@@ -383,7 +384,7 @@ def test_an_interrupted_recover_goes_on_and_shards_dont_matter(
     y, whole, pieces = files / "y.npy", tmp_path / "whole", tmp_path / "pieces"
     assert main(recovered(run, y, whole, "--quiet")) == 0
 
-    solve, calls = recover_command.recover_targets, []
+    solve, calls = BlockSolver.__call__, []
 
     def interrupted(*rest: object, ids: range, **others: object) -> object:
         calls.append(ids)
@@ -392,7 +393,7 @@ def test_an_interrupted_recover_goes_on_and_shards_dont_matter(
         return solve(*rest, ids=ids, **others)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(recover_command, "recover_targets", interrupted)
+        patched.setattr(BlockSolver, "__call__", interrupted)
         assert main(recovered(run, y, pieces, "--shard", 4)) == 130
     said = capsys.readouterr().err
     assert said.startswith("interrupted: ")
@@ -581,6 +582,12 @@ def test_help_names_what_works(capsys: pytest.CaptureFixture[str]) -> None:
         assert all(f"--{name}" in options for name in ("seed", "device", "json", "quiet", "config"))
 
 
+def test_the_help_of_compare_names_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--help"]) == 0
+    shown = re.sub(r"[^\w-]+", " ", capsys.readouterr().out)  # lines are broken where they fit
+    assert all(f" {name} " in shown for name in (*METHODS, "recover"))
+
+
 def test_the_entry_point_is_installed() -> None:
     script = Path(sys.executable).with_name("surfing")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
@@ -600,3 +607,55 @@ def test_bash_completes_what_was_installed(tmp_path: Path) -> None:
     line = ["bash", "--norc", "-c", complete]
     done = subprocess.run(line, env=home, check=True, capture_output=True, text=True)
     assert done.stdout.split("\n")[:2] == ["local ray", "recover"]
+
+
+def one_checkpoint(run: Path, tmp_path: Path) -> list[str]:
+    trajectory = surfing.Trajectory.open(run)
+    save_file(dict(trajectory[-1].state), tmp_path / "weights.safetensors")
+    options = ["--stages", "2", "--steps", "3", "--batch-size", "8", "--json", "--device", "cpu"]
+    weights = ["--weights", str(tmp_path / "weights.safetensors")]
+    return ["distil", "--out", str(tmp_path / "made"), *weights, *options]
+
+
+def the_generator() -> torch.nn.Module:
+    return mlp_generator(**ARGUMENTS)
+
+
+def test_distil_makes_a_run_of_one_file(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = one_checkpoint(run, tmp_path)
+    command += ["--generator", "tests.test_cli:the_generator", "--latent-dim", "3"]
+    assert main(command) == 0
+    said = json.loads(capsys.readouterr().out)
+    made = surfing.Trajectory.open(tmp_path / "made")
+    assert said["checkpoints"] == len(made) == 3
+    assert said["cost"] == made.metadata["distillation"]["cost"] > 0
+    last = surfing.Trajectory.open(run)[-1].state
+    assert all(torch.equal(made[-1].state[name], last[name]) for name in last)
+    assert main(command) == 0  # finished: opened and told again
+    assert json.loads(capsys.readouterr().out) == said
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--generator", "tests.test_cli:the_generator"], "--latent"),
+        (["--generator", "tests.test_cli:no_module", "--latent-dim", "3"], "--generator"),
+        (["--generator", "tests.test_cli:other_generator", "--latent-dim", "3"], "generator"),
+        (["--generator", "tests.test_cli:the_generator", "--latent-dim", "4"], "latents of shape"),
+        (["--generator", "tests.test_cli:the_generator", "--latent", "cauchy:3"], "--latent"),
+        (
+            ["--generator", "tests.test_cli:the_generator", "--latent-dim=3", "--weights=no.pt"],
+            "--weights",
+        ),
+    ],
+)
+def test_distil_refuses_in_one_line(
+    more: list[str], said: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*one_checkpoint(run, tmp_path), *more]) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert not (tmp_path / "made").exists()

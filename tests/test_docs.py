@@ -24,6 +24,6 @@ def test_every_name_on_the_page_exists() -> None:
 
 def test_files_in_the_notation_exist() -> None:
     text = (ROOT / "docs" / "notation.md").read_text(encoding="utf-8")
-    files = re.findall(r"`(\w+/\w+\.py|\w+\.py)`", text)
+    files = re.findall(r"`((?:\w+/)*\w+\.py)`", text)
     assert len(files) > 20
     assert [f for f in files if not (ROOT / "src" / "surfing" / f).is_file()] == []

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 import surfing
-from surfing.continuation import Mix
 from surfing.trajectory import repair
 
 
@@ -63,12 +63,13 @@ def test_a_repair_is_a_warning(
 def test_recover_tells_its_attempts(
     path: surfing.Trajectory, net: nn.Module, y: Tensor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, logger="surfing.continuation")
-    mix = Mix(opening=("glance",), cycle=("pair",))
-    surfing.recover(path, y, generator=net, budget=200, mix=mix)
+    caplog.set_level(logging.DEBUG, logger="surfing.portfolio")
+    odd = torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    surfing.recover(path, odd, generator=net, budget=500)
     said = [record.getMessage() for record in caplog.records]
-    assert said[0] == "12 targets, attempts ['glance', 'pair']"
-    assert said[1].startswith("attempt 0, glance: 12 went, ")
+    assert said[0].startswith("learned starts from 1000 samples in ")
+    assert said[1].startswith("attempt 0: ")
+    assert said[1].endswith(" of 12 targets open")
 
 
 def test_a_trajectory_in_a_notebook_is_escaped(path: surfing.Trajectory, tmp_path: Path) -> None:

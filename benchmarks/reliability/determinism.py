@@ -16,7 +16,6 @@ from benchmarks.reliability.commands import make_trajectory
 from benchmarks.reliability.laws import expect
 from surfing import Solution, Status, Trajectory
 from surfing.architectures import generator_from_manifest
-from surfing.continuation.pilot import DEFAULT
 from surfing.zoo import packaged
 
 __all__ = ["SAME", "across_batches", "run"]
@@ -32,7 +31,7 @@ REPEATS = 2
 METHODS: dict[str, Callable[..., Solution]] = {
     "surf": partial(surfing.surf, starts=2),
     "direct": partial(surfing.direct, starts=2),
-    "recover": partial(surfing.recover, budget=400, mix=DEFAULT),
+    "recover": partial(surfing.recover, budget=400),
 }
 
 

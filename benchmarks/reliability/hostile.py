@@ -26,8 +26,8 @@ import torch
 from benchmarks.reliability.laws import expect
 from surfing import Solution
 from surfing.cli.inputs import read_measurements
-from surfing.continuation.binding import bind
 from surfing.errors import SurfingError
+from surfing.problem import ForwardModel
 from surfing.trajectory import Trajectory, import_checkpoints
 from surfing.trajectory.manifest import Manifest, _sealed, encode
 
@@ -132,7 +132,7 @@ def _opened(folder: Path) -> object:
 def _used(folder: Path) -> object:
     trajectory = Trajectory.open(folder)
     y = torch.zeros(1, 1, 8, 8)
-    return bind(trajectory, y, generator=None, operator=None, latent=None, operator_seed=0)
+    return ForwardModel(trajectory).problem(y)
 
 
 def _imported(folder: Path) -> object:

@@ -16,7 +16,6 @@ from benchmarks.reliability.commands import make_trajectory
 from benchmarks.reliability.determinism import _measured
 from benchmarks.reliability.laws import expect
 from surfing import Solution, Trajectory
-from surfing.continuation.pilot import DEFAULT
 from surfing.trajectory import import_checkpoints, repair
 
 __all__ = ["run"]
@@ -68,7 +67,7 @@ def _round(folder: Path, seed: int) -> None:
         trajectory = make_trajectory(here / "run", steps=20)
         trajectory.verify()
         y = _measured(trajectory, None, 8)
-        solution = surfing.recover(trajectory, y, budget=60, mix=DEFAULT, seed=seed)
+        solution = surfing.recover(trajectory, y, budget=60, seed=seed)
         surfing.surf(trajectory, y, starts=1, seed=seed)
         path = solution.save(here / "solution.safetensors")
         expect(Solution.load(path).z.equal(solution.z), "a solution reads back")

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surfing import cli
+from surfing import cli, files
 from surfing.latents import Normal
 from surfing.trajectory import Recorder, store
 
@@ -78,7 +78,7 @@ def slow_down(seed: int) -> None:
     def slow_open(file: int, mode: str) -> SlowFile:
         return SlowFile(open(file, mode), rng)
 
-    store.open = slow_open  # type: ignore[attr-defined]
+    store.open = files.open = slow_open  # type: ignore[attr-defined]
 
 
 def _paused(call: Any, rng: random.Random) -> Any:

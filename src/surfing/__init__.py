@@ -12,23 +12,17 @@ from surfing._version import __version__
 from surfing.continuation import (
     AbstractPredictor,
     AbstractSchedule,
-    Attempt,
     Constant,
     EqualDrift,
     EveryCheckpoint,
     EveryNth,
     Final,
-    Heat,
-    Mix,
-    Pilot,
     Population,
-    Scouting,
     Secant,
     Stages,
     StepControl,
     Tangent,
     direct,
-    recover,
     surf,
 )
 from surfing.descent import (
@@ -41,7 +35,8 @@ from surfing.descent import (
 )
 from surfing.descent.lbfgs import LBFGS
 from surfing.descent.negation import NegationCheck
-from surfing.descent.projected import RegionDescent
+from surfing.descent.regions.region_descent import RegionDescent
+from surfing.distillation import Linearisation, distil
 from surfing.errors import (
     CorruptTrajectoryError,
     EmptyTrajectoryError,
@@ -59,7 +54,10 @@ from surfing.errors import (
     WorkerLostError,
 )
 from surfing.latents import Latent, Normal, Uniform
+from surfing.portfolio import Attempt, Rung, recover
+from surfing.problem import ForwardModel, Huber, StudentT
 from surfing.solution import Solution, StageRecord, Status
+from surfing.starts import LearnedStarts, Scouting, learn
 from surfing.trajectory import (
     ByDrift,
     Checkpoint,
@@ -88,27 +86,29 @@ __all__ = [
     "EveryCheckpoint",
     "EveryNth",
     "Final",
+    "ForwardModel",
     "GeneratorError",
     "GradientDescent",
-    "Heat",
+    "Huber",
     "InputError",
     "Latent",
+    "LearnedStarts",
     "LevenbergMarquardt",
+    "Linearisation",
     "LockedTrajectoryError",
     "LogSpaced",
     "MeasurementError",
     "MissingExtraError",
-    "Mix",
     "NegationCheck",
     "Normal",
     "NotATrajectoryError",
     "OutputExistsError",
-    "Pilot",
     "Population",
     "QuadraticSpaced",
     "Recorder",
     "RecoveryError",
     "RegionDescent",
+    "Rung",
     "Scouting",
     "Secant",
     "Solution",
@@ -117,6 +117,7 @@ __all__ = [
     "Status",
     "StepControl",
     "Stopping",
+    "StudentT",
     "SurfingError",
     "Tangent",
     "TorchOptim",
@@ -127,7 +128,9 @@ __all__ = [
     "WorkerLostError",
     "__version__",
     "direct",
+    "distil",
     "import_checkpoints",
+    "learn",
     "recover",
     "surf",
 ]

@@ -15,7 +15,8 @@ SurfingError
 ├── WorkerLostError                     a cluster's workers die, or none can be had
 └── RecoveryError                       a numerical failure, where the caller asked for `throw=True`
 
-Every message says what was expected, what came and the remedy. A numerical failure is otherwise a
+Every message says what was expected, what came and the remedy, and `error.argument` which argument
+it is about. A numerical failure is otherwise a
 :class:`surfing.Status`, never an exception.
 """
 
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import Any, Self
 
 __all__ = [
     "CorruptTrajectoryError",
@@ -44,7 +46,17 @@ __all__ = [
 
 
 class SurfingError(Exception):
-    """Root of every error that this package raises on purpose."""
+    """Root of every error that this package raises on purpose.
+
+    Args:
+        message: what was expected, what came, the remedy; it begins with the argument's name.
+        argument: the name of the argument that is wrong, as the caller typed it, for callers that
+            go by it rather than by the text; None where it is no single one.
+    """
+
+    def __init__(self, message: str = "", *, argument: str | None = None) -> None:
+        super().__init__(message)
+        self.argument = argument  # in __dict__, so that it is pickled too
 
 
 class InputError(SurfingError, ValueError):
@@ -62,9 +74,17 @@ class GeneratorError(InputError):
 class UnknownNameError(InputError):
     """A model, operator or data name that nobody knows; the message lists the known ones."""
 
-    def __init__(self, kind: str, name: str, known: list[str]) -> None:
+    def __init__(
+        self, kind: str, name: str, known: list[str], *, argument: str | None = None
+    ) -> None:
+        self._parts = kind, name, known
         known_ones = ", ".join(sorted(known))
-        super().__init__(f"unknown {kind} {name!r}; the known ones are: {known_ones}.")
+        message = f"unknown {kind} {name!r}; the known ones are: {known_ones}."
+        super().__init__(message, argument=argument)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str, list[str]], dict[str, Any]]:
+        """By the parts: an exception is otherwise made again of its message."""
+        return type(self), self._parts, self.__dict__
 
 
 class TrajectoryError(SurfingError):

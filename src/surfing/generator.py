@@ -64,7 +64,8 @@ class Generator:
                 "Wrap a function in a module whose forward calls it."
             )
         try:
-            self.module = copy.deepcopy(unwrap(module)).eval().requires_grad_(False)
+            inner = unwrap(module)
+            self.module = copy.deepcopy(inner, _derived(inner)).eval().requires_grad_(False)
         except Exception as error:
             raise GeneratorError(
                 f"generator: {type(module).__name__} can't be copied ({error}); "
@@ -72,10 +73,63 @@ class Generator:
             ) from error
         if any(t.dtype in _HALF for t in (*self.module.parameters(), *self.module.buffers())):
             self.module.float()
-        self._shapes = {name: tuple(t.shape) for name, t in self._tensors()}
+        tensors = self.module.state_dict(keep_vars=True)
+        self._shapes = {name: tuple(t.shape) for name, t in tensors.items()}
+        alike: dict[int, list[str]] = {}
+        for name, t in tensors.items():
+            alike.setdefault(id(t), []).append(name)
+        self._tied = {name: names for names in alike.values() for name in names if len(names) > 1}
 
-    def _tensors(self) -> list[tuple[str, Tensor]]:
-        return list(self.module.state_dict().items())
+    def fitted(self, state: State) -> State:
+        """A checkpoint under the names of the module.
+
+        Wrappers and DataParallel put a prefix before the names: where exactly one prefix makes
+        them fit, it is added or taken off. Of tensors that are tied in the module one is enough.
+
+        Raises:
+            GeneratorError: more than one prefix would do.
+        """
+        state = self._untied(state)
+        if all(name in state for name in self._shapes):
+            return state
+        found = [self._untied(renamed) for renamed in self._candidates(state).values()]
+        fits = [
+            renamed
+            for renamed in found
+            if all(
+                name in renamed and tuple(renamed[name].shape) == shape
+                for name, shape in self._shapes.items()
+            )
+        ]
+        if len(fits) > 1:
+            prefixes = ", ".join(repr(p) for p in self._candidates(state))
+            raise GeneratorError(
+                f"generator: the checkpoint's names fit {type(self.module).__name__} under more "
+                f"than one prefix ({prefixes}); rename them, or import one prefix alone."
+            )
+        return fits[0] if fits else state
+
+    def _candidates(self, state: State) -> dict[str, State]:
+        """The checkpoint renamed, by the prefix that was taken off or put before."""
+        if not self._shapes or not state:
+            return {}
+        first, there = next(iter(self._shapes)), next(iter(state))
+        cut = [name.removesuffix(first) for name in state if name.endswith("." + first)]
+        put = [name.removesuffix(there) for name in self._shapes if name.endswith("." + there)]
+        renamed: dict[str, State] = {
+            p: {n.removeprefix(p): t for n, t in state.items() if n.startswith(p)} for p in cut
+        }
+        return renamed | {p: {p + n: t for n, t in state.items()} for p in put}
+
+    def _untied(self, state: State) -> State:
+        missing = [n for n in self._tied if n not in state]
+        filled = {
+            name: state[other]
+            for name in missing
+            for other in self._tied[name][:]
+            if other in state
+        }
+        return {**state, **filled} if filled else state
 
     def check(self, state: State) -> None:
         """See that a checkpoint fits.
@@ -83,6 +137,7 @@ class Generator:
         Raises:
             GeneratorError: a parameter or buffer is missing, unknown or of another shape.
         """
+        state = self.fitted(state)
         missing = [n for n in self._shapes if n not in state]
         extra = [n for n in state if n not in self._shapes]
         if missing or extra:
@@ -108,6 +163,7 @@ class Generator:
         Raises:
             GeneratorError: see :meth:`check`.
         """
+        state = self.fitted(state)
         self.check(state)
         if any(t.dtype in _HALF for t in state.values()):
             state = cast(state, torch.float32)
@@ -125,12 +181,30 @@ class BoundGenerator:
     def __init__(self, module: nn.Module, state: State) -> None:
         self.module = module
         self.state = state
+        self._buffers = [name for name, _ in module.named_buffers() if name in state]
 
-    def __call__(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows ..."]:
-        """Signals of latents."""
-        # Every name is given, so that tied weights need not be one tensor in the checkpoint.
-        out: Tensor = functional_call(self.module, dict(self.state), (z,), tie_weights=False)
+    def __call__(self, z: Float[Tensor, "rows k"], **beside: Tensor) -> Float[Tensor, "rows ..."]:
+        """Signals of latents; `beside` are further arguments of the module's forward."""
+        # Every name is given, so that tied weights need not be one tensor in the checkpoint. A
+        # forward may write into its buffers (power iteration does): each call gets fresh ones.
+        state = dict(self.state)
+        for name in self._buffers:
+            state[name] = state[name].clone()
+        out: Tensor = functional_call(self.module, state, (z,), beside, tie_weights=False)
         return out
+
+
+def _derived(module: nn.Module) -> dict[int, Tensor]:
+    """Tensors that a hook derives from parameters (weight_norm), which torch refuses to copy.
+
+    The hooks of the copy will derive them anew.
+    """
+    return {
+        id(value): value.detach().clone()
+        for part in module.modules()
+        for value in vars(part).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
 
 
 def _few(names: list[str]) -> str:

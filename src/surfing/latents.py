@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
-__all__ = ["Latent", "Normal", "Uniform", "latent_from_dict"]
+__all__ = ["Latent", "Normal", "Uniform", "blocked", "bounds", "latent_from_dict"]
 
 
 @runtime_checkable
@@ -65,11 +66,6 @@ def _stream(seed: int, identity: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key))
 
 
-def _check_dim(dim: object) -> None:
-    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
-        raise InputError(f"dim: expected a positive integer, got {dim!r}.")
-
-
 def _gather(ids: Sequence[int], shape: tuple[int, int], *, seed: int, law: str) -> Tensor:
     """(ids, draws, k) numbers, standard normal or uniform on [0, 1)."""
     out = np.empty((len(ids), *shape), dtype=np.float32)
@@ -91,7 +87,7 @@ class Normal:
     dim: int
 
     def __post_init__(self) -> None:
-        _check_dim(self.dim)
+        object.__setattr__(self, "dim", check.integer("dim", self.dim, low=1))  # to JSON
 
     @property
     def mean(self) -> float:
@@ -133,7 +129,7 @@ class Uniform:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_dim(self.dim)
+        object.__setattr__(self, "dim", check.integer("dim", self.dim, low=1))  # to JSON
         if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
             raise InputError(f"Uniform: expected low < high, got low={self.low}, high={self.high}.")
 
@@ -163,6 +159,22 @@ class Uniform:
     def to_dict(self) -> dict[str, Any]:
         """What the manifest keeps."""
         return {"law": "uniform", "dim": self.dim, "low": self.low, "high": self.high}
+
+
+def bounds(law: Latent) -> tuple[float, float] | None:
+    """The interval that each coordinate keeps to; None where the support is everything."""
+    low, high = getattr(law, "low", None), getattr(law, "high", None)
+    return None if low is None or high is None else (float(low), float(high))
+
+
+def blocked(
+    law: Latent, z: Float[Tensor, "rows k"], slope: Float[Tensor, "rows k"]
+) -> Bool[Tensor, "rows k"] | None:
+    """Coordinates on the edge of the support that descent would carry out; None without an edge."""
+    edge = bounds(law)
+    if edge is None:
+        return None
+    return ((z <= edge[0]) & (slope > 0)) | ((z >= edge[1]) & (slope < 0))
 
 
 def latent_from_dict(description: Mapping[str, Any]) -> Latent:

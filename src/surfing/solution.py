@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from surfing import files
 from surfing.errors import InputError, OutputExistsError, RecoveryError
 from surfing.status import Status, summarise_status
 
@@ -74,9 +75,14 @@ class Solution:
     singular_values: Float[Tensor, "targets k"] | None = None
     """Of the Jacobian of A G at z, largest first, where the descent knows them."""
     covariance: Float[Tensor, "targets k k"] | None = None
-    """Laplace covariance of z, where `recover` was given a noise level."""
+    """Laplace covariance of z, where a noise level is given."""
+    distance: Float[Tensor, " targets"] | None = None
+    """||z - mean||, in units of what is usual for the law."""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    """Wall time of the whole call."""
+    cost_once: float = 0.0
+    """Forward-equivalents spent once for all targets, such as on learned starts."""
     depth: int = 0
     """Sequential depth: generator passes that had to wait for one another."""
     method: str = ""
@@ -113,19 +119,40 @@ class Solution:
         return len(self.z)
 
     def messages(self) -> list[str]:
-        """One sentence a target."""
-        return [Status(int(s)).message for s in self.status]
+        """One sentence for each target; it says where the latents lie far outside of their law."""
+        said = [Status(int(s)).message for s in self.status]
+        if self.distance is None:
+            return said
+        k = self.z.shape[1]
+        far = self.distance.tolist()
+        return [
+            sentence
+            if not ratio > 1 + _OUT / k**0.5
+            else f"{sentence} Its latents lie {ratio:.1f} times as far out as the law's (norm "
+            f"{ratio * k**0.5:.1f} standard deviations, usually {k**0.5:.1f}): take a prior."
+            for sentence, ratio in zip(said, far)
+        ]
 
     def summary(self) -> str:
         """A few lines: how many targets ended how, at what residual and cost."""
         lines = [f"{self.method or 'run'}: {len(self)} targets, {self.seconds:.1f} s"]
         if len(self):
-            lines[0] += f", cost {float(self.cost.mean()):.0f} forward-equivalents a target"
+            each = float(self.cost.mean()) + self.cost_once / len(self)
+            lines[0] += f", cost {each:.0f} forward-equivalents for each target, all in"
+            if self.cost_once:
+                lines[0] += f" ({self.cost_once:.0f} of them spent once)"
             norm = (2 * self.risk).sqrt()
             lines.append(
                 f"residual norm: median {float(norm.median()):.2e}, largest {float(norm.max()):.2e}"
             )
         lines += [f"{count:6d} {line}" for line, count in summarise_status(self.status)]
+        if self.distance is not None:
+            out = self.distance > 1 + _OUT / self.z.shape[1] ** 0.5
+            if bool(out.any()):
+                lines.append(
+                    f"{int(out.sum())} targets have latents far outside of their law, up to "
+                    f"{float(self.distance.nan_to_num(0).max()):.1f} times as far out as usual."
+                )
         unknown = self.undetermined
         if bool((unknown > 0).any()):
             lines.append(
@@ -196,6 +223,7 @@ class Solution:
         facts = parts[0]._facts() | {
             "notes": list(dict.fromkeys(note for part in parts for note in part.notes)),
             "seconds": sum(part.seconds for part in parts),
+            "cost_once": sum(part.cost_once for part in parts),
             "depth": sum(part.depth for part in parts),
             "info": _joined_info([part.info for part in parts]),
         }
@@ -218,6 +246,7 @@ class Solution:
             "stages": [[record.stage, record.step] for record in self.stages],
             "notes": list(self.notes),
             "seconds": self.seconds,
+            "cost_once": self.cost_once,
             "depth": self.depth,
             "method": self.method,
             "info": self.info,
@@ -239,21 +268,15 @@ class Solution:
             target.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise InputError(f"path: expected a file, {target} is below one.") from error
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         # Copies: what shares memory, as the latents of a lone start do, can't be written.
         tensors = {
             name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, t in self._tensors().items()
         }
-        try:
-            facts = json.loads(json.dumps(self._facts()))  # as it will read back
-            facts["sha256"] = _seal(tensors, facts)
+        facts = json.loads(json.dumps(self._facts()))  # as it will read back
+        facts["sha256"] = _seal(tensors, facts)
+        with files.replacing(target) as temporary:
             save_file(tensors, temporary, metadata={"surfing.solution": json.dumps(facts)})
-            with open(temporary, "rb+") as handle:
-                os.fsync(handle.fileno())
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
         return target
 
     @classmethod
@@ -282,8 +305,10 @@ class Solution:
 
 _FIELDS = (
     *("z", "x", "risk", "status", "cost", "candidates_z", "candidates_risk"),
-    *("singular_values", "covariance"),
+    *("singular_values", "covariance", "distance"),
 )
+_OUT = 4.0
+"""Standard deviations of the law's norm beyond which latents are called far out."""
 _STAGE_FIELDS = ("z", "risk", "steps", "cost", "status", "damping")
 _OPTIONAL_STAGE_FIELDS = ("damping",)
 
@@ -329,6 +354,7 @@ def _unpack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Solution:
         stages=stages,
         notes=tuple(facts["notes"]),
         seconds=float(facts["seconds"]),
+        cost_once=float(facts.get("cost_once", 0.0)),
         depth=int(facts["depth"]),
         method=str(facts["method"]),
         info=dict(facts["info"]),

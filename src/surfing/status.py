@@ -30,6 +30,15 @@ class Status(IntEnum):
     PIECE_LIMIT = 7
     DIVERGED = 8
     NONFINITE = 9
+    OUTSIDE = 10
+
+    @property
+    def label(self) -> str:
+        """The name as words."""
+        return self.name.lower().replace("_", " ")
+
+    def __str__(self) -> str:
+        return self.label
 
     @property
     def message(self) -> str:
@@ -48,7 +57,7 @@ _MESSAGES = {
     Status.NOISE_LEVEL: "the residual reached the noise level; going on would fit the noise.",
     Status.UNIDENTIFIED: (
         "the measurements are met, but they do not determine every latent direction: take more "
-        "measurements, or a prior."
+        "measurements, or pass prior=1e-3, or prior='law' with a noise level."
     ),
     Status.CONVERGED: (
         "a stationary point that does not meet the measurements: a local minimum, or a target "
@@ -64,6 +73,11 @@ _MESSAGES = {
     Status.NONFINITE: (
         "the risk or its derivative is not finite: look at the start, the generator and the "
         "operator."
+    ),
+    Status.OUTSIDE: (
+        "the best latents lie on the edge of the law's support and do not meet the measurements: "
+        "the target asks for latents that training never drew. A wider law, as in "
+        "latent=Normal(k), would let it leave."
     ),
 }
 

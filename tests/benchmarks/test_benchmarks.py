@@ -11,7 +11,17 @@ import torch
 from benchmarks.measure import wilson
 from torch import nn
 
-from benchmarks import jacobian, memory, methods, recovery, scaling, table, tuning
+from benchmarks import (
+    distillation,
+    jacobian,
+    memory,
+    methods,
+    public_generators,
+    recovery,
+    scaling,
+    table,
+    tuning,
+)
 from surfing.trajectory import Trajectory
 from surfing.zoo.packaged import packaged_path
 
@@ -132,3 +142,32 @@ def test_scaling_compares_the_same_bits(tmp_path: Path) -> None:
         assert side["rate"] == pytest.approx(again["rate"], rel=1e-3)
     ratio = record["sides"]["ray"]["rate"] / record["sides"]["one process"]["rate"]
     assert record["speed_up"] == pytest.approx(ratio, rel=1e-3)
+
+
+def test_rides_along_a_made_path(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    common = {"out": tmp_path / "rides.json", "paths": tmp_path / "paths", "short": True}
+    try:
+        record = distillation.main(measured=("2k",), **common)  # type: ignore[arg-type]
+    finally:
+        torch.set_num_threads(threads)
+    (cell,) = (held["cells"]["2k"] for held in record["models"].values())
+    assert {line["found"][1] for line in cell.values()} == {4}
+    (row,) = distillation.table(record).rows
+    best = max(cell[f"distilled: {ride}"]["found"][0] for ride in distillation.RIDES)
+    assert row["distilled"] == (best, 4)
+    (one,) = distillation.ride_table(record).rows
+    assert one["distilled cost"] == cell[f"distilled: {distillation.CHEAPEST}"]["cost"]
+    for rival in ("direct", "annealed"):
+        assert one[f"{rival} cost"] >= one["distilled cost"]
+    assert not distillation.adam_table(record).rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(public_generators.GENERATORS))
+def test_public_generators_are_distilled_as_they_are(name: str) -> None:
+    k, build = public_generators.GENERATORS[name]
+    torch.manual_seed(0)
+    line = public_generators.made(build(), k, stages=1, steps=1, batch_size=2)
+    assert line["ends_with_it"]
+    assert line["untouched"]

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import surfing
-from surfing import Mix, Normal, Population, Solution, StepControl, Trajectory
+from surfing import Normal, Population, Solution, StepControl, Trajectory
 from surfing.errors import InputError
 from surfing.execution import Local
 
 K, TARGETS = 5, 19
-MIX = Mix(("pair", "triple"), ("triple", "averaged ride", "field", "restart"))
 
 STAGES = surfing.EqualDrift(3)
 
@@ -47,7 +46,7 @@ METHODS: dict[str, Callable[..., Solution]] = {
         surfing.direct, descent=surfing.GradientDescent(search=surfing.Armijo()), max_steps=8
     ),
     # So little that targets run out of it at different attempts.
-    "recover": partial(surfing.recover, budget=330, mix=MIX, noise=0.003),
+    "recover": partial(surfing.recover, budget=330, noise=0.003),
 }
 
 
@@ -127,7 +126,7 @@ def test_shards_of_any_size_give_the_same_bits(
     path, net, x = trained
     solve = partial(METHODS["recover"], path, generator=net, batch_invariant=True)
     whole = solve(x)
-    module = sys.modules["surfing.continuation.recover"]  # its name is the function's too
+    module = sys.modules["surfing.portfolio.recover"]  # its name is the function's too
     monkeypatch.setattr(module, "block_size", lambda device: 7)
     _expect_same(solve(x), whole, torch.arange(TARGETS))
     _expect_same(solve(x, executor=Local()), whole, torch.arange(TARGETS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,10 +13,10 @@ from tests.reverse_only import twice
 from torch.func import jacfwd
 
 import surfing
-from surfing.continuation import Mix
 from surfing.continuation.polish import polished
 from surfing.descent import Stopping
 from surfing.generator import Generator, cast
+from surfing.portfolio import ATTEMPTS
 from surfing.problem.operators import OPERATORS, as_operator
 from surfing.solution import Status
 
@@ -102,7 +101,7 @@ def test_no_risk_rises_and_what_it_takes_is_charged(case, run):
         "surf": {"schedule": surfing.EveryCheckpoint(), "max_steps": 3},
         "direct": {"descent": surfing.TorchOptim(partial(torch.optim.Adam, lr=0.05)),
                    "max_steps": 20},
-        "recover": {"budget": 200, "mix": Mix(("glance",), ("glance",))},
+        "recover": {"budget": 200, "portfolio": [ATTEMPTS["screen32"]]},
     }[run]  # fmt: skip
     method = getattr(surfing, run)
     plain = method(trajectory, y, **options, **arguments)
@@ -140,8 +139,8 @@ def test_blocks_change_nothing(case):
         z0=truth + 0.1,
     )
     state, stopping = trajectory[-1].state, Stopping()
-    whole = polished(plain, problem, state, stopping=stopping)
-    parts = polished(plain, problem, state, stopping=stopping, block=4)
+    whole = polished(plain.z, plain.status, problem, state, stopping=stopping)
+    parts = polished(plain.z, plain.status, problem, state, stopping=stopping, block=4)
     torch.testing.assert_close(whole.z, parts.z, rtol=0, atol=1e-9)
     assert torch.equal(whole.status, parts.status)
 
@@ -152,8 +151,7 @@ def test_a_row_that_is_not_finite_keeps_its_status_and_harms_no_other():
     problem, _, _ = make_problem(PROBLEMS[0], TARGETS)
     z, status = plain.z.clone(), plain.status.clone()
     z[2], status[2] = torch.nan, int(Status.NONFINITE)
-    spoilt = surfing.Solution(z, plain.x, plain.risk, status, plain.cost)
-    fine = polished(spoilt, problem, trajectory[-1].state, stopping=Stopping())
+    fine = polished(z, status, problem, trajectory[-1].state, stopping=Stopping())
     assert int(fine.status[2]) == Status.NONFINITE
     whole = surfing.direct(trajectory, y, z0=truth + 0.1, polish=True, **arguments)
     keep = [0, 1, 3, 4, 5]
@@ -173,14 +171,12 @@ def test_at_the_noise_level_nothing_moves():
 
 def test_the_covariance_is_that_of_the_polished_latents(case):
     """noise^2 (J'J)^+ in float64 at the new z, be it a long step away, a short one or none."""
-    problem, truth, _ = make_problem(case, TARGETS)
-    trajectory, y, _, arguments = setting(case)
-    noise, k = 1e-3 * float(y.std()), truth.shape[1]
+    trajectory, y, truth, arguments = setting(case)
+    noise = 1e-3 * float(y.std())
     far = torch.tensor([0.0, 0.0, 1e-3, 1e-3, 0.2, 0.2])
-    plain = surfing.direct(trajectory, y, z0=truth + far[:, None], max_steps=0, **arguments)
-    plain = replace(plain, covariance=torch.full((TARGETS, k, k), 7.0))
-    fine = polished(plain, problem, trajectory[-1].state, stopping=Stopping(noise=noise), block=4)
-    moved = (fine.z - plain.z.double()).norm(dim=1)
+    z0 = truth + far[:, None]
+    fine = surfing.direct(trajectory, y, z0=z0, max_steps=0, noise=noise, polish=True, **arguments)
+    moved = (fine.z - z0.double()).norm(dim=1)
     assert float(moved.min()) == 0.0
     assert float(moved.max()) > 0.1
     for target in range(TARGETS):
@@ -193,7 +189,7 @@ def test_the_covariance_is_that_of_the_polished_latents(case):
 
 def test_recover_keeps_the_covariance_of_its_end(case):
     trajectory, y, _, arguments = setting(case)
-    options = {"budget": 200, "mix": Mix(("glance",), ("glance",)), "noise": 1e-3} | arguments
+    options = {"budget": 200, "portfolio": [ATTEMPTS["screen32"]], "noise": 1e-3} | arguments
     plain, fine = (surfing.recover(trajectory, y, polish=p, **options) for p in (False, True))
     assert fine.covariance is not None
     assert fine.covariance.dtype == torch.float64
@@ -202,7 +198,7 @@ def test_recover_keeps_the_covariance_of_its_end(case):
 
 def test_who_does_the_work_makes_no_difference():
     trajectory, y, _, arguments = setting(PROBLEMS[0])
-    options = {"polish": True, "budget": 200, "mix": Mix(("glance",), ("glance",))} | arguments
+    options = {"polish": True, "budget": 200, "portfolio": [ATTEMPTS["screen32"]]} | arguments
     here = surfing.recover(trajectory, y, **options)
     there = surfing.recover(trajectory, y, executor="local", **options)
     assert torch.equal(here.z, there.z)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.cases import DESCENTS, SCHEDULES
 
 import surfing
-from surfing.continuation.predictor import Wake
+from surfing.continuation.predictor import History
 from surfing.continuation.schedule import arc_length
 from surfing.descent.minimise import minimise
 from surfing.generator import Generator
@@ -31,7 +31,9 @@ def test_one_stage_is_direct_descent_and_that_is_minimise(path, net, y, name):
     assert torch.equal(one.z, direct.z)
     assert torch.equal(one.cost, direct.cost)
     assert torch.equal(one.status, direct.status)
-    from surfing.continuation.binding import bind, draw_starts
+    from tests.problems import bind
+
+    from surfing.starts.rows import draw_starts
 
     problem = bind(path, y, generator=net, operator=None, latent=None, operator_seed=0)
     rows = draw_starts(problem, 2, z0=None, seed=2, ids=None)
@@ -272,10 +274,10 @@ class TestSchedules:
 class TestPredictors:
     def wake(self, z, curvature=None):
         one = torch.ones(len(z), dtype=torch.float64)
-        return Wake(one, z, curvature, previous_stage=one / 2, previous_z=z - 0.25)
+        return History(one, z, curvature, previous_stage=one / 2, previous_z=z - 0.25)
 
     def test_a_guess_is_taken_only_where_it_lowers_the_risk(self, path, net, y, truth):
-        from surfing.continuation.binding import bind
+        from tests.problems import bind
 
         problem = bind(path, y, generator=net, operator=None, latent=None, operator_seed=0)
         rows = torch.arange(len(y))
@@ -291,7 +293,7 @@ class TestPredictors:
 
     def test_the_secant_is_exact_on_a_line(self, path, net, y, truth):
         one = torch.ones(len(truth), dtype=torch.float64)
-        wake = Wake(2 * one, truth, None, previous_stage=one, previous_z=truth - 1.0)
+        wake = History(2 * one, truth, None, previous_stage=one, previous_z=truth - 1.0)
         guess = surfing.Secant().guess(wake, 2.5, None, None)
         assert torch.allclose(guess, truth + 0.5)
 

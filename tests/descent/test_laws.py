@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import least_squares
 from tests.cases import DESCENTS, MONOTONE, PROBLEMS, make_problem
+from tests.problems import with_y
 
 import surfing
 from surfing.descent import Stopping
@@ -85,7 +84,7 @@ def test_the_damping_kept_is_that_of_the_rows_own_last_step(case):
     """Rows end at different steps; each keeps what stepping it by hand gives."""
     problem, truth, net = make_problem(case)
     net, truth = net.double(), truth.double()
-    problem = dataclasses.replace(problem, y=problem.y.double())
+    problem = with_y(problem, problem.y.double())
     z = truth + torch.tensor([0.0, 0.01, 0.1, 0.5, 2.0])[:, None] * starts(problem)
     descent = surfing.LevenbergMarquardt()
     end = minimise(risk_of(problem, net), z, descent, max_steps=6)
@@ -114,7 +113,7 @@ def test_agreement_with_scipy(name):
     """From the same start both end at the same minimum, to 1e-5."""
     problem, truth, net = make_problem(PROBLEMS[0])
     module = net.double()
-    problem = dataclasses.replace(problem, y=module(truth.double()).detach())
+    problem = with_y(problem, module(truth.double()).detach())
     z = (truth + 0.1 * starts(problem)).double()
     end = minimise(
         risk_of(problem, module), z, DESCENTS[name], max_steps=200, stopping=Stopping(rtol=1e-12)
@@ -220,18 +219,18 @@ def test_a_penalty_pulls_towards_the_mean(case):
 class TestStatus:
     """Every end has its name."""
 
-    def run(self, name="lm", *, z=None, y=None, stopping=None, steps=50):
+    def run(self, name="lm", *, z=None, y=None, noise=None, steps=50):
         problem, truth, net = make_problem(PROBLEMS[0])
-        problem = problem if y is None else dataclasses.replace(problem, y=y)
+        problem = with_y(problem, problem.y if y is None else y, noise=noise)
         z = truth + 0.1 if z is None else z
-        end = minimise(risk_of(problem, net), z, DESCENTS[name], max_steps=steps, stopping=stopping)
+        end = minimise(risk_of(problem, net), z, DESCENTS[name], max_steps=steps)
         return {Status(s) for s in end.status.tolist()}
 
     def test_solved(self):
         assert self.run() == {Status.SOLVED}
 
     def test_noise_level(self):
-        assert self.run(stopping=Stopping(noise=0.1)) == {Status.NOISE_LEVEL}
+        assert self.run(noise=0.1) == {Status.NOISE_LEVEL}
 
     def test_converged_outside_the_range(self):
         problem, _, _ = make_problem(PROBLEMS[0])
@@ -263,7 +262,7 @@ def _linear_risk(net):
     trajectory = surfing.Trajectory.from_state_dicts(
         [(0, net.state_dict())], latent=surfing.Normal(4)
     )
-    from surfing.continuation.binding import bind
+    from tests.problems import bind
 
     problem = bind(
         trajectory, torch.zeros(2, 16), generator=net, operator=None, latent=None, operator_seed=0

@@ -30,7 +30,7 @@ def test_control_c_ends_with_one_sentence_and_keeps_what_is_done(
     line = [sys.executable, "-c", "from surfing.cli import main; raise SystemExit(main())"]
     line += ["recover", str(run), "--measurements", str(tmp_path / "y.npy"), "--out", str(out)]
     line += ["--executor", "ray", "--workers", "2", "--shard", "16", "--quiet", "--device", "cpu"]
-    sign = out / "mix.json" if moment == "ray starts" else out / "shards"
+    sign = out / "learned.safetensors" if moment == "ray starts" else out / "shards"
     with subprocess.Popen(
         line, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:

@@ -12,13 +12,11 @@ from tests.execution.conftest import same
 from torch import Tensor, nn
 
 import surfing
-from surfing.continuation import Mix
 from surfing.errors import InputError
 from surfing.execution import Local, Ray, as_executor, solve_all
 from surfing.solution import Solution, Status
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-MIX = Mix(opening=(), cycle=("pair",))
 
 
 def scaled(y: Tensor, *, ids: Sequence[int], progress: object = None) -> Solution:
@@ -55,7 +53,7 @@ def test_every_target_is_solved_once_under_its_own_id(shard: int, kind: object) 
 
 def test_recover_in_shards_is_recover(path: surfing.Trajectory, net: nn.Module, y: Tensor) -> None:
     many = y.repeat(26, 1, 1, 1)  # 312 targets: more than one block
-    options = {"generator": net, "budget": 60, "mix": MIX}
+    options = {"generator": net, "budget": 60}
     plain = surfing.recover(path, many, **options)
     local = surfing.recover(path, many, executor="local", **options)
     assert same(plain, local)
@@ -143,4 +141,4 @@ def test_bad_arguments_are_named(
 ) -> None:
     (name,) = wrong
     with pytest.raises(InputError, match=f"^{name}: expected"):
-        surfing.recover(path, y, mix=MIX, **wrong)  # type: ignore[arg-type]
+        surfing.recover(path, y, **wrong)  # type: ignore[arg-type]

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.execution.conftest import same
+from tests.problems import bind
 from torch import Tensor, nn
 
 import surfing
 from surfing.architectures import generator_from_manifest
-from surfing.continuation import Mix
-from surfing.continuation.binding import bind
 from surfing.errors import InputError, MeasurementError, OutputExistsError, WorkerLostError
 from surfing.execution import Local, Ray, Shards, solve_all
 from surfing.execution.dataset import Blocks
@@ -36,7 +35,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray.*"),
 ]
-MIX = Mix(opening=(), cycle=("pair",))
 SIZES = [30, 1, 7, 0, 19]
 VALUES = np.random.default_rng(0).normal(size=(sum(SIZES), 6)).astype(np.float32)
 
@@ -193,7 +191,7 @@ def test_what_is_no_measurement_is_refused_before_any_work(
     make: Callable[[], Any], said: str, path: surfing.Trajectory
 ) -> None:
     with pytest.raises(MeasurementError, match=f"^y: .*(?:{said})"):
-        surfing.recover(path, make(), mix=MIX, executor="ray")
+        surfing.recover(path, make(), executor="ray")
 
 
 def test_rows_of_another_shape_than_the_operator_returns_are_refused(
@@ -201,9 +199,9 @@ def test_rows_of_another_shape_than_the_operator_returns_are_refused(
 ) -> None:
     dataset = data.from_numpy(VALUES)
     with pytest.raises(MeasurementError, match=r"^y: expected .*got \(57, 6\)"):
-        surfing.recover(path, dataset, mix=MIX, executor="ray")
-    with pytest.raises(InputError, match=r"^ids: expected 57, one a target, got 2"):
-        surfing.recover(path, dataset, mix=MIX, ids=[1, 2])
+        surfing.recover(path, dataset, executor="ray")
+    with pytest.raises(InputError, match=r"^ids: expected 57, one for each target, got 2"):
+        surfing.recover(path, dataset, ids=[1, 2])
 
 
 def test_rows_that_were_lost_with_their_owner_are_named() -> None:
@@ -223,7 +221,13 @@ def test_rows_that_were_lost_with_their_owner_are_named() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        *({"budget": -1}, {"seconds": 0}, {"noise": "a"}, {"mix": "x"}, {"executor": "spark"}),
+        *(
+            {"budget": -1},
+            {"seconds": 0},
+            {"noise": "a"},
+            {"portfolio": "x"},
+            {"executor": "spark"},
+        ),
         *({"operator": "nosuch:3"}, {"latent": 3}, {"executor": Ray(workers=99)}),
     ],
     ids=lambda wrong: next(iter(wrong)),
@@ -233,7 +237,7 @@ def test_no_step_of_a_dataset_runs_for_wrong_arguments(
 ) -> None:
     dataset = blocks_with(lambda y: {"y": y}, tmp_path)
     with pytest.raises(InputError):
-        surfing.recover(path, dataset, **({"mix": MIX} | wrong))
+        surfing.recover(path, dataset, **wrong)
     assert not list(tmp_path.iterdir())
 
 
@@ -260,7 +264,7 @@ def lying(many: Tensor) -> Any:
 def test_recover_from_a_dataset_is_recover_from_its_numbers(
     executor: Any, path: surfing.Trajectory, net: nn.Module, many: Tensor, lying: Any
 ) -> None:
-    options = {"generator": net, "budget": 60, "mix": MIX}
+    options = {"generator": net, "budget": 60}
     plain = surfing.recover(path, many, **options)
     ticks: list[tuple[int, int]] = []
     found = surfing.recover(
@@ -272,22 +276,19 @@ def test_recover_from_a_dataset_is_recover_from_its_numbers(
 
 
 @pytest.mark.slow
-def test_the_pilot_does_not_look_at_where_the_numbers_lie(
-    path: surfing.Trajectory, y: Tensor
-) -> None:
-    pilot = surfing.Pilot(targets=4, goes=1)
-    options = {"budget": 60, "mix": pilot, "ids": range(100, 112)}
+def test_it_does_not_matter_where_the_numbers_lie(path: surfing.Trajectory, y: Tensor) -> None:
+    options = {"budget": 60, "ids": range(100, 112)}
     plain = surfing.recover(path, y, **options)
     found = surfing.recover(path, data.from_numpy(y.numpy()), executor=Ray(workers=1), **options)
     assert same(plain, found)
-    assert found.info["mix"] == plain.info["mix"]
+    assert found.info == plain.info
 
 
 @pytest.mark.slow
 def test_a_folder_of_shards_from_a_dataset_to_a_dataset(
     path: surfing.Trajectory, y: Tensor, tmp_path: Path
 ) -> None:
-    solve = partial(surfing.recover, path, budget=60, mix=MIX)
+    solve = partial(surfing.recover, path, budget=60)
     dataset = data.from_numpy(np.split(y.numpy(), 4))
     once = solve_all(solve, y, Local(), shard=5, ids=range(len(y)))
     with Shards.open(out := tmp_path / "out", {}, targets=12, size=5, overwrite=False) as shards:

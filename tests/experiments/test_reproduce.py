@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.problems import built
 
 from surfing.continuation import EveryCheckpoint, direct, surf
-from surfing.continuation.predictor import Wake
+from surfing.continuation.predictor import History
 from surfing.errors import InputError
 from surfing.experiments import adam, budget, fig1, fig3, table1, theory
 from surfing.experiments.cells import ENVIRONMENT, PACKAGED, available, open_cell
@@ -20,7 +21,6 @@ from surfing.experiments.selftest import own_samples
 from surfing.experiments.step_sizes import ADAM_METHODS, AdamRuns
 from surfing.experiments.variants import VARIANTS, Shaken
 from surfing.latents import Uniform
-from surfing.problem import Problem
 
 
 def made_of(name: str, module, config, out: Path) -> dict:
@@ -106,12 +106,10 @@ def test_reversed_and_shuffled_paths_hold_the_same_checkpoints() -> None:
 def test_annealed_noise_falls_to_nothing_and_moves_every_row() -> None:
     bed = open_cell(PACKAGED)
     own = own_samples(bed.trajectory, bed.generator, 40)
-    problem = Problem.build(
-        bed.generator, bed.trajectory[-1].state, own.x, latent=bed.trajectory.latent
-    )
+    problem = built(bed.generator, bed.trajectory[-1].state, own.x, latent=bed.trajectory.latent)
     rows = torch.arange(40)
     risk, shaken = problem.risk(bed.trajectory[-1].state, rows), Shaken(0.5, stages=10)
-    wake = Wake(torch.zeros(40), own.z, None)
+    wake = History(torch.zeros(40), own.z, None)
     moved = [
         float((shaken.predict(wake, stage, risk, rows) - own.z).square().mean().sqrt())
         for stage in (0.0, 5.0, 9.0, 10.0)

@@ -2,23 +2,113 @@
 
 import pytest
 import torch
+from tests.problems import bind, built
 from tests.reverse_only import twice
 from torch import Tensor, nn
 from torch.func import jvp, vmap
 
 import surfing
 from surfing.architectures import conv_generator, mlp_generator
-from surfing.continuation.binding import bind
 from surfing.generator import Generator
 from surfing.latents import Normal
 from surfing.problem.affine import TransposedConvolution
-from surfing.problem.problem import Problem
 from surfing.problem.program import Program
 
 K, ROWS = 5, 3
 
 # torch's own forward mode says so of torch itself.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")
+
+
+class _Doubled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+class _Cubed(nn.Identity):
+    """Its value is its own, so that a comparison of values tells nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x**3
+
+
+class _Shifted(nn.Tanh):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + 1e-5)
+
+
+class _Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.linspace(0.5, 2, K))
+        self.register_buffer("shift", torch.linspace(-1, 1, K))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1 - (x * (self.scale * 2) + self.shift) / 3
+
+
+class _Block(nn.Module):
+    """A residual block whose two branches read one upsampled image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start, self.skip = nn.Linear(K, 2 * 9), nn.Conv2d(2, 3, 1)
+        self.first, self.second = nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.norm = nn.GroupNorm(1, 3)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.start(z).view(z.size(0), 2, 3, 3)
+        x = nn.functional.interpolate(x, scale_factor=2)
+        out = self.second(nn.functional.silu(self.norm(self.first(x))))
+        out += self.skip(x)
+        return out
+
+
+class _Branched(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.gate = nn.Linear(K, 4), nn.Linear(K, 6), nn.Linear(10, 10)
+
+    def forward(self, z: Tensor) -> Tensor:
+        a, b = self.one(z), torch.tanh(self.two(z))
+        both = torch.cat([a, b], dim=1)
+        gated = both * torch.sigmoid(self.gate(both)) - 0.5 * torch.cat([b, a], -1)
+        low, high = gated.chunk(2, dim=1)
+        return torch.stack([low / (1 + high.square()), high.exp(), low.clamp(min=-0.2)], 1)
+
+
+class _Styled(nn.Module):
+    """A mapping network, a learned constant, modulated convolutions, fixed noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mapping = nn.Sequential(nn.Linear(K, 8), nn.LeakyReLU(0.2), nn.Linear(8, 8))
+        self.start = nn.Parameter(torch.ones(1, 4, 3, 3))
+        self.style, self.weight = nn.Linear(8, 4), nn.Parameter(torch.ones(5, 4, 3, 3))
+        self.register_buffer("noise", torch.ones(1, 1, 6, 6))
+        self.strength, self.colour = nn.Parameter(torch.ones(())), nn.Conv2d(5, 3, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
+        style = self.style(self.mapping(z)) + 1
+        x = self.start.expand(z.shape[0], -1, -1, -1) * style[:, :, None, None]
+        x = nn.functional.interpolate(x, scale_factor=2, mode="bilinear")
+        x = nn.functional.conv2d(x, self.weight, padding=1)
+        squares = nn.functional.linear(style.square(), self.weight.square().sum(dim=(2, 3)))
+        x = x * torch.rsqrt(squares + 1e-8)[:, :, None, None]
+        return self.colour(nn.functional.leaky_relu(x + self.strength * self.noise, 0.2))
+
+
+class _Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.heads = nn.Linear(K, 12), nn.Linear(4, 12)
+
+    def forward(self, z: Tensor) -> Tensor:
+        tokens = self.tokens(z).view(-1, 3, 4)
+        q, k, v = self.heads(tokens).chunk(3, dim=-1)
+        weights = torch.softmax(q @ k.transpose(1, 2) / 2, dim=-1)
+        return tokens + weights @ v
 
 
 class _TwoReaders(nn.Module):
@@ -76,6 +166,42 @@ MODULES = {
         nn.ConvTranspose2d(6, 9, (3, 2), 3, 1, 2, groups=3, dilation=2)
     ),
     "output padding": _layers(nn.ConvTranspose2d(6, 1, 4, 2, 1, output_padding=1)),
+    "nearest upsampling, read by a convolution": _layers(
+        nn.Upsample(scale_factor=2), nn.Conv2d(6, 5, 3, padding=1)
+    ),
+    "threefold upsampling, five taps, one channel": _layers(
+        nn.UpsamplingNearest2d(scale_factor=3), nn.Conv2d(6, 1, 5, padding="same", bias=False)
+    ),
+    "nearest upsampling, read twice": _Block(),
+    "bilinear upsampling": _layers(
+        nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(6, 5, 3, padding=1)
+    ),
+    "instance norm": _layers(nn.InstanceNorm2d(6), nn.SiLU()),
+    "instance norm, affine": _layers(nn.InstanceNorm2d(6, affine=True), nn.GELU()),
+    "instance norm with statistics of its own": _layers(
+        nn.Conv2d(6, 4, 3), nn.InstanceNorm2d(4, affine=True, track_running_stats=True)
+    ),
+    "group norm": _layers(nn.GroupNorm(3, 6), nn.PReLU(6)),
+    "group norm, not affine": _layers(nn.GroupNorm(2, 6, affine=False), nn.PReLU()),
+    "layer norm over images": _layers(nn.LayerNorm((6, 5, 5)), nn.ELU(0.7)),
+    "pixel shuffle": _layers(nn.Conv2d(6, 8, 3), nn.PixelShuffle(2), nn.ReflectionPad2d(1)),
+    "pooling": _layers(nn.MaxPool2d(2, 1), nn.AvgPool2d(2, 1), nn.AdaptiveAvgPool2d(2)),
+    "in one dimension": nn.Sequential(
+        *(nn.Linear(K, 24), nn.LayerNorm(24), nn.Mish(), nn.Unflatten(1, (4, 6))),
+        *(nn.ConvTranspose1d(4, 3, 4, 2, 1), nn.InstanceNorm1d(3), nn.SELU()),
+        *(nn.Conv1d(3, 2, 3, padding=1, dilation=1), nn.BatchNorm1d(2), nn.Softmax(-1)),
+    ),
+    "in three dimensions": nn.Sequential(
+        *(nn.Linear(K, 24), nn.Tanh(), nn.Unflatten(1, (3, 2, 2, 2))),
+        *(nn.ConvTranspose3d(3, 2, 4, 2, 1), nn.BatchNorm3d(2), nn.Conv3d(2, 1, 3), nn.Hardtanh()),
+    ),
+    "residual, joined and gated branches": _Branched(),
+    "style-like": _Styled(),
+    "attention by hand": _Attending(),
+    "a subclass that is written in known operations": nn.Sequential(
+        _Doubled(K, 4), _Cubed(), _Shifted()
+    ),
+    "constants of the module": nn.Sequential(_Scaled(), nn.Linear(K, 3)),
 }
 
 
@@ -122,35 +248,19 @@ def test_reverse_mode_goes_through_the_folded_network(name: str) -> None:
     torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-11, atol=1e-12)
 
 
-class _Doubled(nn.Linear):
+class _Summed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return 2 * super().forward(x)
+        return torch.cumsum(x, 1)
 
 
-class _Cubed(nn.Identity):
-    """Its value is its own, so that a comparison of values tells nothing."""
-
+class _Slanted(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
-        return x**3
-
-
-class _Shifted(nn.Tanh):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x + 1e-5)
+        return torch.vmap(super().forward)(x)
 
 
 class _Branches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x if float(x.detach().sum()) > 0 else 2 * x
-
-
-class _Constant(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.linspace(0.5, 2, K))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale
+        return 2 * x if len(x) > 0 else x
 
 
 def _hooked() -> nn.Module:
@@ -160,14 +270,10 @@ def _hooked() -> nn.Module:
 
 
 REFUSED = {
-    "a function without a rule": lambda: nn.GELU(),
-    "a subclass of an affine layer": lambda: _Doubled(K, 4),
-    "a subclass of a linear layer": lambda: _Cubed(),
-    "a subclass of an activation": lambda: _Shifted(),
-    "a layer that mixes entries": lambda: nn.LayerNorm(K),
-    "softmax": lambda: nn.Softmax(dim=1),
+    "a function without a rule": lambda: _Summed(),
+    "a layer without a rule": lambda: nn.RReLU(),
+    "a subclass that hides from tracing": lambda: _Slanted(K, 4),
     "control flow": lambda: _Branches(),
-    "a constant of the module": lambda: _Constant(),
     "a hook": _hooked,
     "a parametrised weight": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(K, 4)),
     "another padding": lambda: nn.Sequential(
@@ -186,14 +292,17 @@ def test_a_layer_that_is_not_known_is_refused(name: str) -> None:
     assert Program.trace(module.eval()) is None
 
 
-@pytest.mark.parametrize("name", REFUSED)
+MIXES = "batch norm without statistics of its own"
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if name != MIXES])
 def test_what_is_refused_has_its_derivative_all_the_same(name: str) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(K, K), REFUSED[name](), nn.Flatten()).double().eval()
     z = torch.randn(ROWS, K, dtype=torch.float64)
     with torch.no_grad():
         y = net(z)
-    problem = Problem.build(net, net.state_dict(), y, latent=Normal(K))
+    problem = built(net, net.state_dict(), y, latent=Normal(K))
     value, jacobian = problem.architecture.at(net.state_dict()).linearise(z)
     torch.testing.assert_close(value, y)
     leaf = z.clone().requires_grad_()
@@ -205,10 +314,10 @@ def test_what_is_refused_has_its_derivative_all_the_same(name: str) -> None:
 def test_reverse_mode_is_noted_once_and_paid_for(part: str) -> None:
     class Layer(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return twice(x)
+            return twice(x) if len(x) > 0 else x  # can't be traced
 
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(K, 4), nn.Tanh(), *([Layer()] if part == "generator" else []))
+    net = nn.Sequential(nn.Linear(K, 8), nn.Tanh(), *([Layer()] if part == "generator" else []))
     operator = twice if part == "operator" else None
     plain = nn.Sequential(*net[:2])
     states = [(0, net.state_dict())]
@@ -220,13 +329,104 @@ def test_reverse_mode_is_noted_once_and_paid_for(part: str) -> None:
     (note,) = solution.notes
     assert "2 m passes instead of k" in note
     assert note in solution.summary()
-    assert solution.cost.tolist() == [1.0 + 2 * 4] * ROWS  # solved where it starts
+    assert solution.cost.tolist() == [1.0 + 2 * 8] * ROWS  # solved where it starts
     risk = bind(trajectory, y, generator=net, operator=operator, latent=None, operator_seed=0).risk(
         net.state_dict(), torch.arange(ROWS)
     )
     _, jacobian = risk.linearise(z, torch.arange(ROWS))
     bend = 1 - plain(z).square()
     torch.testing.assert_close(jacobian, 2 * bend.unsqueeze(-1) * net[0].weight)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """A value of its own, and a derivative that is not the value's."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x * x
+
+    @staticmethod
+    def backward(ctx: object, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+def test_a_derivative_of_its_own_is_kept() -> None:
+    class Layer(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = _StraightThrough.apply(x)
+            return out
+
+    net = nn.Sequential(nn.Linear(K, 4), Layer())
+    assert Program.trace(net.eval()) is not None  # its value can be read off
+    z = torch.randn(ROWS, K)
+    with torch.no_grad():
+        y = net(z)
+    problem = built(net, net.state_dict(), y, latent=Normal(K))
+    assert not problem.architecture.structured
+    _, jacobian = problem.architecture.at(net.state_dict()).linearise(z)
+    torch.testing.assert_close(jacobian, net[0].weight.expand(ROWS, 4, K))
+
+
+class _Labelled(nn.Module):
+    """Told a label, a gain for each row, and what it does without a name for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names, self.first = nn.Embedding(3, 4), nn.Linear(K + 4, 6)
+        self.last = nn.Linear(6, 8)
+
+    def forward(
+        self, z: Tensor, label: Tensor, gain: Tensor | None = None, bend: bool = True
+    ) -> Tensor:
+        x = torch.tanh(self.first(torch.cat([z, self.names(label)], 1)))
+        x = x if gain is None else x * gain
+        return self.last(x).unflatten(1, (2, 4)) if bend else self.last(x)
+
+
+@pytest.mark.parametrize("names", [("label",), ("label", "gain")])
+def test_inputs_by_row_are_constants_of_the_structured_engine(names: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    net = _Labelled().double().eval()
+    given = {"label": torch.tensor([0, 2, 1]), "gain": torch.rand(3, 6, dtype=torch.float64)}
+    inputs = {name: given[name] for name in names}
+    program = Program.trace(net, names)
+    assert program is not None
+    z = torch.randn(3, K, dtype=torch.float64)
+    value, tangents = program.bind(net.state_dict()).linearise(z, inputs)
+    expected, columns = vmap(
+        lambda e: jvp(lambda at: net(at, **inputs), (z,), (e.expand(3, K),)), out_dims=(None, 1)
+    )(torch.eye(K, dtype=torch.float64))
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(tangents, columns)
+    torch.testing.assert_close(program.bind(net.state_dict())(z, inputs), expected)
+
+
+def test_an_input_that_is_not_given_is_what_the_module_takes_it_for() -> None:
+    net = nn.Sequential(nn.Linear(K, 4)).eval()
+    assert Program.trace(net) is not None
+    assert Program.trace(_Labelled().eval()) is None  # label has no default
+
+
+@pytest.mark.parametrize("columns", [slice(0, 2), slice(2, 5), slice(4, 9)])
+def test_tangents_can_be_had_a_few_at_a_time(columns: slice) -> None:
+    generator = Generator(MODULES["conv"])
+    program = Program.trace(generator.module)
+    assert program is not None
+    bound = program.bind(_randomised(generator.module, 1))
+    z = torch.randn(ROWS, K, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    _, whole = bound.linearise(z)
+    torch.testing.assert_close(bound.linearise(z, columns=columns)[1], whole[:, columns])
+
+
+def test_a_harmless_note_does_not_change_the_engine() -> None:
+    net = MODULES["mlp"].double().eval()
+    z = torch.randn(ROWS, K, dtype=torch.float64)
+    problem = built(net, net.state_dict(), net(z).detach(), latent=Normal(K))
+    forward = problem.architecture.at(net.state_dict())
+    before = (forward.tangent_passes(K, 16), forward.product_passes)
+    problem.architecture.notes.append("something that one would not expect")
+    assert (forward.tangent_passes(K, 16), forward.product_passes) == before
+    assert not problem.architecture.reverse_only
 
 
 def test_few_channels_run_as_one_product_a_tap() -> None:

@@ -12,7 +12,7 @@ import warnings
 import torch, surfing
 from torch import nn
 warnings.simplefilter("error")
-net = nn.Sequential(nn.Linear({k}, 8), nn.ReLU(), nn.Linear(8, 6))
+net = nn.Sequential(nn.Linear({k}, 8), nn.ReLU(), nn.Linear(8, 256))
 states = [(0, net.state_dict())]
 trajectory = surfing.Trajectory.from_state_dicts(states, latent=surfing.Normal({k}))
 operator = {operator}

@@ -23,7 +23,6 @@ from surfing import (
     TorchOptim,
     Trajectory,
 )
-from surfing.continuation.pilot import DEFAULT
 from surfing.errors import InputError, MeasurementError, RecoveryError, SurfingError
 
 TARGETS = 4
@@ -99,7 +98,7 @@ METHODS: dict[str, Method] = {
         max_steps=20,
         descent=TorchOptim(partial(torch.optim.Adam, lr=0.05)),
     ),
-    "recover": partial(surfing.recover, budget=200, mix=DEFAULT),  # without the pilot
+    "recover": partial(surfing.recover, budget=200),
 }
 each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 takes_starts = pytest.mark.parametrize(

@@ -1,9 +1,12 @@
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from surfing.errors import InputError
 from surfing.report import (
@@ -74,3 +77,37 @@ def test_a_path_that_stands_still_has_a_slice() -> None:
 def test_a_path_that_is_not_finite_is_refused() -> None:
     with pytest.raises(InputError, match="finite"):
         slice_through(bowl, torch.full((2, 3), torch.nan))
+
+
+def test_at_most_six_methods_are_drawn_each_with_its_name_at_its_end() -> None:
+    curves = {f"method {i}": [(100, i, 10), (200, i, 10)] for i in range(9)}
+    ax = success_against_cost(curves)
+    assert len(ax.lines) == 6
+    assert [text.get_text() for text in ax.texts] == [f"method {i}" for i in range(8, 2, -1)]
+    assert (
+        len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in ax.lines}) == 6
+    )
+    assert "6 best of 9" in ax.get_title(loc="left")
+    assert len(success_against_cost(curves, most=9).lines) == 9
+
+
+def test_names_at_one_height_do_not_overlap() -> None:
+    ax = success_against_cost({f"method {i}": [(100, 9, 10)] for i in range(6)})
+    assert isinstance(ax.figure, Figure)
+    FigureCanvasAgg(ax.figure).draw()
+    # The text alone: the annotation's own extent takes in the line to its curve.
+    boxes = sorted((Text.get_window_extent(text) for text in ax.texts), key=lambda box: box.y0)
+    assert all(low.y1 <= high.y0 + 1 for low, high in pairwise(boxes))
+
+
+def test_a_budget_that_was_not_tried_is_not_drawn() -> None:
+    ax = success_against_cost({"lm": [(100, 0, 0), (200, 1, 2)], "never": [(100, 0, 0)]})
+    assert [list(line.get_xdata()) for line in ax.lines] == [[200]]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_larger_value_is_lighter_whatever_the_picture(channels: int) -> None:
+    targets = torch.linspace(0, 1, 4).reshape(1, 1, 2, 2).expand(1, channels, 2, 2)
+    drawn = recovery_grid(targets, {}).axes[0].images[0].get_array()
+    assert drawn is not None
+    assert drawn[..., 0].flatten().tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])

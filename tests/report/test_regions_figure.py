@@ -10,8 +10,8 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from surfing.descent.piecewise import PiecewiseAffine
-from surfing.descent.regions import enumerate_pieces
+from surfing.descent.regions.pieces import enumerate_pieces
+from surfing.descent.regions.piecewise import PiecewiseAffine
 from surfing.errors import InputError
 from surfing.report import linear_regions
 from surfing.theory import small_generator

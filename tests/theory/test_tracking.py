@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from surfing import EveryCheckpoint, EveryNth, RegionDescent, Status, Trajectory, surf
-from surfing.descent.piecewise import PiecewiseAffine
-from surfing.descent.projected import RegionStep
-from surfing.descent.regions import tau_needed
+from surfing.descent.regions.pieces import tau_needed
+from surfing.descent.regions.piecewise import PiecewiseAffine
+from surfing.descent.regions.region_descent import RegionStep
 from surfing.theory import (
     GlobalPath,
     global_path,

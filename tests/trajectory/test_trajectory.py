@@ -137,7 +137,7 @@ def test_no_checkpoint(tmp_path: Path) -> None:
         ([(0, {"w": torch.ones(1)}), (0, {"w": torch.ones(1)})], "strictly increase"),
         ([(5, {"w": torch.ones(1)}), (4, {"w": torch.ones(1)})], "strictly increase"),
         ([(-1, {"w": torch.ones(1)})], "strictly increase"),
-        ([(1.5, {"w": torch.ones(1)})], "strictly increase"),
+        ([(1.5, {"w": torch.ones(1)})], "states: expected an integer"),
         ([(0, {"w": torch.ones(1)}), (1, {"w": torch.ones(2)})], "step 1"),
         ([(0, {"w": torch.ones(1)}), (1, {"v": torch.ones(1)})], "step 1"),
         ([(0, {"w": 3})], "dense tensor"),

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from surfing.errors import InputError, UnknownNameError
+from surfing import check
+from surfing.errors import UnknownNameError
 
 __all__ = ["check_sizes", "output_layer"]
 
@@ -32,8 +33,4 @@ def check_sizes(**sizes: object) -> None:
     """Raise an InputError that names the first size that is none."""
     for name, size in sizes.items():
         most = _MOST_LAYERS if name == "layers" else _LARGEST
-        whole = isinstance(size, int) and not isinstance(size, bool)
-        if not whole or not 1 <= size <= most:  # type: ignore[operator]
-            raise InputError(
-                f"{name}: expected a positive integer of at most {most}, got {size!r:.40}."
-            )
+        check.integer(name, size, low=1, high=most)

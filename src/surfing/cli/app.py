@@ -24,6 +24,7 @@ from surfing._version import __version__
 from surfing.cli.common import Common
 from surfing.cli.compare import compare
 from surfing.cli.demo import demo
+from surfing.cli.distil import distil
 from surfing.cli.importing import import_
 from surfing.cli.inspect import inspect
 from surfing.cli.recover import recover
@@ -48,6 +49,7 @@ Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 130 int
 _KEPT = {
     "recover": "the shards that were finished are kept; the same command goes on from there.",
     "train": "the trajectory so far is kept; the same command goes on from its last checkpoint.",
+    "distil": "the stages so far are kept; the same command goes on from there.",
     "import": "nothing is left half-written.",
     "inspect": "nothing was changed.",
     "reproduce": "the parts that were finished are kept; the same command goes on from there.",
@@ -64,6 +66,7 @@ def _app() -> App:
     )
     app.command(compare)
     app.command(demo)
+    app.command(distil)
     app.command(import_, name="import")
     app.command(inspect)
     app.command(recover)

@@ -19,7 +19,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Common", "Report", "Screen", "Tick"]
+from surfing.errors import InputError, OutputExistsError
+
+__all__ = ["Common", "Report", "Screen", "Tick", "as_typed"]
 
 Tick = Callable[[int, int], None]
 """Called with (done, in all)."""
@@ -92,3 +94,21 @@ class Screen:
                 bar.update(task, completed=done, total=total)
 
             yield tick
+
+
+@contextmanager
+def as_typed(*arguments: str) -> Iterator[None]:
+    """Name options in errors as they were typed: ``--batch-size`` for ``batch_size``.
+
+    Args:
+        arguments: of the library's functions, each an option of the command too.
+    """
+    try:
+        yield
+    except (InputError, OutputExistsError) as error:
+        if error.argument not in arguments:
+            raise
+        option = f"--{error.argument.replace('_', '-')}"
+        error.args = (f"{option}: {str(error).removeprefix(f'{error.argument}: ')}",)
+        error.argument = option
+        raise

@@ -10,17 +10,21 @@ from typing import Annotated
 from cyclopts import Parameter
 from matplotlib.figure import Figure
 
+from surfing import check
 from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import load_generator, open_run, pick_device
-from surfing.errors import InputError, OutputExistsError
+from surfing.errors import OutputExistsError
 from surfing.experiments import compare as experiment
-from surfing.experiments.compare import BUDGETS, Comparison
+from surfing.experiments.compare import BUDGETS, RECOVER, Comparison
+from surfing.experiments.methods import METHODS
 from surfing.experiments.parts import write_text
 from surfing.experiments.record import provenance
 from surfing.report import Column, Table, rate, success_against_cost
 from surfing.report.tables import count
 
 __all__ = ["compare", "figure_of", "table_of"]
+
+_METHODS_HELP = f"{', '.join([*METHODS, RECOVER])}; all where left out."
 
 
 def compare(
@@ -32,7 +36,7 @@ def compare(
     latent: str | None = None,
     targets: int = 100,
     budgets: Annotated[tuple[int, ...], Parameter(consume_multiple=True)] = BUDGETS,
-    methods: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+    methods: Annotated[tuple[str, ...], Parameter(consume_multiple=True, help=_METHODS_HELP)] = (),
     out: Path | None = None,
     overwrite: bool = False,
     common: Common | None = None,
@@ -48,9 +52,8 @@ def compare(
         generator: package.module:callable, where the trajectory names no architecture of the zoo.
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         targets: own samples to look for.
-        budgets: forward-equivalents a target, increasing.
-        methods: adam, lbfgs, lm, annealed-lm, cma-es, surf-adam, surf-lm, averaged-ride, recover;
-            all where left out.
+        budgets: forward-equivalents per target, increasing.
+        methods: names from METHODS, and recover; all where left out.
         out: folder for compare.json, compare.md and compare.svg; nothing is written without it.
         overwrite: write into OUT although it exists.
     """
@@ -58,8 +61,7 @@ def compare(
     screen = Screen(common)
     if out is not None and out.exists() and not overwrite:
         raise OutputExistsError(f"--out: {out} exists; name another folder, or give --overwrite.")
-    if targets < 1:
-        raise InputError(f"--targets: expected a positive number, got {targets}.")
+    check.integer("--targets", targets, low=1)
     trajectory = open_run(run, pick_device(common.device), latent=latent)
     module = load_generator(generator, trajectory)
     began = time.perf_counter()
@@ -87,7 +89,7 @@ def compare(
 
 
 def table_of(comparison: Comparison) -> Table:
-    """A line a method, a column a budget."""
+    """One row per method, one column per budget."""
     columns = [Column("label", "method", right=False)]
     columns += [Column(str(b), f"at {count(b)}", rate) for b in comparison.budgets]
     columns.append(Column("cost", "spent at most", count))
@@ -111,13 +113,14 @@ def _extra(comparison: Comparison) -> float:
 
 
 def figure_of(comparison: Comparison) -> Figure:
-    """Curves with their bands, against the budget."""
+    """Curves with their bands, against the budget; what could not be afforded is left out."""
     points = {
         curve.label: [
-            (float(budget), *pair) for budget, pair in zip(comparison.budgets, curve.rates())
+            (float(budget), *(pair if cost > 0 else (0, 0)))
+            for budget, pair, cost in zip(comparison.budgets, curve.rates(), curve.cost)
         ]
         for curve in comparison.curves
     }
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.0), layout="constrained")
     success_against_cost(points, ax=figure.subplots())
     return figure

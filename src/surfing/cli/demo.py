@@ -9,10 +9,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from surfing import check
 from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import PACKAGED, load_generator, open_run, pick_device
 from surfing.cli.inspect import summary_line
-from surfing.errors import InputError, OutputExistsError
+from surfing.errors import OutputExistsError
 from surfing.experiments import demo as experiment
 from surfing.experiments.demo import Outcome
 from surfing.experiments.record import provenance
@@ -51,8 +52,7 @@ def demo(
     """
     common = common or Common()
     screen = Screen(common)
-    if targets < 1:
-        raise InputError(f"--targets: expected a positive number, got {targets}.")
+    check.integer("--targets", targets, low=1)
     folder = _fresh() if out is None else _checked(out, overwrite)
     trajectory = open_run(run, pick_device(common.device))
     module = load_generator(generator, trajectory)

@@ -28,8 +28,8 @@ def import_(
 ) -> Report:
     """Turn a folder of .pt, .pth, .ckpt or .safetensors files into a trajectory.
 
-    One folder a step, as in step-1000/model.safetensors, will do as well, and so will
-    hub:OWNER/NAME, a repository on a model hub that has one branch or tag a step.
+    One folder per step, as in step-1000/model.safetensors, will do as well, and so will
+    hub:OWNER/NAME, a repository on a model hub that has one branch or tag per step.
 
     The files are only read, no code in them is run, and they are ordered by the training step in
     their names, as a number.

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -23,18 +23,27 @@ from torch import Tensor, nn
 from surfing.architectures import generator_from_manifest
 from surfing.errors import InputError, MeasurementError, SurfingError
 from surfing.execution.parquet import Column
-from surfing.generator import State
+from surfing.generator import Generator, State
 from surfing.latents import Latent, Normal, Uniform
+from surfing.problem.operators import OPERATORS
 from surfing.trajectory import Checkpoint, Trajectory
+from surfing.trajectory.foreign import Selection, read_foreign
 
 __all__ = [
     "PACKAGED",
     "digest",
     "load_generator",
+    "load_operator",
+    "load_weights",
+    "make_module",
     "open_run",
     "pick_device",
+    "read_array",
+    "read_given",
     "read_latent",
     "read_measurements",
+    "read_noise",
+    "read_prior",
     "source_digest",
     "state_digest",
 ]
@@ -115,6 +124,15 @@ def load_generator(spec: str | None, trajectory: Trajectory) -> nn.Module:
                 "module was trained: --generator package.module:callable"
             )
         return generator_from_manifest(trajectory.architecture, trajectory[-1].state)
+    return make_module(spec)
+
+
+def make_module(spec: str) -> nn.Module:
+    """What ``package.module:callable`` makes, called without arguments; or a module itself.
+
+    Raises:
+        InputError: nothing of that name, or it makes no module.
+    """
     made = _call(_resolve(spec), spec)
     if not isinstance(made, nn.Module):
         raise InputError(
@@ -123,10 +141,97 @@ def load_generator(spec: str | None, trajectory: Trajectory) -> nn.Module:
     return made
 
 
-def _resolve(spec: str) -> object:
+def load_operator(spec: str | None) -> Any:
+    """An operator: a name of ours as it is, or what ``package.module:callable`` is.
+
+    Raises:
+        InputError: nothing of that name, or it can't be called.
+    """
+    if spec is None or spec.partition(":")[0] in OPERATORS:
+        return spec
+    if "." not in spec.partition(":")[0] and not Path(f"{spec.partition(':')[0]}.py").is_file():
+        return spec  # a name that nobody knows is said with those that are known
+    found = _resolve(spec, "--operator")
+    if not callable(found) and not hasattr(found, "A"):
+        raise InputError(
+            f"--operator: expected {spec} to be a function of signals, or an object with .A(x), "
+            f"got {type(found).__name__}.",
+            argument="--operator",
+        )
+    return found
+
+
+def read_array(option: str, path: Path) -> np.ndarray:
+    """An array of numbers from a .npy file.
+
+    Raises:
+        InputError: no such file, or not one of numbers.
+    """
+    if path.suffix != ".npy" or not path.is_file():
+        raise InputError(f"{option}: expected a .npy file, got {path}.", argument=option)
+    try:
+        return np.array(_read_npy(path, bare=True))
+    except SurfingError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{option}: {path} could not be read ({_first(error)}).", argument=option
+        ) from error
+
+
+def read_noise(text: str | None) -> float | np.ndarray | None:
+    """A number, or a file of standard deviations."""
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return read_array("--noise", Path(text))
+
+
+def read_prior(text: str | None) -> float | str | None:
+    """A weight, or law."""
+    if text is None or text == "law":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(
+            f"--prior: expected a number or law, got {text!r}.", argument="--prior"
+        ) from None
+
+
+def read_given(pairs: list[str] | None) -> dict[str, np.ndarray] | None:
+    """NAME=FILE.npy, each an array with one entry for each target."""
+    if not pairs:
+        return None
+    read = {}
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise InputError(f"--given: expected NAME=FILE.npy, got {pair!r}.", argument="--given")
+        read[name] = read_array("--given", Path(path))
+    return read
+
+
+def load_weights(module: nn.Module, path: Path, *, prefix: str, key: str | None) -> None:
+    """Put the weights of one file into a module; no code in the file is run.
+
+    Raises:
+        InputError: no such file, it is damaged, or holds no generator.
+        GeneratorError: the weights don't fit the module.
+    """
+    if not path.is_file():
+        raise InputError(f"--weights: {path} is no file.")
+    state = read_foreign(path, Selection(prefix, key))
+    Generator(module).check(state)
+    module.load_state_dict(state)
+
+
+def _resolve(spec: str, option: str = "--generator") -> object:
     module, _, name = spec.partition(":")
     if not module or not name:
-        raise InputError(f"--generator: expected package.module:callable, got {spec!r}.")
+        raise InputError(f"{option}: expected package.module:callable, got {spec!r}.")
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a script beside the user, as `python -m` would find it
     try:
@@ -134,7 +239,7 @@ def _resolve(spec: str) -> object:
         for part in name.split("."):
             found = getattr(found, part)
     except Exception as error:
-        raise InputError(f"--generator: {spec} could not be imported ({_first(error)}).") from error
+        raise InputError(f"{option}: {spec} could not be imported ({_first(error)}).") from error
     return found
 
 
@@ -171,7 +276,7 @@ def read_latent(text: str) -> Latent:
 
 
 def read_measurements(path: Path) -> np.ndarray | Tensor | Column:
-    """Measurements from a file, one line a target, not yet in memory where that can be.
+    """Measurements from a file, one row per target, not yet in memory where that can be.
 
     Args:
         path: .npy; .npz or .safetensors with one array, or one that is called y; .parquet or a
@@ -188,34 +293,33 @@ def read_measurements(path: Path) -> np.ndarray | Tensor | Column:
     }
     kind = ".parquet" if path.is_dir() else path.suffix
     if not path.is_file() and not path.is_dir():
-        raise MeasurementError(f"--measurements: {path} is no file.")
+        raise _refused(f"{path} is no file.")
     if kind not in readers:
-        raise MeasurementError(
-            f"--measurements: expected a file that ends in {', '.join(readers)}, got {path.name}."
-        )
+        raise _refused(f"expected a file that ends in {', '.join(readers)}, got {path.name}.")
     try:
         y = readers[kind](path)
     except MeasurementError as error:
-        said = str(error)
-        raise MeasurementError(
-            said if said.startswith("--") else f"--measurements: {said}"
-        ) from error
+        if error.argument == "--measurements":
+            raise
+        raise _refused(str(error)) from error
     except SurfingError:
         raise
     except Exception as error:  # each format, and each way to damage it, has its own
-        raise MeasurementError(
-            f"--measurements: {path} could not be read ({_first(error)})."
-        ) from error
+        raise _refused(f"{path} could not be read ({_first(error)}).") from error
     _check_dtype(y)
     if y.ndim < 2:
-        raise MeasurementError(
-            f"--measurements: expected (targets, ...), got shape {tuple(y.shape)}; a single "
+        raise _refused(
+            f"expected (targets, ...), got shape {tuple(y.shape)}; a single "
             "target is one line: y[None]."
         )
     if 0 in y.shape:
         nothing = "target" if len(y) == 0 else "measurement"
-        raise MeasurementError(f"--measurements: {path} holds no {nothing}: shape {(*y.shape,)}.")
+        raise _refused(f"{path} holds no {nothing}: shape {(*y.shape,)}.")
     return y
+
+
+def _refused(said: str) -> MeasurementError:
+    return MeasurementError(f"--measurements: {said}", argument="--measurements")
 
 
 def _check_dtype(y: np.ndarray | Tensor | Column) -> None:
@@ -224,15 +328,16 @@ def _check_dtype(y: np.ndarray | Tensor | Column) -> None:
     else:
         known = y.dtype.kind in "fc" and y.dtype.itemsize <= (8 if y.dtype.kind == "f" else 16)
     if not known:
-        raise MeasurementError(
-            "--measurements: expected floating point numbers of at most 64 bits, got "
+        raise _refused(
+            "expected floating point numbers of at most 64 bits, got "
             f"{y.dtype!s:.80}; convert them."
         )
 
 
-def _read_npy(path: Path) -> np.ndarray:
-    with path.open("rb") as file:
-        _check_header(file)
+def _read_npy(path: Path, *, bare: bool = False) -> np.ndarray:
+    if not bare:
+        with path.open("rb") as file:
+            _check_header(file)
     y: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     return y
 
@@ -245,8 +350,8 @@ def _check_header(file: IO[bytes]) -> None:
         raise ValueError(f"a header of {length} bytes")
     header = ast.literal_eval(file.read(length).decode("latin-1").strip())
     if not (isinstance(header["descr"], str) and _NUMBERS.fullmatch(header["descr"])):
-        raise MeasurementError(
-            "--measurements: expected floating point numbers of at most 64 bits, got "
+        raise _refused(
+            "expected floating point numbers of at most 64 bits, got "
             f"{header['descr']!s:.80}; convert them."
         )
     if not all(type(size) is int and size >= 0 for size in header["shape"]):
@@ -269,8 +374,8 @@ def _refuse_bomb(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         inside = sum(member.file_size for member in archive.infolist())
     if inside > max(_MAX_RATIO * path.stat().st_size, _MAX_SMALL):
-        raise MeasurementError(
-            f"--measurements: {path} of {path.stat().st_size} bytes claims to hold {inside}; save "
+        raise _refused(
+            f"{path} of {path.stat().st_size} bytes claims to hold {inside}; save "
             "the array as .npy, which is read as it is needed."
         )
 
@@ -285,8 +390,8 @@ def _only(path: Path, names: list[str]) -> str:
     if "y" in names:
         return "y"
     if len(names) != 1:
-        raise MeasurementError(
-            f"--measurements: expected one array, or one called y, in {path}; found "
+        raise _refused(
+            f"expected one array, or one called y, in {path}; found "
             f"{', '.join(sorted(names)) or 'none'}."
         )
     return names[0]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,29 +11,46 @@ import numpy as np
 import torch
 from torch import nn
 
-from surfing.cli.common import Common, Report, Screen
+from surfing.cli.common import Common, Report, Screen, as_typed
 from surfing.cli.inputs import (
     digest,
     load_generator,
+    load_operator,
     open_run,
     pick_device,
+    read_array,
+    read_given,
     read_measurements,
+    read_noise,
+    read_prior,
     source_digest,
     state_digest,
 )
-from surfing.continuation import Mix, Pilot
-from surfing.continuation import recover as recover_targets
-from surfing.continuation.attempt import Bench
-from surfing.continuation.polish import check_polish
-from surfing.continuation.recover import bench_of, block_size
-from surfing.continuation.stored import bench_of_first
-from surfing.errors import InputError, MeasurementError, OutputExistsError, require
-from surfing.execution import Executor, Local, Measurements, Ray, Shards, Solve, ready
+from surfing.descent import Stopping
+from surfing.errors import InputError, MeasurementError, require
+from surfing.execution import Executor, Local, Measurements, Ray, Shards, ready
+from surfing.execution.targets import Targets
+from surfing.portfolio.recover import (
+    BlockSolver,
+    block_size,
+    deadline,
+    learned_for,
+    solver_of,
+)
+from surfing.problem import ForwardModel
 from surfing.report import Column, Table
-from surfing.report.tables import count, number, seconds
+from surfing.report.tables import count, number
+from surfing.report.tables import seconds as in_seconds
+from surfing.starts import LearnedStarts
 from surfing.trajectory import Trajectory
 
 __all__ = ["recover"]
+
+_OPTIONS = (
+    *("budget", "seconds", "noise", "prior", "given", "z0", "learned", "polish"),
+    *("batch_invariant", "workers", "shard", "out", "operator"),
+)
+"""Arguments of the library that are options here, under the same names."""
 
 
 def recover(
@@ -50,7 +64,12 @@ def recover(
     generator: str | None = None,
     latent: str | None = None,
     budget: float = 2000,
-    noise: float | None = None,
+    seconds: float | None = None,
+    noise: str | None = None,
+    prior: str | None = None,
+    given: list[str] | None = None,
+    z0: Path | None = None,
+    learned: Path | None = None,
     batch_invariant: bool = False,
     polish: bool = False,
     executor: Literal["local", "ray"] = "local",
@@ -69,17 +88,25 @@ def recover(
 
     Args:
         run: a trajectory's folder, or packaged.
-        measurements: .npy, .npz or .safetensors, or .parquet or a folder of such: one line a
-            target, as the operator returns it.
+        measurements: .npy, .npz or .safetensors, or .parquet or a folder of such: one line for
+            each target, as the operator returns it.
         out: folder for z.npy, x.npy, result.json and the shards.
         operator: gaussian:20, inpainting:0.5, downsampling:4, blur:2.0, mri:4 or
-            phase-retrieval:400; the identity where left out.
+            phase-retrieval:400, or package.module:callable; the identity where left out.
         operator_seed: of the operator's own random numbers.
         generator: package.module:callable that makes the module that was trained; may be left out
             where the trajectory names an architecture of the zoo.
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         budget: what each target may spend, in passes through the generator.
-        noise: standard deviation of the noise in each measurement.
+        seconds: wall time of the whole run: after it no further step is begun.
+        noise: standard deviation of the noise: a number, or a .npy of one for each target or in
+            the shape of the measurements, inf where nothing was measured.
+        prior: weight of the law's penalty that is kept in the answer, or law for the MAP estimate,
+            which needs a noise level.
+        given: NAME=FILE.npy, (targets, ...): what generator and operator are told of each target;
+            may be repeated.
+        z0: .npy of latents to try first, (targets, k) or (targets, n, k).
+        learned: learned starts that LearnedStarts.save wrote, for this model.
         batch_invariant: give a target the same bits whatever targets are beside it; takes longer.
         polish: take a few more steps in double precision, beyond the budget; z.npy and x.npy hold
             float64 then.
@@ -93,54 +120,85 @@ def recover(
     common = common or Common()
     screen = Screen(common)
     trajectory = open_run(run, device := pick_device(common.device), latent=latent)
+    y = read_measurements(measurements)
     job = Job(
         trajectory,
         load_generator(generator, trajectory),
-        read_measurements(measurements),
+        Targets(
+            y,
+            noise=read_noise(noise),
+            given=read_given(given),
+            z0=None if z0 is None else read_array("--z0", z0),
+        ),
         operator=operator,
         operator_seed=operator_seed,
         budget=budget,
-        noise=noise,
+        prior=read_prior(prior),
+        seconds=seconds,
         batch_invariant=batch_invariant,
         polish=polish,
         seed=common.seed,
     )
-    with _as_typed():
+    with as_typed(*_OPTIONS):
         by = _executor(executor, workers, device)
     if parquet:
         require("pyarrow.parquet", "ray")
-    bench = job.check()
+    solver = job.check()
+    files = {"noise": noise, "z0": z0, "learned": learned}
     facts = job.facts() | {"measurements": digest(measurements)}
+    facts |= {name: _file_fact(value) for name, value in files.items()}
+    facts |= {"given": None if not given else {n: _file_fact(f) for n, f in _pairs(given)}}
     size = block_size(device) if shard is None else shard
     with (
-        _as_typed(),
+        as_typed(*_OPTIONS),
         ready(by),
-        Shards.open(out, facts, targets=len(job.y), size=size, overwrite=overwrite) as shards,
+        Shards.open(out, facts, targets=len(y), size=size, overwrite=overwrite) as shards,
         screen.progress("recovering") as tick,
     ):
-        mix = shards.keep("mix", lambda: Pilot().choose(bench).to_dict())
-        solver, place = job.solver(mix), bench.problem.device
-        there = shards.run(solver, job.y, by, place=place, progress=tick)
-        result = shards.gather(parquet=parquet) | {"mix": mix}
+        tick(0, len(y))
+        known = _learned(out, solver, job, learned)
+        solver = solver.with_learned(known, math.inf if learned is not None else len(y))
+        there = shards.run(solver, job.targets, by, place=solver.model.device, progress=tick)
+        result = shards.gather(parquet=parquet)
+    once = 0.0 if known is None else known.cost
+    result |= {"cost_once": once}
     screen.say(_table(result).rich(), f"{_resumed(there)}Written to {out}.")
     return {"out": out, "shards_found": there, **result}
 
 
-@contextmanager
-def _as_typed() -> Iterator[None]:
-    """Name an option in an error as it was typed."""
-    try:
-        yield
-    except (InputError, OutputExistsError) as error:
-        if str(error).startswith(("workers:", "out:", "shard:")):
-            raise type(error)(f"--{error}") from error
-        raise
+def _learned(out: Path, solver: BlockSolver, job: Job, given: Path | None) -> LearnedStarts | None:
+    """Starts that were named, that the run began with, or that are learned now and kept."""
+    kept = out / "learned.safetensors"
+    if given is not None:
+        return LearnedStarts.open(given, solver.model)
+    if kept.is_file():
+        return LearnedStarts.open(kept, solver.model)
+    known = learned_for(solver, len(job.targets), given=job.targets.given)
+    if known is not None:
+        known.save(kept)
+    return known
+
+
+def _file_fact(value: object) -> object:
+    path = Path(str(value)) if value is not None else None
+    return (
+        digest(path)
+        if path is not None and path.is_file()
+        else (None if path is None else str(value))
+    )
+
+
+def _pairs(given: list[str]) -> list[tuple[str, str]]:
+    return [(name, path) for name, _, path in (each.partition("=") for each in given)]
 
 
 def _executor(name: str, workers: int | None, device: torch.device) -> Executor:
     if name == "local":
         if workers is not None:
-            raise InputError("--workers: expected with --executor ray; this process is one.")
+            raise InputError(
+                "--workers: expected with --executor ray; this process is one.",
+                argument="--workers",
+            )
         return Local()
     return Ray(workers=workers, gpus=0.0 if device.type == "cpu" else 1.0)
 
@@ -152,11 +210,12 @@ class Job:
     Args:
         trajectory: checkpoints of training.
         generator: their architecture.
-        y: one line a target, perhaps still on the disk.
+        targets: measurements, perhaps still on the disk, and what goes with them.
         operator: by name, or None.
         operator_seed: of the operator's random numbers.
-        budget: forward-equivalents a target.
-        noise: standard deviation, or None.
+        budget: forward-equivalents for each target.
+        prior: weight, "law" or None.
+        seconds: limit of the whole run.
         batch_invariant: whether a target's bits must not depend on the others.
         polish: whether to end in double precision.
         seed: of everything random.
@@ -164,52 +223,51 @@ class Job:
 
     trajectory: Trajectory
     generator: nn.Module
-    y: Measurements
+    targets: Targets
     operator: str | None
     operator_seed: int
     budget: float
-    noise: float | None
+    prior: float | str | None
+    seconds: float | None
     batch_invariant: bool
     polish: bool
     seed: int
 
-    def check(self) -> Bench:
+    def check(self) -> BlockSolver:
         """Find whatever is wrong before anything is written.
 
         Returns:
-            What the pilot works on: one target, whose measurements it does not look at.
+            What is done with a shard.
 
         Raises:
             SurfingError: an argument, the measurements, or that they don't fit each other.
         """
-        _check_finite(self.y)
-        make = partial(
-            bench_of,
-            self.trajectory,
-            generator=self.generator,
-            operator=self.operator,
-            budget=self.budget,
-            noise=self.noise,
-            seed=self.seed,
-            operator_seed=self.operator_seed,
-            batch_invariant=self.batch_invariant,
-        )
+        _check_finite(self.targets.y)
         try:
-            bench = bench_of_first(self.y, make, self.trajectory)
-            if self.polish:
-                check_polish(bench.problem, bench.networks[1])
-            return bench
-        except InputError as error:
-            if str(error).startswith(("budget:", "noise:", "polish:")):
-                raise InputError(f"--{error}") from error
-            if str(error).startswith("batch_invariant:"):
-                raise InputError(f"--{error}".replace("_", "-", 1)) from error
-            if not isinstance(error, MeasurementError):
-                raise
-            raise MeasurementError(f"--measurements: {error}") from error
+            with as_typed(*_OPTIONS):
+                model = ForwardModel(
+                    self.trajectory,
+                    generator=self.generator,
+                    operator=load_operator(self.operator),
+                    operator_seed=self.operator_seed,
+                    batch_invariant=self.batch_invariant,
+                )
+                solver = solver_of(
+                    model,
+                    budget=self.budget,
+                    prior=self.prior,
+                    stopping=Stopping(polish=self.polish),
+                    seed=self.seed,
+                    until=deadline(self.seconds, batch_invariant=self.batch_invariant),
+                )
+                first = self.targets.rows(range(1)).to(model.device)
+                solver.check(first, whole=len(self.targets))
+                return solver
+        except MeasurementError as error:
+            raise MeasurementError(f"--measurements: {error}", argument="--measurements") from error
 
     def facts(self) -> dict[str, Any]:
-        """All that the result depends on, but the measurements."""
+        """All that the result depends on, but what comes from files."""
         latent = self.trajectory.latent
         return {
             "trajectory": state_digest(self.trajectory),
@@ -218,27 +276,12 @@ class Job:
             "operator": self.operator,
             "operator_seed": self.operator_seed,
             "budget": self.budget,
-            "noise": self.noise,
+            "prior": self.prior,
+            "seconds": self.seconds,
             "batch_invariant": self.batch_invariant,
             "polish": self.polish,
             "seed": self.seed,
         }
-
-    def solver(self, mix: dict[str, Any]) -> Solve:
-        """What is done with a shard; the pilot's answer goes along."""
-        return partial(
-            recover_targets,
-            self.trajectory,
-            generator=self.generator,
-            operator=self.operator,
-            budget=self.budget,
-            noise=self.noise,
-            mix=Mix.from_dict(mix),
-            seed=self.seed,
-            operator_seed=self.operator_seed,
-            batch_invariant=self.batch_invariant,
-            polish=self.polish,
-        )
 
 
 _AT_A_TIME = 1 << 22
@@ -264,11 +307,12 @@ def _table(result: dict[str, Any]) -> Table:
         Column("targets", "targets", count),
         Column("meaning", "that is", right=False),
     ]
-    spent = seconds(result["seconds"])
+    spent = in_seconds(result["seconds"])
     title = (
         f"{result['met']} of {result['targets']} targets meet their measurements; residual norm "
         f"{number(result['residual_median'])} (median), cost {count(result['cost_mean'])} "
-        f"forward-equivalents a target, {spent}"
+        f"forward-equivalents for each target and "
+        f"{count(result.get('cost_once', 0.0))} once, {spent}"
     )
     return Table(title, columns, tuple(result["ends"]), tuple(result["notes"]))
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from surfing import check
 from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import pick_device
 from surfing.errors import InputError, OutputExistsError
@@ -43,13 +44,12 @@ def reproduce(
     common = common or Common()
     screen = Screen(common)
     module = experiment(what)
-    if workers < 1:
-        raise InputError(f"--workers: expected a positive number, got {workers}.")
+    check.integer("--workers", workers, low=1)
     if out.exists() and not out.is_dir():
         raise OutputExistsError(f"--out: {out} is a file; name a folder.")
     config = dataclasses.replace(module.QUICK if quick else module.FULL, seed=common.seed)
-    if targets is not None and targets < 1:
-        raise InputError(f"--targets: expected a positive number, got {targets}.")
+    if targets is not None:
+        check.integer("--targets", targets, low=1)
     for field, value in (("targets", targets), ("cells", cells or None)):
         if value is not None:
             config = _changed(config, field, value, what)

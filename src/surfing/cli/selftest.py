@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import load_generator, open_run, pick_device
-from surfing.errors import InputError
 from surfing.experiments import selftest as experiment
 from surfing.report import Column, Table, rate
 from surfing.report.tables import number
@@ -41,7 +41,7 @@ def selftest(
         data: held-out images to compare with: fashion-mnist, mnist, digits or a folder.
         data_root: where named data lie or are downloaded to.
         targets: own samples, and as many images.
-        starts: start points a target.
+        starts: start points per target.
     """
     common = common or Common()
     screen = Screen(common)
@@ -67,8 +67,7 @@ def _held_out(data: str, root: Path | None, trajectory: Trajectory, targets: int
     """Images that the generator was not trained on, in the range of its signals."""
     from surfing.zoo.data import load_images
 
-    if targets < 1:
-        raise InputError(f"--targets: expected a positive number, got {targets}.")
+    check.integer("--targets", targets, low=1)
     described = (trajectory.architecture or {}).get("arguments", {})
     size = described.get("image_size")
     images = load_images(data, image_size=size, root=root, train=False)

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from surfing.cli.common import Common, Report, Screen
+from surfing import check
+from surfing.cli.common import Common, Report, Screen, as_typed
 from surfing.cli.inputs import pick_device
 from surfing.cli.inspect import summary_line
 from surfing.errors import InputError
@@ -63,7 +64,7 @@ def train(
         flips: mirror half of the images.
         output: sigmoid or tanh.
         steps: generator steps.
-        batch_size: images a step.
+        batch_size: images per step.
         learning_rate: of the generator.
         checkpoints: at most so many are kept.
         dtype: of the recorded weights.
@@ -71,26 +72,26 @@ def train(
         overwrite: start again, deleting the training that OUT holds.
     """
     common = common or Common()
-    recipe = recipe_for(
-        model,
-        data=data,
-        latent_dim=latent_dim,
-        law=law,
-        network=network,
-        width=width,
-        hidden=hidden,
-        image_size=image_size,
-        channels=channels,
-        upsampling=upsampling,
-        flips=flips or None,
-        output=output,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=common.seed,
-    )
-    if checkpoints < 2:
-        raise InputError(f"--checkpoints: expected at least 2, first and last, got {checkpoints}.")
+    with as_typed("steps", "batch_size", "learning_rate", "seed"):
+        recipe = recipe_for(
+            model,
+            data=data,
+            latent_dim=latent_dim,
+            law=law,
+            network=network,
+            width=width,
+            hidden=hidden,
+            image_size=image_size,
+            channels=channels,
+            upsampling=upsampling,
+            flips=flips or None,
+            output=output,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=common.seed,
+        )
+    check.integer("--checkpoints", checkpoints, low=2)  # first and last
     from surfing.zoo import training  # Lightning: only where something is trained
 
     trajectory = training.train(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from surfing import check
 from surfing.cli.common import Common, Report, Screen, Tick
 from surfing.cli.inputs import PACKAGED, load_generator, open_run, pick_device, read_measurements
 from surfing.continuation import direct, surf
@@ -57,7 +58,7 @@ def view(
         generator: package.module:callable, where the trajectory names no architecture of the zoo.
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         targets: how many to draw, 48 where left out, or to take of the measurements, all.
-        starts: start points a target.
+        starts: start points per target.
         comparison: compare.json of surfing compare, or budget.json of surfing reproduce budget:
             the page draws success against cost from it.
         featured: how many targets get a surface.
@@ -66,8 +67,8 @@ def view(
     """
     common = common or Common()
     screen = Screen(common)
-    if targets is not None and targets < 1:
-        raise InputError(f"--targets: expected a positive number, got {targets}.")
+    if targets is not None:
+        check.integer("--targets", targets, low=1)
     if solution is not None and measurements is None:
         raise InputError("--solution: needs the --measurements that it was found from.")
     curves = None if comparison is None else read_curves(comparison, cell=Path(run).name)

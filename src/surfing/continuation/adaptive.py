@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.continuation.population import Population, other_side
-from surfing.continuation.predictor import Wake
-from surfing.continuation.ride import Leg, fade
+from surfing.continuation.predictor import History
+from surfing.continuation.ride import fade
+from surfing.continuation.stage import StageResult
 from surfing.errors import InputError
 from surfing.problem.risk import CostMeter
 from surfing.solution import Status
@@ -19,9 +21,9 @@ from surfing.solution import Status
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
-    from surfing.continuation.binding import Rows
     from surfing.continuation.ride import Ride, Track
     from surfing.latents import Latent
+    from surfing.starts.rows import Rows
 
 __all__ = ["StepControl"]
 
@@ -64,13 +66,9 @@ class StepControl:
 
     def __post_init__(self) -> None:
         for name in ("halvings", "doublings"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 20:
-                raise InputError(f"{name}: expected an integer in [0, 20], got {value!r}.")
+            check.integer(name, getattr(self, name), low=0, high=20)
         for name in ("jump", "far", "easy"):
-            value = getattr(self, name)
-            if isinstance(value, str | bool) or not value >= 1:
-                raise InputError(f"{name}: expected a number >= 1, got {value!r}.")
+            check.number(name, getattr(self, name), low=1, finite=False)
         if not isinstance(self.population, Population | None):
             raise InputError(
                 f"population: expected None or a Population(), got {self.population!r:.60}."
@@ -104,8 +102,8 @@ class StepControl:
             index = (going & (aim == node)).nonzero().flatten()
             faded = None if scale is None or node == end else scale * fade(node, len(stages))
             stage = _stage(stages, node)
-            wake = fleet.wake(index)
-            leg = ride.leg(stage, rows, wake, meter=meter, index=index, reg=faded)
+            history = fleet.history(index)
+            leg = ride.leg(stage, rows, history, meter=meter, index=index, reg=faded)
             folded = self._judge(fleet, leg, index, node)
             if self.population is not None:
                 lost = index[folded]
@@ -113,8 +111,8 @@ class StepControl:
             if progress is not None:
                 progress(1 + int(float(fleet.node[~fleet.resting].min())), len(stages) + 1)
         index = (~fleet.resting).nonzero().flatten()
-        wake = fleet.wake(index)
-        final = ride.leg(stages[-1], rows, wake, meter=meter, index=index, last=True)
+        history = fleet.history(index)
+        final = ride.leg(stages[-1], rows, history, meter=meter, index=index, last=True)
         everybody = torch.ones_like(index, dtype=torch.bool)
         fleet.log.append(_Entry(end, index, everybody, final.without_curvature()))
         if progress is not None:
@@ -122,7 +120,7 @@ class StepControl:
         return ride.track(rows, fleet.legs(_known(final, index, len(rows.z))), meter)
 
     def _judge(
-        self, fleet: _Fleet, leg: Leg, index: Int[Tensor, " r"], node: float
+        self, fleet: _Fleet, leg: StageResult, index: Int[Tensor, " r"], node: float
     ) -> Bool[Tensor, " r"]:
         """Who goes on from the leg, who goes back, how long the next steps are; who met a fold."""
         step, span = fleet.step[index], node - fleet.node[index]
@@ -144,7 +142,7 @@ class StepControl:
         return lost & shortest
 
     def _lost(
-        self, fleet: _Fleet, leg: Leg, index: Tensor, *, length: Tensor, span: Tensor
+        self, fleet: _Fleet, leg: StageResult, index: Tensor, *, length: Tensor, span: Tensor
     ) -> Bool[Tensor, " r"]:
         """Who must go back. What is below `least` and `near` is rounding, and says nothing."""
         jumped = leg.misfit > self.jump * fleet.misfit[index] + fleet.least[index]
@@ -160,7 +158,7 @@ class _Entry:
     node: float
     index: Int[Tensor, " r"]
     accept: Bool[Tensor, " r"]
-    leg: Leg
+    leg: StageResult
 
 
 @dataclass(frozen=True)
@@ -188,9 +186,9 @@ class _Fleet:
     log: list[_Entry]
 
     @classmethod
-    def of(cls, leg: Leg, ride: Ride, rows: Rows) -> _Fleet:
+    def of(cls, leg: StageResult, ride: Ride, rows: Rows) -> _Fleet:
         """After the first stage."""
-        law, y = ride.problem.latent, ride.problem.y[rows.owner]
+        law, level = ride.problem.latent, ride.problem.level.take(rows.owner)
         z, misfit = leg.minimum.z, leg.misfit
         everybody = torch.arange(len(z), device=z.device)
         return cls(
@@ -204,7 +202,7 @@ class _Fleet:
             step=torch.ones_like(misfit),
             pace=torch.full_like(misfit, torch.nan),
             resting=torch.zeros_like(everybody, dtype=torch.bool),
-            least=ride.stopping.tolerated(y) / 2,
+            least=ride.stopping.tolerated(level) / 2,
             near=0.01 * law.std * law.dim**0.5,
             log=[
                 _Entry(
@@ -216,9 +214,9 @@ class _Fleet:
             ],
         )
 
-    def wake(self, index: Int[Tensor, " r"]) -> Wake:
+    def history(self, index: Int[Tensor, " r"]) -> History:
         """What these rows leave behind."""
-        return Wake(
+        return History(
             self.stage[index],
             self.z[index],
             None if self.curvature is None else self.curvature[index],
@@ -226,7 +224,7 @@ class _Fleet:
             previous_z=self.before_z[index],
         )
 
-    def land(self, leg: Leg, index: Tensor, accept: Tensor, *, pace: Tensor) -> None:
+    def land(self, leg: StageResult, index: Tensor, accept: Tensor, *, pace: Tensor) -> None:
         """The accepted rows are where the leg ended."""
         rows = index[accept]
         self.before[rows], self.before_z[rows] = self.stage[rows], self.z[rows]
@@ -260,7 +258,7 @@ class _Fleet:
         self.step[sent], self.before_z[sent] = self.step[origin], self.z[sent]
         self.resting[sent] = False
 
-    def legs(self, curvature: Float[Tensor, "rows k k"] | None) -> list[Leg]:
+    def legs(self, curvature: Float[Tensor, "rows k k"] | None) -> list[StageResult]:
         """The ride in the order of its stages; who left a stage out stays as it was there."""
         whole, legs = self.log[0].leg, []
         for node in sorted({entry.node for entry in self.log}):
@@ -281,11 +279,11 @@ class _Fleet:
         return [*legs[:-1], replace(legs[-1], minimum=minimum, misfit=misfit)]
 
 
-def _finite(leg: Leg) -> Bool[Tensor, " r"]:
+def _finite(leg: StageResult) -> Bool[Tensor, " r"]:
     return torch.isfinite(leg.misfit) & (leg.minimum.status != int(Status.DIVERGED))
 
 
-def _known(leg: Leg, index: Tensor, rows: int) -> Tensor | None:
+def _known(leg: StageResult, index: Tensor, rows: int) -> Tensor | None:
     """J'J of all rows, from a leg of some; NaN where it was not taken."""
     part = leg.minimum.curvature
     if part is None:
@@ -293,7 +291,7 @@ def _known(leg: Leg, index: Tensor, rows: int) -> Tensor | None:
     return part.new_full((rows, *part.shape[1:]), torch.nan).index_copy(0, index, part)
 
 
-def _updated(whole: Leg, entry: _Entry) -> Leg:
+def _updated(whole: StageResult, entry: _Entry) -> StageResult:
     """With the accepted rows of the entry in their places."""
     rows, told, known = entry.index[entry.accept], whole.minimum, entry.leg.minimum
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from surfing.errors import InputError
+from surfing import check
 from surfing.problem.matrices import lowest_eigenvector
 
 if TYPE_CHECKING:
@@ -47,12 +47,7 @@ class Population:
     mirror: bool = False
 
     def __post_init__(self) -> None:
-        if (
-            not isinstance(self.merge, int | float)
-            or isinstance(self.merge, bool)
-            or not 0 <= self.merge < float("inf")
-        ):
-            raise InputError(f"merge: expected a finite number >= 0, got {self.merge!r}.")
+        check.number("merge", self.merge, low=0)
 
     def begin(self, z: Float[Tensor, "rows k"], *, starts: int, law: Latent) -> Tensor:
         """The starts, every second one mirrored where that is asked for."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from surfing.errors import InputError
+from surfing import check
 from surfing.problem.matrices import positive_solve
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from surfing.descent.minimise import Minimum
     from surfing.problem.risk import Risk
 
-__all__ = ["AbstractPredictor", "Constant", "Secant", "Tangent", "Wake"]
+__all__ = ["AbstractPredictor", "Constant", "History", "Secant", "Tangent"]
 
 
 @dataclass(frozen=True)
-class Wake:
+class History:
     """What a ride leaves behind for its predictor: its last two stages, a line a row."""
 
     stage: Float[Tensor, " r"]
@@ -32,14 +32,14 @@ class Wake:
     previous_z: Float[Tensor, "r k"] | None = None
 
     @classmethod
-    def after(cls, minimum: Minimum, stage: float, wake: Wake | None) -> Wake:
-        """Where all rows have left a stage, `wake` being what they had before."""
+    def after(cls, minimum: Minimum, stage: float, history: History | None) -> History:
+        """Where all rows have left a stage, `history` being what they had before."""
         return cls(
             torch.full_like(minimum.value, stage),
             minimum.z,
             minimum.curvature,
-            previous_stage=None if wake is None else wake.stage,
-            previous_z=None if wake is None else wake.z,
+            previous_stage=None if history is None else history.stage,
+            previous_z=None if history is None else history.z,
         )
 
 
@@ -48,19 +48,19 @@ class AbstractPredictor(abc.ABC):
 
     @abc.abstractmethod
     def guess(
-        self, wake: Wake, stage: float, risk: Risk, rows: Int[Tensor, " r"]
+        self, history: History, stage: float, risk: Risk, rows: Int[Tensor, " r"]
     ) -> Float[Tensor, "r k"] | None:
         """Latents to enter `stage` with, or None for no guess. `risk` is the next stage's."""
 
     def predict(
-        self, wake: Wake, stage: float, risk: Risk, rows: Int[Tensor, " r"]
+        self, history: History, stage: float, risk: Risk, rows: Int[Tensor, " r"]
     ) -> Float[Tensor, "r k"]:
         """The guess where it is better than staying, else the latents as they are."""
-        guess = self.guess(wake, stage, risk, rows)
+        guess = self.guess(history, stage, risk, rows)
         if guess is None:
-            return wake.z
-        better = risk.value(guess, rows) < risk.value(wake.z, rows)
-        return torch.where(better[:, None], guess, wake.z)
+            return history.z
+        better = risk.value(guess, rows) < risk.value(history.z, rows)
+        return torch.where(better[:, None], guess, history.z)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Constant(AbstractPredictor):
     """Stay: the paper's warm start."""
 
     def guess(
-        self, wake: Wake, stage: float, risk: Risk, rows: Int[Tensor, " r"]
+        self, history: History, stage: float, risk: Risk, rows: Int[Tensor, " r"]
     ) -> Float[Tensor, "r k"] | None:
         """No guess, no cost."""
         return None
@@ -79,13 +79,13 @@ class Secant(AbstractPredictor):
     """Go on along the line through the last two stages. Costs 2 forwards a row."""
 
     def guess(
-        self, wake: Wake, stage: float, risk: Risk, rows: Int[Tensor, " r"]
+        self, history: History, stage: float, risk: Risk, rows: Int[Tensor, " r"]
     ) -> Float[Tensor, "r k"] | None:
         """z + (z - z_before) (s' - s) / (s - s_before)."""
-        if wake.previous_z is None or wake.previous_stage is None:
+        if history.previous_z is None or history.previous_stage is None:
             return None
-        ratio = (stage - wake.stage) / (wake.stage - wake.previous_stage)
-        return wake.z + (wake.z - wake.previous_z) * ratio[:, None].to(wake.z.dtype)
+        ratio = (stage - history.stage) / (history.stage - history.previous_stage)
+        return history.z + (history.z - history.previous_z) * ratio[:, None].to(history.z.dtype)
 
 
 @dataclass(frozen=True)
@@ -104,20 +104,19 @@ class Tangent(AbstractPredictor):
     damping: float = 1e-2
 
     def __post_init__(self) -> None:
-        if not 0 < self.damping < float("inf"):
-            raise InputError(f"damping: expected a finite number > 0, got {self.damping!r}.")
+        check.number("damping", self.damping, low=0, open_low=True)
 
     def guess(
-        self, wake: Wake, stage: float, risk: Risk, rows: Int[Tensor, " r"]
+        self, history: History, stage: float, risk: Risk, rows: Int[Tensor, " r"]
     ) -> Float[Tensor, "r k"] | None:
         """The Euler step; none where the descent keeps no curvature."""
-        if wake.curvature is None:
+        if history.curvature is None:
             return None
-        _, gradient = risk.gradient(wake.z, rows)
-        hessian = torch.nan_to_num(wake.curvature)
+        _, gradient = risk.gradient(history.z, rows)
+        hessian = torch.nan_to_num(history.curvature)
         peak = hessian.diagonal(dim1=-2, dim2=-1).amax(-1).clamp(min=1e-300)
         eye = torch.eye(hessian.shape[-1], dtype=hessian.dtype, device=hessian.device)
         damped = hessian + (self.damping * peak)[:, None, None] * eye
         d, found = positive_solve(damped, -gradient.double())
         d = torch.where(found[:, None] & torch.isfinite(d), d, 0.0)
-        return wake.z + d.to(wake.z.dtype)
+        return history.z + d.to(history.z.dtype)

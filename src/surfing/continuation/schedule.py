@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.errors import InputError
 
 if TYPE_CHECKING:
@@ -152,10 +153,8 @@ def _invert(arc: Tensor, mark: float) -> float:
 
 
 def _check_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{name}: expected a positive integer, got {value!r}.")
+    check.integer(name, value, low=1)
 
 
 def _check_start(value: float) -> None:
-    if not 0 <= value < 1:
-        raise InputError(f"start: expected a share in [0, 1), got {value!r}.")
+    check.number("start", value, low=0, high=1, open_high=True)

@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.continuation.adaptive import StepControl
-from surfing.continuation.binding import bind, draw_starts
-from surfing.continuation.polish import check_polish, polished
+from surfing.continuation.polish import check_polish
 from surfing.continuation.predictor import AbstractPredictor, Constant
-from surfing.continuation.ride import Ride, identified
+from surfing.continuation.ride import Ride
 from surfing.continuation.schedule import AbstractSchedule, EqualDrift, Final
 from surfing.descent.base import AbstractDescent
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
+from surfing.precision import plain_precision
+from surfing.problem.model import as_model
 from surfing.problem.problem import Problem
 from surfing.problem.risk import CostMeter
 from surfing.solution import Solution
+from surfing.starts.rows import draw_starts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from surfing.latents import Latent
+    from surfing.problem.inputs import Given
+    from surfing.problem.loss import AbstractLoss
+    from surfing.problem.measurements import Noise
+    from surfing.problem.model import ForwardModel
     from surfing.problem.operators import OperatorLike
     from surfing.trajectory import Trajectory
 
@@ -38,13 +45,14 @@ __all__ = ["direct", "surf"]
 _PROBES = 16
 
 
+@plain_precision
 def surf(
-    trajectory: Trajectory,
+    model: ForwardModel | Trajectory,
     y: Float[Tensor, "targets ..."] | np.ndarray,
     *,
     generator: nn.Module | None = None,
     operator: OperatorLike = None,
-    starts: int = 1,
+    starts: int | None = None,
     descent: AbstractDescent[Any] | None = None,
     schedule: AbstractSchedule | None = None,
     control: StepControl | None = None,
@@ -52,9 +60,13 @@ def surf(
     stage_steps: int | None = None,
     max_steps: int | None = None,
     anneal: float = 0.0,
+    noise: Noise = None,
+    prior: float | str | None = None,
+    z0: Float[Tensor, "targets n k"] | np.ndarray | None = None,
+    given: Given | None = None,
+    loss: AbstractLoss | None = None,
     stopping: Stopping | None = None,
     latent: Latent | None = None,
-    z0: Float[Tensor, "targets starts k"] | None = None,
     seed: int = 0,
     ids: Sequence[int] | None = None,
     operator_seed: int = 0,
@@ -67,15 +79,18 @@ def surf(
 
     For t over the schedule's stages: z <- predictor(z); z <- descent on
     f_t(z) = 1/2 ||A G_t(z) - y||^2 (+ reg_t penalty(z)). Every start of every target is a row of
-    its own; of each target's rows the one with the lowest measurement risk is returned.
+    its own; of each target's rows the one with the lowest risk is returned.
 
     Args:
-        trajectory: checkpoints of training.
+        model: a :class:`ForwardModel`, or the trajectory that makes one with `generator` and
+            `operator`.
         y: measurements, (targets, ...) as the operator returns them.
-        generator: the module that was trained; may be left out where the manifest names a zoo
-            architecture. It is never touched.
-        operator: None for the identity, a callable, an object with `.A(x)`, or a name.
-        starts: rows per target, at least 1.
+        generator: the module that was trained, beside a trajectory; may be left out where the
+            manifest names an architecture. It is never touched.
+        operator: beside a trajectory: None for the identity, a callable, an object with `.A(x)`,
+            or a name.
+        starts: rows for each target, those of `z0` included; one, or those of `z0`, where left
+            out.
 
     Other args:
         descent: the corrector at every stage; Levenberg-Marquardt where left out.
@@ -85,16 +100,25 @@ def surf(
         predictor: how a row enters the next stage; as it is where left out.
         stage_steps: descent steps at each stage but the last.
         max_steps: descent steps at the last stage.
-        anneal: weight of the MAP penalty at the first stage, as a multiple of the median risk at
-            the starts; falls geometrically to 1/1000 of it and is zero at the last stage.
-        stopping: tolerances, and the noise level.
-        latent: the law of z; the manifest's where left out.
-        z0: starts; drawn from the law where left out.
+        anneal: weight of the MAP penalty at the first stage, in units of each row's own risk at
+            its start divided by k; falls geometrically to 1/1000 of it and is zero at the last
+            stage.
+        noise: standard deviations of the noise: a number, one for each target, or the shape of y,
+            where inf means not measured. Measurements that don't depend on the signal never count.
+        prior: weight of 1/2 ||(z - mean) / std||^2 kept in the answer, in units of the risk;
+            "law" is the MAP estimate, which needs a noise level.
+        z0: starts, (targets, k) or (targets, n, k); beyond them starts are drawn from the law.
+        given: {name: (targets, ...)}: what the generator's forward and the operator are told of
+            each target, as arguments of these names.
+        loss: how residuals are weighed: squares, or :class:`Huber` or :class:`StudentT` where
+            some measurements are gross outliers.
+        stopping: tolerances.
+        latent: beside a trajectory: the law of z; the manifest's where left out.
         seed: of the starts.
         ids: of the targets, for their random numbers; 0, 1, ... where left out.
-        operator_seed: of a named operator's random numbers.
-        batch_invariant: give a target the same bits whatever targets are beside it, on one machine
-            with as many threads; takes longer.
+        operator_seed: beside a trajectory: of a named operator's random numbers.
+        batch_invariant: beside a trajectory: give a target the same bits whatever targets are
+            beside it, on one machine with as many threads; takes longer.
         polish: go on in float64 from where the ride ends, a few steps: the returned z, x and risk
             are in float64 then.
         throw: raise where a target fails.
@@ -115,29 +139,34 @@ def surf(
         predictor=(predictor, AbstractPredictor),
         stopping=(stopping, Stopping),
     )
-    _check_anneal(anneal)
+    anneal = check.number("anneal", anneal, low=0)
     began = time.perf_counter()
-    problem = bind(
-        trajectory,
-        y,
+    model = as_model(
+        model,
         generator=generator,
         operator=operator,
         latent=latent,
         operator_seed=operator_seed,
         batch_invariant=batch_invariant,
     )
+    stopping = Stopping() if stopping is None else stopping
     if polish:
-        check_polish(problem, trajectory[-1].state)
+        stopping = replace(stopping, polish=True)
+    noise = stopping.noise if noise is None else noise
+    problem = model.problem(y, noise=noise, prior=prior, given=given, loss=loss)
+    if stopping.polish:
+        check_polish(problem, model.last)
     rows = draw_starts(problem, starts, z0=z0, seed=seed, ids=ids)
     descent = LevenbergMarquardt() if descent is None else descent
     schedule = EqualDrift() if schedule is None else schedule
     overhead = CostMeter(0)
+    trajectory = model.trajectory
     stages = schedule.positions(trajectory, _measure(problem, overhead))
     ride = Ride(
         trajectory,
         problem,
         descent,
-        stopping=Stopping() if stopping is None else stopping,
+        stopping=stopping,
         predictor=Constant() if predictor is None else predictor,
         stage_steps=descent.stage_steps if stage_steps is None else stage_steps,
         max_steps=descent.final_steps if max_steps is None else max_steps,
@@ -146,27 +175,34 @@ def surf(
         track = ride.run(stages, rows, anneal=anneal, progress=progress)
     else:
         track = control.run(ride, stages, rows, anneal=anneal, progress=progress)
-    solution = track.solution(problem, trajectory)
-    if polish:
-        solution = polished(solution, problem, trajectory.at(stages[-1]), stopping=ride.stopping)
-    solution = replace(solution, status=identified(solution, problem))
-    facts = {"seed": seed, "starts": starts, "stages": len(stages), "schedule": repr(schedule)}
-    solution = _finish(solution, began, descent, facts | {"schedule_forwards": overhead.depth})
+    solution = track.solution(problem, trajectory, stopping=stopping, descent=descent)
+    facts = {"seed": seed, "starts": rows.starts, "stages": len(stages), "schedule": repr(schedule)}
+    solution = _finish(
+        solution,
+        began,
+        descent,
+        facts | {"schedule_forwards": overhead.depth},
+        once=float(overhead.depth),
+    )
     return solution.raise_failures() if throw else solution
 
 
 def direct(
-    trajectory: Trajectory,
+    model: ForwardModel | Trajectory,
     y: Float[Tensor, "targets ..."] | np.ndarray,
     *,
     generator: nn.Module | None = None,
     operator: OperatorLike = None,
-    starts: int = 1,
+    starts: int | None = None,
     descent: AbstractDescent[Any] | None = None,
     max_steps: int | None = None,
+    noise: Noise = None,
+    prior: float | str | None = None,
+    z0: Float[Tensor, "targets n k"] | np.ndarray | None = None,
+    given: Given | None = None,
+    loss: AbstractLoss | None = None,
     stopping: Stopping | None = None,
     latent: Latent | None = None,
-    z0: Float[Tensor, "targets starts k"] | None = None,
     seed: int = 0,
     ids: Sequence[int] | None = None,
     operator_seed: int = 0,
@@ -180,7 +216,7 @@ def direct(
     Arguments, result and errors are those of :func:`surf`.
     """
     return surf(
-        trajectory,
+        model,
         y,
         generator=generator,
         operator=operator,
@@ -188,9 +224,13 @@ def direct(
         descent=descent,
         schedule=Final(),
         max_steps=max_steps,
+        noise=noise,
+        prior=prior,
+        z0=z0,
+        given=given,
+        loss=loss,
         stopping=stopping,
         latent=latent,
-        z0=z0,
         seed=seed,
         ids=ids,
         operator_seed=operator_seed,
@@ -204,41 +244,51 @@ def direct(
 def _measure(problem: Problem, overhead: CostMeter) -> Callable[[Any], Tensor]:
     z = problem.latent.sample(range(_PROBES), 1, seed=-1).flatten(0, 1)
     z = z.to(problem.device, problem.y.dtype)
+    inputs = problem.inputs
+    if inputs is not None and len(inputs):
+        inputs = inputs[torch.arange(_PROBES, device=problem.device) % len(inputs)]
 
     def measure(state: Any) -> Tensor:
         overhead.depth += _PROBES
         with torch.no_grad():
-            return problem.architecture.at(state)(z)
+            return problem.architecture.at(state)(z, inputs)
 
     return measure
 
 
-def _check_parts(**parts: tuple[object, type]) -> None:
+def _check_parts(**parts: tuple[object, Any]) -> None:
     """What is an object of another kind, or the class where an object belongs."""
     for name, (given, kind) in parts.items():
         if given is not None and not isinstance(given, kind):
             raise InputError(
                 f"{name}: expected None or a {kind.__name__.removeprefix('Abstract').lower()} "
-                f"object, as in surfing.{_EXAMPLES[name]}, got {given!r:.60}."
+                f"object, as in surfing.{_EXAMPLES[name]}, got {given!r:.60}.",
+                argument=name,
             )
 
 
 _EXAMPLES = {
-    "descent": "LevenbergMarquardt()",
+    "descent": "LevenbergMarquardt(), surfing.TorchOptim(partial(torch.optim.Adam, lr=0.05))",
     "schedule": "EqualDrift(10)",
     "control": "StepControl()",
     "predictor": "Tangent()",
-    "stopping": "Stopping(noise=0.1)",
+    "stopping": "Stopping(rtol=1e-5)",
 }
 
 
-def _check_anneal(anneal: float) -> None:
-    if isinstance(anneal, str | bool) or not 0 <= anneal < float("inf"):
-        raise InputError(f"anneal: expected a finite number >= 0, got {anneal!r}.")
-
-
 def _finish(
-    solution: Solution, began: float, descent: AbstractDescent[Any], info: dict[str, Any]
+    solution: Solution,
+    began: float,
+    descent: AbstractDescent[Any],
+    info: dict[str, Any],
+    *,
+    once: float,
 ) -> Solution:
     name = f"{'direct' if len(solution.stages) == 1 else 'surf'} {type(descent).__name__}"
-    return replace(solution, seconds=time.perf_counter() - began, method=name, info=info)
+    return replace(
+        solution,
+        seconds=time.perf_counter() - began,
+        method=name,
+        info=solution.info | info,
+        cost_once=once,
+    )

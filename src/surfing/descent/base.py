@@ -20,7 +20,7 @@ __all__ = ["AbstractDescent", "State"]
 
 @dataclass(frozen=True)
 class State:
-    """What a descent carries from step to step, a line a row.
+    """What a descent carries from step to step, one entry per row.
 
     Subclasses add tensors whose first axis is the row; :meth:`take` then works for them too.
     """
@@ -30,10 +30,10 @@ class State:
     z: Float[Tensor, "r k"]
     value: Float[Tensor, " r"]
     """f(z), float64."""
-    moved: Float[Tensor, " r"]
+    step_norm: Float[Tensor, " r"]
     """Length of the last step that was tried; infinite before the first."""
-    promise: Float[Tensor, " r"]
-    """Decrease of f that the last model promised, relative to f; infinite where there is none."""
+    predicted_decrease: Float[Tensor, " r"]
+    """Decrease of f that the last model predicted, relative to f; infinite where there is none."""
     failed: Bool[Tensor, " r"]
     """No acceptable step was found: going on is pointless."""
 
@@ -76,12 +76,20 @@ class AbstractDescent(abc.ABC, Generic[S]):
     def step(self, risk: Risk, state: S) -> S:
         """One step for every row of the state; a row that finds none keeps its z."""
 
-    def price(self, risk: Risk) -> float:
+    def max_step_cost(self, risk: Risk) -> float:
         """The most that one step may cost a row, in forward-equivalents.
 
         One value and gradient, where a descent does not say otherwise.
         """
         return 3.0
+
+    def ended(self, state: S) -> Int[Tensor, " r"] | None:
+        """A status for each row that this descent ends for a reason of its own.
+
+        `Status.RUNNING` for the others; None where there are no such reasons. A row that is
+        solved, diverged or not finite is called that whatever is said here.
+        """
+        return None
 
     def curvature(self, state: S) -> Float[Tensor, "r k k"] | None:
         """J'J (penalty included) near z, where the descent knows it."""
@@ -99,7 +107,7 @@ def fresh(rows: Tensor, z: Tensor, value: Tensor) -> dict[str, Any]:
         "rows": rows,
         "z": z,
         "value": value,
-        "moved": infinite,
-        "promise": infinite,
+        "step_norm": infinite,
+        "predicted_decrease": infinite,
         "failed": torch.zeros_like(rows, dtype=torch.bool),
     }

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.descent.base import AbstractDescent, State, fresh
 from surfing.errors import InputError
+from surfing.latents import bounds
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -71,8 +73,7 @@ class GradientDescent(AbstractDescent[_State]):
     search: Armijo | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.step_size < float("inf"):
-            raise InputError(f"step_size: expected a finite number > 0, got {self.step_size!r}.")
+        check.number("step_size", self.step_size, low=0, open_low=True)
 
     def init(self, risk: Risk, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> _State:
         """Value and gradient at the start."""
@@ -86,7 +87,7 @@ class GradientDescent(AbstractDescent[_State]):
         if self.search is not None:
             length, failed = _backtrack(self.search, risk, state)
         t = torch.where(failed, 0.0, length).to(state.z.dtype)
-        z = state.z - t[:, None] * state.gradient
+        z = risk.latent.project(state.z - t[:, None] * state.gradient)
         value, gradient = risk.gradient(z, state.rows)
         if self.search is not None:
             # The search measured f without a graph; what it accepted holds to rounding only.
@@ -103,12 +104,19 @@ class GradientDescent(AbstractDescent[_State]):
             gradient=gradient,
             length=length,
             failed=failed,
-            moved=(t * state.gradient.norm(dim=-1)).double(),
+            step_norm=_moved(risk, state.z, z, t * state.gradient.norm(dim=-1)),
         )
 
-    def price(self, risk: Risk) -> float:
+    def max_step_cost(self, risk: Risk) -> float:
         """A value and gradient, and the search's trials."""
         return 3.0 + (0 if self.search is None else self.search.trials)
+
+
+def _moved(risk: Risk, before: Tensor, after: Tensor, length: Tensor) -> Tensor:
+    if bounds(risk.latent) is None:
+        return length.double()
+    moved: Tensor = (after - before).norm(dim=-1).double()
+    return moved
 
 
 def _backtrack(search: Armijo, risk: Risk, state: _State) -> tuple[Tensor, Tensor]:
@@ -119,8 +127,13 @@ def _backtrack(search: Armijo, risk: Risk, state: _State) -> tuple[Tensor, Tenso
     for _ in range(search.trials):
         t = length[open_]
         trial = state.z[open_] - t.to(state.z.dtype)[:, None] * state.gradient[open_]
+        decrease = t * square[open_]
+        if bounds(risk.latent) is not None:  # Bertsekas' rule along the projected path
+            trial = risk.latent.project(trial)
+            gap = (state.z[open_] - trial).double()
+            decrease = (state.gradient[open_].double() * gap).sum(-1)
         enough = risk.value(trial, state.rows[open_]) <= (
-            state.value[open_] - search.slope * t * square[open_]
+            state.value[open_] - search.slope * decrease
         )
         open_ = open_[~enough]
         if len(open_) == 0:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.descent.base import AbstractDescent, State, fresh
 from surfing.descent.line_search import StrongWolfe
-from surfing.errors import InputError
+from surfing.latents import blocked
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -56,8 +57,7 @@ class LBFGS(AbstractDescent[_State]):
     final_steps: ClassVar[int] = 200
 
     def __post_init__(self) -> None:
-        if isinstance(self.history, bool) or self.history < 1:
-            raise InputError(f"history: expected a positive integer, got {self.history!r}.")
+        check.integer("history", self.history, low=1)
 
     def init(self, risk: Risk, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> _State:
         """Value and gradient at the start, memory empty."""
@@ -71,10 +71,16 @@ class LBFGS(AbstractDescent[_State]):
     def step(self, risk: Risk, state: _State) -> _State:
         """One direction and one line search for every row; f never rises."""
         d = -_two_loop(state)
+        resting = blocked(risk.latent, state.z, -d)
+        if resting is not None:
+            d = d.masked_fill(resting, 0.0)
         slope = (d * state.gradient).sum(-1)
         # Memory gone bad in float32: start anew from the gradient.
         uphill = ~(slope < 0)
         d = torch.where(uphill[:, None], -state.gradient, d)
+        resting = blocked(risk.latent, state.z, -d)
+        if resting is not None:
+            d = d.masked_fill(resting, 0.0)
         held = state.held & ~uphill[:, None]
         empty = ~held.any(-1)
         norm = state.gradient.norm(dim=-1).clamp(min=torch.finfo(torch.float64).tiny)
@@ -93,11 +99,11 @@ class LBFGS(AbstractDescent[_State]):
             y=_push(state.y, y, keep),
             held=held,
             # A search that fails with memory is repeated without it before the row is given up.
-            moved=torch.where(found.success, s.norm(dim=-1), torch.inf),
+            step_norm=torch.where(found.success, s.norm(dim=-1), torch.inf),
             failed=~found.success & empty,
         )
 
-    def price(self, risk: Risk) -> float:
+    def max_step_cost(self, risk: Risk) -> float:
         """As many values and gradients as the search may try."""
         return 3.0 * self.search.trials
 

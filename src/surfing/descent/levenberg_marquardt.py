@@ -12,6 +12,7 @@ from torch import Tensor
 from surfing.descent.base import AbstractDescent, State, fresh
 from surfing.descent.conjugate_gradients import conjugate_gradients
 from surfing.errors import InputError
+from surfing.latents import blocked, bounds
 from surfing.problem.matrices import positive_solve, product
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class _State(State):
     stale: Bool[Tensor, " r"]
     """z moved since gradient and hessian were taken."""
     damping: Float[Tensor, " r"]
-    refusals: Int[Tensor, " r"]
+    rejections: Int[Tensor, " r"]
     """In a row; each raises the damping faster than the one before."""
 
 
@@ -53,7 +54,7 @@ class LevenbergMarquardt(AbstractDescent[_State]):
         damping: first damping, relative to the largest diagonal entry of J'J; without J'J, to its
             Rayleigh quotient along the gradient.
         shrink: least factor that a successful step multiplies the damping by, in (0, 1).
-        max_refusals: refused steps in a row before a row is called stalled.
+        max_rejections: rejected steps in a row before a row is called stalled.
         dense_up_to: k beyond which J'J is not formed. On dense networks, runs of at most 40 steps
             took .4 of the time with J'J at k = 64, 1.7 times at 128 and 7 times at 512; as J'J
             tells what is determined, it is kept a little beyond the break-even.
@@ -69,7 +70,7 @@ class LevenbergMarquardt(AbstractDescent[_State]):
 
     damping: float = 1e-2
     shrink: float = 0.1
-    max_refusals: int = 10
+    max_rejections: int = 10
     dense_up_to: int = 128
     inner_steps: int = 30
     inner_tolerance: float = 0.1
@@ -78,9 +79,11 @@ class LevenbergMarquardt(AbstractDescent[_State]):
     final_steps: ClassVar[int] = 40
 
     def __post_init__(self) -> None:
-        if not (0 < self.damping < float("inf") and 0 < self.shrink < 1 and self.max_refusals > 0):
+        if not (
+            0 < self.damping < float("inf") and 0 < self.shrink < 1 and self.max_rejections > 0
+        ):
             raise InputError(
-                "LevenbergMarquardt: expected damping > 0, 0 < shrink < 1 and max_refusals > 0, "
+                "LevenbergMarquardt: expected damping > 0, 0 < shrink < 1 and max_rejections > 0, "
                 f"got {self}."
             )
         if not (self.dense_up_to >= 0 and self.inner_steps > 0 and 0 < self.inner_tolerance < 1):
@@ -103,7 +106,7 @@ class LevenbergMarquardt(AbstractDescent[_State]):
             hessian=hessian,
             stale=torch.zeros_like(rows, dtype=torch.bool),
             damping=self.damping * peak.clamp(min=torch.finfo(torch.float64).tiny),
-            refusals=torch.zeros_like(rows),
+            rejections=torch.zeros_like(rows),
         )
 
     def step(self, risk: Risk, state: _State) -> _State:
@@ -111,24 +114,28 @@ class LevenbergMarquardt(AbstractDescent[_State]):
         state = self._refresh(risk, state)
         d, image, solved = self._damped_step(risk, state)
         trial = state.z + d.to(state.z.dtype)
+        if bounds(risk.latent) is not None:
+            trial = risk.latent.project(trial)
+            d = torch.where(solved[:, None], trial.double() - state.z.double(), d)
+            image = self._image(risk, state, d, image)
         value = risk.value(trial, state.rows)
         slope = (state.gradient * d).sum(-1)
-        promise = -(slope + (d * image).sum(-1) / 2)
+        predicted = -(slope + (d * image).sum(-1) / 2)
         accept = solved & (value < state.value)  # false for NaN
-        refusals = torch.where(accept, 0, state.refusals + 1)
+        rejections = torch.where(accept, 0, state.rejections + 1)
         return dataclasses.replace(
             state,
             z=torch.where(accept[:, None], trial, state.z),
             value=torch.where(accept, value, state.value),
             stale=accept,
-            damping=self._next_damping(state, (state.value - value) / promise, accept),
-            refusals=refusals,
-            failed=refusals >= self.max_refusals,
-            moved=torch.where(solved, d.norm(dim=-1), torch.inf),
-            promise=torch.where(solved, promise / state.value, torch.inf),
+            damping=self._next_damping(state, (state.value - value) / predicted, accept),
+            rejections=rejections,
+            failed=rejections >= self.max_rejections,
+            step_norm=torch.where(solved, d.norm(dim=-1), torch.inf),
+            predicted_decrease=torch.where(solved, predicted / state.value, torch.inf),
         )
 
-    def price(self, risk: Risk) -> float:
+    def max_step_cost(self, risk: Risk) -> float:
         """A Jacobian and a trial; without J'J a gradient, its products and a trial."""
         if self._dense(risk.latent.dim):
             return 2 + risk.forward.tangent_passes(risk.latent.dim, risk.y.shape[1])
@@ -167,15 +174,21 @@ class LevenbergMarquardt(AbstractDescent[_State]):
             stale=torch.zeros_like(state.stale),
         )
 
+    def _image(self, risk: Risk, state: _State, d: Tensor, image: Tensor) -> Tensor:
+        """J'J d after d was cut at the edge of the support; an upper bound where it is unknown."""
+        return image if state.hessian is None else product(state.hessian, d)
+
     def _damped_step(self, risk: Risk, state: _State) -> tuple[Tensor, Tensor, Tensor]:
         """d of each row, J'J d, and which rows have a d."""
+        # Coordinates that lie on the edge of the support and want to leave rest for this step.
+        resting = blocked(risk.latent, state.z, state.gradient)
         if state.hessian is not None:
-            d, found = _cholesky_step(state, state.hessian)
+            d, found = _cholesky_step(state, state.hessian, resting)
             image = product(state.hessian, d)
         else:
             d, residual = conjugate_gradients(
                 lambda at, v: risk.curvature_product(state.z[at], state.rows[at], v),
-                -state.gradient,
+                -(state.gradient if resting is None else state.gradient.masked_fill(resting, 0.0)),
                 state.damping,
                 tolerance=self.inner_tolerance,
                 max_steps=self.inner_steps,
@@ -186,16 +199,20 @@ class LevenbergMarquardt(AbstractDescent[_State]):
 
     def _next_damping(self, state: _State, gain: Tensor, accept: Tensor) -> Tensor:
         relax = (1 - (2 * gain - 1) ** 3).clamp(self.shrink, 2.0)
-        raise_ = 2.0 * 2.0 ** state.refusals.double()
+        raise_ = 2.0 * 2.0 ** state.rejections.double()
         return state.damping * torch.where(accept, relax, raise_)
 
 
-def _cholesky_step(state: _State, hessian: Tensor) -> tuple[Tensor, Tensor]:
-    """d of each row, and which rows have one."""
+def _cholesky_step(state: _State, hessian: Tensor, resting: Tensor | None) -> tuple[Tensor, Tensor]:
+    """d of each row, 0 for resting coordinates, and which rows have one."""
     eye = torch.eye(state.z.shape[1], dtype=torch.float64, device=state.z.device)
     matrix = hessian + state.damping[:, None, None] * eye
     finite = torch.isfinite(matrix).all(-1).all(-1) & torch.isfinite(state.gradient).all(-1)
     matrix = torch.where(finite[:, None, None], matrix, eye)
     gradient = torch.where(finite[:, None], state.gradient, 0.0)
+    if resting is not None:
+        gradient = gradient.masked_fill(resting, 0.0)
+        cross = resting[:, :, None] | resting[:, None]
+        matrix = torch.where(cross, torch.diag_embed(resting.double()), matrix)
     d, found = positive_solve(matrix, -gradient)
     return d, finite & found & torch.isfinite(d).all(-1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from surfing.errors import InputError
+from surfing.latents import bounds
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -32,7 +33,7 @@ class Found:
 class StrongWolfe:
     """f(t) <= f(0) + decrease t f'(0) and |f'(t)| <= curvature |f'(0)|.
 
-    Every trial costs 3 a row (value and gradient); rows whose search is over make no more.
+    Every trial costs 3 per row (value and gradient); rows whose search is over make no more.
 
     Args:
         decrease: c1, in (0, curvature).
@@ -70,9 +71,14 @@ class StrongWolfe:
         for _ in range(self.trials):
             t = bracket.t[open_]
             trial = (z[open_].double() + t[:, None] * direction[open_]).to(z.dtype)
+            along = direction[open_]
+            if bounds(risk.latent) is not None:  # the path bends along the edge of the support
+                inside = risk.latent.project(trial)
+                along = torch.where(inside == trial, along, 0.0)
+                trial = inside
             f, g = risk.gradient(trial, rows[open_])
             g = g.double()
-            done = bracket.update(self, open_, trial, f, g, (g * direction[open_]).sum(-1))
+            done = bracket.update(self, open_, trial, f, g, (g * along).sum(-1))
             open_ = open_[~done]
             if len(open_) == 0:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ def minimise(
     stopping: Stopping | None = None,
     rows: Int[Tensor, " rows"] | None = None,
     allowance: Float[Tensor, " rows"] | None = None,
+    until: float | None = None,
 ) -> Minimum:
     """Descend every row until it ends by itself or after `max_steps` steps.
 
@@ -60,18 +62,23 @@ def minimise(
         rows: which rows of the risk these are; all, in order, where left out.
         allowance: forward-equivalents that each row may spend here; a row ends before a step that
             might take it beyond. Without one, `max_steps` alone is the limit.
+        until: clock (`time.perf_counter`) after which no further step is begun.
     """
     stopping = stopping or Stopping()
     rows = torch.arange(len(z), device=z.device) if rows is None else rows
-    floor = None if risk.penalised else stopping.floor(risk.y)[risk.owner[rows]]
+    level = risk.level.take(risk.owner[rows])
+    floor = None if risk.penalised else stopping.floor(level)
+    noisy = level.variance is not None
     ceiling = None
     if allowance is not None:
-        ceiling = risk.meter.spent[rows] + allowance - descent.price(risk)
+        ceiling = risk.meter.spent[rows] + allowance - descent.max_step_cost(risk)
     state = descent.init(risk, z, rows)
     place = torch.arange(len(z), device=z.device)  # of each active row in the result
     first = state.value.clone()
     best_z, best = z.clone(), torch.where(torch.isfinite(first), first, torch.inf)
-    status = stopping.judge(state, first=first, floor=floor)
+    status = stopping.judge(
+        state, first=first, floor=floor, noisy=noisy, ended=descent.ended(state)
+    )
     steps = torch.zeros_like(rows)
     curvature = _noted(None, place, descent.curvature(state), rows=len(z))
     damping = _noted(None, place, descent.current_damping(state), rows=len(z))
@@ -79,6 +86,8 @@ def minimise(
         if ceiling is not None:
             broke = (status == int(Status.RUNNING)) & (risk.meter.spent[rows] > ceiling)
             status[broke] = int(Status.BUDGET_SPENT)
+        if until is not None and time.perf_counter() > until:
+            status[status == int(Status.RUNNING)] = int(Status.BUDGET_SPENT)
         active = (status[place] == int(Status.RUNNING)).nonzero().flatten()
         if len(active) == 0:
             break
@@ -89,7 +98,9 @@ def minimise(
         better = state.value < best[place]
         best[place[better]], best_z[place[better]] = state.value[better], state.z[better]
         limit = None if floor is None else floor[place]
-        status[place] = stopping.judge(state, first=first[place], floor=limit)
+        status[place] = stopping.judge(
+            state, first=first[place], floor=limit, noisy=noisy, ended=descent.ended(state)
+        )
         curvature = _noted(curvature, place, descent.curvature(state), rows=len(z))
         damping = _noted(damping, place, descent.current_damping(state), rows=len(z))
     status[status == int(Status.RUNNING)] = int(Status.MAX_STEPS)

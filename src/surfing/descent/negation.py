@@ -27,7 +27,7 @@ __all__ = ["NegationCheck"]
 class NegationCheck(AbstractDescent[Any]):
     """If f(-z) < f(z) then z <- -z, before every step of another descent.
 
-    Costs one forward a step and row, and the start of the other descent for a row that flips.
+    Costs one forward per step and row, and the start of the other descent for a row that flips.
 
     Args:
         descent: what steps; its state must be tensors (gradient descent, Levenberg-Marquardt).
@@ -75,6 +75,14 @@ class NegationCheck(AbstractDescent[Any]):
             restarted = self.descent.init(risk, -state.z[flipped], state.rows[flipped])
             state = _put(state, flipped, restarted)
         return self.descent.step(risk, state)
+
+    def max_step_cost(self, risk: Risk) -> float:
+        """The other descent's step and, for a row that flips, its start, which costs no more."""
+        return 1 + 2 * self.descent.max_step_cost(risk)
+
+    def ended(self, state: Any) -> Int[Tensor, " r"] | None:
+        """The other descent's."""
+        return self.descent.ended(state)
 
     def curvature(self, state: Any) -> Float[Tensor, "r k k"] | None:
         """The other descent's."""

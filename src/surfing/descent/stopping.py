@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from surfing.errors import InputError
-from surfing.problem.matrices import squared_norms
+from surfing import check
 from surfing.solution import Status
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
     from surfing.descent.base import State
+    from surfing.problem.measurements import Level
 
 __all__ = ["Stopping"]
 
@@ -30,34 +30,37 @@ class Stopping:
         accept: a row that ended otherwise, with ||A G(z) - y|| <= accept ||y||, is called solved
             too; above it a stationary point is called a local minimum.
         xtol: converged where the last step is at most xtol (1 + ||z||).
-        ftol: converged where the model promises a relative decrease below this.
-        noise: standard deviation of the noise in each measurement; with it a row ends at the
-            discrepancy principle, ||A G(z) - y|| <= sqrt(m) noise, and counts as met a little
+        ftol: converged where the model predicts a relative decrease below this.
+        noise: standard deviation of the noise: a number, one for each target, or the shape of y;
+            the `noise=` of an entry point goes before. With it a row ends at the discrepancy
+            principle, ||A G(z) - y|| <= sqrt(m) noise, and counts as met a little
             above it (:meth:`met`).
         divergence: diverged where f exceeds this many times its first value.
+        polish: go on in float64 from where a run ends, at most 20 steps: the returned z, x and
+            risk are in float64 then.
     """
 
     rtol: float = 1e-6
     accept: float = 1e-4
     xtol: float = 1e-6
     ftol: float = 1e-6
-    noise: float | None = None
+    noise: float | Tensor | np.ndarray | None = None
     divergence: float = 1e4
+    polish: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("rtol", "accept", "xtol", "ftol", "noise"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= _number(value) < math.inf:
-                raise InputError(f"{name}: expected a finite number >= 0, got {value!r:.60}.")
-        if not _number(self.divergence) > 1:
-            raise InputError(f"divergence: expected a number > 1, got {self.divergence!r}.")
+        for name in ("rtol", "accept", "xtol", "ftol"):
+            check.number(name, getattr(self, name), low=0)
+        if not isinstance(self.noise, Tensor | np.ndarray | list | tuple | None):
+            check.number("noise", self.noise, low=0)
+        check.number("divergence", self.divergence, low=1, open_low=True, finite=False)
 
-    def floor(self, y: Float[Tensor, "targets m"]) -> Float[Tensor, " targets"]:
-        """The risk at which a target is solved."""
-        norm = squared_norms(y)
-        if self.noise is None:
-            return norm * self.rtol**2 / 2
-        return torch.maximum(norm * self.rtol**2, norm * 0 + y.shape[1] * self.noise**2) / 2
+    def floor(self, level: Level) -> Float[Tensor, " rows"]:
+        """The risk at which a row is solved."""
+        solved = level.norm2 * self.rtol**2
+        if level.variance is None:
+            return solved / 2
+        return torch.maximum(solved, level.count * level.variance) / 2
 
     def judge(
         self,
@@ -65,6 +68,8 @@ class Stopping:
         *,
         first: Float[Tensor, " r"],
         floor: Float[Tensor, " r"] | None,
+        noisy: bool = False,
+        ended: Int[Tensor, " r"] | None = None,
     ) -> Int[Tensor, " r"]:
         """The status of each row after a step, `Status.RUNNING` where it goes on.
 
@@ -72,51 +77,44 @@ class Stopping:
             state: after the step.
             first: f at the start of this descent.
             floor: risk at which a row is solved; None while a penalty is part of f.
+            noisy: whether the floor is that of a noise level.
+            ended: what the descent itself says of each row, from its method of that name.
         """
         status = torch.full_like(state.rows, int(Status.RUNNING))
-        near = state.moved <= self.xtol * (1 + state.z.norm(dim=-1).double())
-        status[near | (state.promise <= self.ftol)] = int(Status.CONVERGED)
+        near = state.step_norm <= self.xtol * (1 + state.z.norm(dim=-1).double())
+        status[near | (state.predicted_decrease <= self.ftol)] = int(Status.CONVERGED)
         status[state.failed] = int(Status.STALLED)
-        limited = getattr(state, "limited", None)  # of RegionDescent alone
-        if limited is not None:
-            status[limited] = int(Status.PIECE_LIMIT)
+        if ended is not None:  # the descent knows better why no step was found
+            status = torch.where(ended == int(Status.RUNNING), status, ended)
         if floor is not None:
-            reached = Status.SOLVED if self.noise is None else Status.NOISE_LEVEL
+            reached = Status.NOISE_LEVEL if noisy else Status.SOLVED
             status[state.value <= floor] = int(reached)
         status[state.value > self.divergence * first] = int(Status.DIVERGED)
         status[~torch.isfinite(state.value)] = int(Status.NONFINITE)
         return status
 
     def verdict(
-        self, status: Int[Tensor, " r"], misfit: Float[Tensor, " r"], y: Float[Tensor, "r m"]
+        self, status: Int[Tensor, " r"], misfit: Float[Tensor, " r"], level: Level
     ) -> Int[Tensor, " r"]:
         """The last word: a row that ended near enough to its measurements is solved."""
-        named = Status.SOLVED if self.noise is None else Status.NOISE_LEVEL
         lost = (status == int(Status.NONFINITE)) | (status == int(Status.DIVERGED))
-        return torch.where(self.met(misfit, y) & ~lost, int(named), status)
+        return torch.where(self.met(misfit, level) & ~lost, int(_reached(level)), status)
 
-    def met(self, misfit: Float[Tensor, " r"], y: Float[Tensor, "r m"]) -> Bool[Tensor, " r"]:
+    def met(self, misfit: Float[Tensor, " r"], level: Level) -> Bool[Tensor, " r"]:
         """Whether the measurements count as met where a row has ended."""
-        return torch.le(2 * misfit, self.tolerated(y))
+        return torch.le(2 * misfit, self.tolerated(level))
 
-    def tolerated(self, y: Float[Tensor, "r m"]) -> Float[Tensor, " r"]:
-        """||A G(z) - y||^2 up to which the measurements count as met.
+    def tolerated(self, level: Level) -> Float[Tensor, " r"]:
+        """||A G(z) - y||^2, weighted, up to which the measurements count as met.
 
         With a noise level: (m + 3 sqrt(2 m)) noise^2, because the squared norm of the noise itself
-        scatters by sqrt(2 m) noise^2 about m noise^2.
+        scatters by sqrt(2 m) noise^2 about m noise^2; m are the measurements that count.
         """
-        norm = squared_norms(y)
-        if self.noise is None:
-            return self.accept**2 * norm
-        m = y.shape[1]
-        return torch.full_like(norm, (m + 3 * (2 * m) ** 0.5) * self.noise**2)
+        if level.variance is None:
+            return self.accept**2 * level.norm2
+        m = level.count
+        return (m + 3 * (2 * m) ** 0.5) * level.variance
 
 
-def _number(value: object) -> float:
-    """NaN where it is none, infinity where it is larger than any."""
-    try:
-        return math.nan if isinstance(value, str) else float(value)  # type: ignore[arg-type]
-    except OverflowError:
-        return math.inf
-    except (TypeError, ValueError):
-        return math.nan
+def _reached(level: Level) -> Status:
+    return Status.SOLVED if level.variance is None else Status.NOISE_LEVEL

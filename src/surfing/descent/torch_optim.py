@@ -70,8 +70,21 @@ class TorchOptim(AbstractDescent[_State]):
     make: Callable[[Iterable[Tensor]], Optimizer]
 
     def __post_init__(self) -> None:
-        probe = self.make([torch.zeros(2, 3, requires_grad=True)])
+        try:
+            probe = self.make([torch.zeros(2, 3, requires_grad=True)])
+        except TypeError as error:
+            raise InputError(
+                f"TorchOptim: expected a function of a list of parameters ({error}); give options "
+                "by functools.partial, as in TorchOptim(partial(torch.optim.Adam, lr=0.05)).",
+                argument="descent",
+            ) from error
         kinds = {base.__name__ for base in type(probe).__mro__}
+        if not isinstance(probe, Optimizer):
+            raise InputError(
+                f"TorchOptim: expected a function that returns a torch optimiser, got "
+                f"{type(probe).__name__}.",
+                argument="descent",
+            )
         mixes = kinds.intersection(_MIXES_ROWS)
         if mixes:
             raise InputError(
@@ -103,7 +116,8 @@ class TorchOptim(AbstractDescent[_State]):
                 raise InputError(
                     "batch_invariant: this optimiser gives a row other bits where other rows are "
                     "beside it. Does it use fused kernels, or norms over all rows? Leave "
-                    "fused=True out, or take surfing.LBFGS or GradientDescent."
+                    "fused=True out, or take surfing.LBFGS or GradientDescent.",
+                    argument="batch_invariant",
                 )
 
     def _ends(self, start: Tensor, slopes: list[Tensor]) -> Tensor:
@@ -118,7 +132,9 @@ class TorchOptim(AbstractDescent[_State]):
         leaf: Any = state.memory.leaf
         leaf.grad = state.gradient.clone()
         state.memory.optimiser.step()
+        with torch.no_grad():
+            leaf.copy_(risk.latent.project(leaf))
         z = leaf.detach().clone()
         value, gradient = risk.gradient(z, state.rows)
-        moved = (z - state.z).norm(dim=-1).double()
-        return dataclasses.replace(state, z=z, value=value, gradient=gradient, moved=moved)
+        step_norm = (z - state.z).norm(dim=-1).double()
+        return dataclasses.replace(state, z=z, value=value, gradient=gradient, step_norm=step_norm)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surfing import files
 from surfing.errors import InputError, LockedTrajectoryError, OutputExistsError, TrajectoryError
 from surfing.trajectory.lock import LOCK_NAME, DirectoryLock
 
@@ -19,7 +19,7 @@ __all__ = ["as_json", "begin", "check_measured", "fingerprint", "locked", "write
 
 _FORMAT = 1
 _RUN = "run.json"
-_RESULTS = ("z.npy", "x.npy", "result.json", "mix.json")
+_RESULTS = ("z.npy", "x.npy", "result.json", "learned.safetensors")
 
 
 def as_json(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,16 +39,17 @@ def as_json(facts: Mapping[str, Any]) -> dict[str, Any]:
 def locked(out: Path) -> DirectoryLock:
     """Two that write one folder would each undo what the other does."""
     if out.exists() and not out.is_dir():
-        raise OutputExistsError(f"out: {out} is a file; name a folder.")
+        raise OutputExistsError(f"out: {out} is a file; name a folder.", argument="out")
     out.mkdir(parents=True, exist_ok=True)
     try:
         return DirectoryLock(out)
     except LockedTrajectoryError as error:
         raise OutputExistsError(
-            f"out: another process is writing to {out}. Let it end, or name another folder."
+            f"out: another process is writing to {out}. Let it end, or name another folder.",
+            argument="out",
         ) from error
     except TrajectoryError as error:
-        raise InputError(f"out: {error}") from error
+        raise InputError(f"out: {error}", argument="out") from error
 
 
 def begin(out: Path, facts: Mapping[str, Any], *, targets: int, size: int, overwrite: bool) -> int:
@@ -74,11 +75,14 @@ def begin(out: Path, facts: Mapping[str, Any], *, targets: int, size: int, overw
         if not overwrite:
             raise OutputExistsError(
                 f"out: {out} holds a run with another {', '.join(differing)}. Repeat its "
-                "arguments to go on with it, name another folder, or say overwrite."
+                "arguments to go on with it, name another folder, or say overwrite.",
+                argument="out",
             )
         _clear(out)
     elif not _is_unused(out):
-        raise OutputExistsError(f"out: {out} exists and holds no run; name another folder.")
+        raise OutputExistsError(
+            f"out: {out} exists and holds no run; name another folder.", argument="out"
+        )
     (out / "shards").mkdir(parents=True, exist_ok=True)
     run = {"format": _FORMAT, "key": _key(facts), "shard": size, "targets": targets}
     write_json(out / _RUN, run | {"facts": dict(facts)})
@@ -96,7 +100,8 @@ def _read_run(out: Path) -> dict[str, Any] | None:
         readable = False
     if not readable:
         raise OutputExistsError(
-            f"out: {out / _RUN} is damaged, or of another version; name another folder."
+            f"out: {out / _RUN} is damaged, or of another version; name another folder.",
+            argument="out",
         )
     return dict(found)
 
@@ -106,7 +111,7 @@ def _is_unused(out: Path) -> bool:
 
     def left(path: Path) -> bool:
         empty = path.name == "shards" and path.is_dir() and not any(path.iterdir())
-        return empty or path.name == LOCK_NAME or path.name.startswith(f".{_RUN}.")
+        return empty or path.name == LOCK_NAME or path.name.startswith(files.TEMPORARY)
 
     return all(map(left, out.iterdir()))
 
@@ -139,16 +144,7 @@ def _clear(out: Path) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    files.write(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def fingerprint(rows: Tensor) -> dict[str, Any]:
@@ -180,5 +176,6 @@ def check_measured(path: Path, ids: range, rows: Tensor) -> None:
         raise OutputExistsError(
             f"out: {path.parents[1]} holds solutions of other measurements: targets {ids.start} to "
             f"{ids.stop - 1} are not those of before. Give the same ones in the same order, name "
-            "another folder, or say overwrite."
+            "another folder, or say overwrite.",
+            argument="out",
         )

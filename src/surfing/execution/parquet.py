@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surfing import files
 from surfing.errors import MeasurementError, require
 from surfing.execution.columns import Pieces, as_array, column_name
 from surfing.solution import Status
@@ -90,12 +90,8 @@ def write_solution(path: Path, ids: range, solution: Solution) -> None:
         }
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with files.replacing(path) as temporary:
         writer.write_table(table, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _tensors(arrow: Any, values: Tensor) -> Any:

@@ -59,7 +59,9 @@ class Ray:
             if name == "workers" and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name}: expected a positive integer, got {value!r}.")
+                raise InputError(
+                    f"{name}: expected a positive integer, got {value!r}.", argument=name
+                )
         wait: object = self.patience
         if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 < wait < 1e9:
             raise InputError(f"patience: expected a number of seconds, got {wait!r}.")
@@ -124,7 +126,8 @@ class Ray:
             raise InputError(
                 f"{name}: the cluster hosts {room} workers of {self.threads} CPUs and "
                 f"{self.gpus:g} GPUs each, and {self.workers or 'at least 1'} are asked for; ask "
-                "for fewer or smaller ones, or start it with more nodes."
+                "for fewer or smaller ones, or start it with more nodes.",
+                argument=name,
             )
         return self.workers or room
 

@@ -3,18 +3,16 @@
 OUT/run.json            what the run is: hashes of its inputs, its arguments
 OUT/shards/00000000-00000256.safetensors    one Solution each, by target
 OUT/shards/00000000-00000256.json           which measurements it was solved from
-OUT/mix.json            what the pilot found; kept, so that every shard goes by the same
+OUT/learned.safetensors starts learned once; kept, so that every shard goes by the same
 OUT/z.npy, x.npy, result.json               the whole, once every shard is there
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +21,7 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
+from surfing import files
 from surfing.errors import InputError, MeasurementError
 from surfing.execution.dataset import opened
 from surfing.execution.manifest import (
@@ -35,6 +34,7 @@ from surfing.execution.manifest import (
 )
 from surfing.execution.parquet import write_solution
 from surfing.execution.solve import Executor, Measurements, Progress, Solve, rows_of
+from surfing.execution.targets import Targets
 from surfing.solution import Solution, Status
 from surfing.trajectory.lock import DirectoryLock
 
@@ -81,7 +81,7 @@ class Shards:
         for name, value, least in (("shard", size, 1), ("targets", targets, 0)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 wanted = f"a number of targets, {least} or more"
-                raise InputError(f"{name}: expected {wanted}, got {value!r}.")
+                raise InputError(f"{name}: expected {wanted}, got {value!r}.", argument=name)
         lock = locked(out)
         try:
             kept = begin(out, facts, targets=targets, size=size, overwrite=overwrite)
@@ -123,7 +123,7 @@ class Shards:
     def run(
         self,
         solve: Solve,
-        y: Measurements,
+        y: Measurements | Targets,
         executor: Executor,
         *,
         place: torch.device | None = None,
@@ -147,13 +147,13 @@ class Shards:
             MeasurementError: `y` has another number of targets.
             OutputExistsError: shards that are done were solved from other measurements.
         """
-        y = opened(y)
+        y = y if isinstance(y, Targets) else opened(y)
         if len(y) != self.targets:
             raise MeasurementError(f"y: expected {self.targets} targets, got {len(y)}.")
         waiting, read = [], dict[range, dict[str, Any]]()
         for part in self.ranges():
             if self.done(part):
-                check_measured(self._measured(part), part, rows_of(y, part))
+                check_measured(self._measured(part), part, _measured_rows(y, part))
             else:
                 waiting.append(part)
         before = self.targets - sum(map(len, waiting))
@@ -162,9 +162,9 @@ class Shards:
             if progress is not None:
                 progress(before + done, before + total)
 
-        def measured(part: range) -> torch.Tensor:
+        def measured(part: range) -> Any:
             rows = rows_of(y, part)
-            read[part] = fingerprint(rows)
+            read[part] = fingerprint(rows.y if isinstance(rows, Targets) else rows)
             return rows.to(place)
 
         ids = range(self.targets)
@@ -178,23 +178,6 @@ class Shards:
         """One shard after the other."""
         for ids in self.ranges():
             yield ids, Solution.load(self.path(ids))
-
-    def keep(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What the run found out once and goes by from then on: made, or read where it is there.
-
-        Args:
-            name: of the file, without .json.
-            make: called where it is not there.
-        """
-        path = self.out / f"{name}.json"
-        try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            there = None
-        if isinstance(there, dict):
-            return there
-        write_json(path, made := make())
-        return made
 
     def gather(self, *, parquet: bool = False) -> dict[str, Any]:
         """Write z.npy, x.npy and result.json, a shard in memory at a time.
@@ -227,7 +210,7 @@ class Shards:
                 write_solution(self.out / "parquet" / name, ids, solution)
         for name, array in arrays.items():
             array.flush()
-            os.replace(self.out / f".{name}.npy.part", self.out / f"{name}.npy")
+            files.publish(self.out / f".{name}.npy.part", self.out / f"{name}.npy")
         if parquet:
             self._drop_strangers()
         result = _summary(risk, status, cost)
@@ -241,6 +224,11 @@ class Shards:
         for file in (self.out / "parquet").glob("*.parquet"):
             if re.fullmatch(r"\d{8,}-\d{8,}", file.stem) and file.stem not in mine:
                 file.unlink()
+
+
+def _measured_rows(y: Any, part: range) -> torch.Tensor:
+    rows: torch.Tensor = rows_of(y.y if isinstance(y, Targets) else y, part)
+    return rows
 
 
 def _summary(risk: np.ndarray, status: np.ndarray, cost: np.ndarray) -> dict[str, Any]:

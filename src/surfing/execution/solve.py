@@ -14,6 +14,7 @@ from surfing.errors import InputError
 from surfing.execution.dataset import opened
 from surfing.execution.local import Local
 from surfing.execution.ray import Ray
+from surfing.execution.targets import Targets
 from surfing.solution import Solution
 
 __all__ = ["Executor", "Measurements", "Solve", "as_executor", "ready", "rows_of", "solve_all"]
@@ -32,7 +33,7 @@ class Measurements(Protocol):
 class Solve(Protocol):
     """Measurements of some targets in, their solution out; sent to workers, so it can be pickled.
 
-    ``partial(surfing.recover, trajectory, generator=net, mix=mix)`` is one.
+    ``partial(surfing.recover, model)`` is one.
     """
 
     def __call__(
@@ -98,12 +99,13 @@ def ready(executor: Executor | None) -> AbstractContextManager[None]:
         MissingExtraError: Ray is not installed.
         InputError: the cluster can't be reached, or can't host the workers.
     """
-    return executor.ready() if isinstance(executor, Ray) else nullcontext()
+    prepare = getattr(executor, "ready", None)
+    return nullcontext() if prepare is None else prepare()
 
 
 def solve_all(
     solve: Solve,
-    y: Measurements,
+    y: Any,
     executor: Executor,
     *,
     shard: int,
@@ -122,7 +124,7 @@ def solve_all(
         place: the device that measurements are moved to.
         progress: called with (targets done, targets in all).
     """
-    y = opened(y)
+    y = y if isinstance(y, Targets) else opened(y)
     shards = [range(low, min(low + shard, len(y))) for low in range(0, len(y), shard)]
     found: dict[range, Solution] = {}
     for part, solution in executor.run(
@@ -132,8 +134,10 @@ def solve_all(
     return Solution.joined([found[part] for part in shards])
 
 
-def rows_of(y: Measurements, part: range) -> Tensor:
-    """Some rows in memory, in this machine's byte order."""
+def rows_of(y: Any, part: range) -> Any:
+    """Some rows in memory, in this machine's byte order, with what goes with each target."""
+    if isinstance(y, Targets):
+        return y.rows(part)
     rows = y[part.start : part.stop]
     if isinstance(rows, Tensor):
         return rows.clone()  # a view would take the whole along to a worker

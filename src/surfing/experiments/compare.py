@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from surfing.continuation import recover
 from surfing.descent import Stopping
 from surfing.errors import InputError
 from surfing.experiments.methods import METHODS, Method, Task, method
 from surfing.experiments.selftest import FOUND, own_samples
+from surfing.portfolio import recover
 from surfing.problem import as_operator
+from surfing.problem.measurements import Measurements
 from surfing.report.intervals import wilson
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def _restarted(
     spent = torch.zeros(count, dtype=torch.float64)
     found = torch.zeros(len(budgets), count, dtype=torch.bool)
     paid = torch.zeros(len(budgets), count, dtype=torch.float64)
-    y = task.y[:count].flatten(1)
+    level = Measurements.of(task.y[:count].cpu()).level
     open_ = torch.arange(count)
     for number in range(_SCARCE):
         went = go(task, open_.tolist(), number)
@@ -206,7 +207,7 @@ def _restarted(
         for i, budget in enumerate(budgets):
             within = open_[spent[open_] <= budget]
             found[i, within], paid[i, within] = hit[within], spent[within]
-        met = stopping.met(best[open_], y[open_].cpu())
+        met = stopping.met(best[open_], level.take(open_))
         open_ = open_[~met & (spent[open_] < budgets[-1])]
         if len(open_) == 0:
             break
@@ -218,8 +219,8 @@ def _restarted(
 
 
 def _recovered(task: Task, truth: Tensor, budgets: tuple[int, ...]) -> Curve:
-    """The default strategy, anew at every budget; its pilot's cost is told beside it."""
-    found, cost, extra = [], [], 0.0
+    """The default strategy, anew at every budget; what it spends once is in its cost."""
+    found, cost = [], []
     for budget in budgets:
         solution = recover(
             task.trajectory,
@@ -230,6 +231,5 @@ def _recovered(task: Task, truth: Tensor, budgets: tuple[int, ...]) -> Curve:
             seed=task.seed,
         )
         found.append(((solution.z - truth).norm(dim=1) < FOUND).tolist())
-        cost.append(float(solution.cost.mean()))
-        extra = float(solution.info["mix"]["cost"])
-    return Curve(RECOVER, "recover", found, cost, extra)
+        cost.append(float(solution.cost.mean()) + solution.cost_once / max(1, len(truth)))
+    return Curve(RECOVER, "recover", found, cost)

@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from surfing.continuation import EqualDrift, Population, StepControl, direct, surf
-from surfing.continuation.attempt import MENU
-from surfing.continuation.recover import bench_of
-from surfing.continuation.scouting import derived_seed
 from surfing.descent import AbstractDescent, LevenbergMarquardt, TorchOptim
 from surfing.descent.lbfgs import LBFGS
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError, UnknownNameError, require
+from surfing.execution.targets import Targets
 from surfing.generator import Generator
+from surfing.portfolio.attempt import ATTEMPTS
+from surfing.portfolio.recover import solver_of
+from surfing.problem import ForwardModel
+from surfing.starts.scouting import derived_seed
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -132,19 +134,12 @@ class Planned:
 
     def __call__(self, task: Task, ids: Sequence[int], number: int) -> Go:
         """One attempt."""
-        bench = bench_of(
-            task.trajectory,
-            task.y[list(ids)],
-            generator=task.generator,
-            operator=task.operator,
-            budget=1e12,
-            noise=None,
-            seed=task.seed,
-            ids=ids,
-        )
-        attempt = next(attempt for attempt in MENU if attempt.name == self.name)
-        found = attempt.launch(bench, torch.arange(len(ids), device=task.y.device), number=number)
-        return Go(found.z, found.misfit, bench.meter.spent)
+        model = ForwardModel(task.trajectory, generator=task.generator, operator=task.operator)
+        solver = solver_of(model, budget=1e12, seed=task.seed, portfolio=[ATTEMPTS[self.name]])
+        context = solver.context(Targets(task.y[list(ids)]), ids)
+        everybody = torch.arange(len(ids), device=task.y.device)
+        found = ATTEMPTS[self.name].run(context, everybody, number=number)
+        return Go(found.z[:, 0], found.misfit[:, 0], context.meter.spent)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from surfing.continuation import direct, recover, surf
+from surfing.continuation import direct, surf
 from surfing.continuation.schedule import EveryCheckpoint
 from surfing.experiments.selftest import FOUND
+from surfing.portfolio import recover
 from surfing.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def judge(ride: Ride, bed: Bed, y: Tensor, truth: Tensor, **about: Any) -> dict[
         "met": [int(solution.success.sum()), len(error)],
         "steps_75": float(steps.double().quantile(0.75)) if single else None,
         "cost": round(float(solution.cost.mean()), 1),
-        "cost_once": round(float(solution.info.get("mix", {}).get("cost", 0.0)), 1),
+        "cost_once": round(solution.cost_once, 1),
         "errors": histogram(error),
         "seconds": round(time.perf_counter() - began, 2),
     }

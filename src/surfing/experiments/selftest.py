@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.continuation import surf
 from surfing.errors import InputError
 from surfing.generator import Generator
@@ -53,8 +54,7 @@ def own_samples(
             "latent: the trajectory does not say what law its latents have; open it with "
             "latent=surfing.Normal(k), on the command line --latent normal:K."
         )
-    if targets < 1:
-        raise InputError(f"targets: expected a positive number, got {targets}.")
+    check.integer("targets", targets, low=1)
     state = trajectory[-1].state
     device = next(t.device for t in state.values())
     ids = range(TRUTHS, TRUTHS + targets)

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from surfing.continuation import EveryCheckpoint, surf
-from surfing.descent.piecewise import PiecewiseAffine
-from surfing.descent.projected import RegionDescent
+from surfing.descent.regions.piecewise import PiecewiseAffine
+from surfing.descent.regions.region_descent import RegionDescent
 from surfing.experiments.document import document, save
 from surfing.experiments.parts import Parts
 from surfing.experiments.registry import Record, Tick

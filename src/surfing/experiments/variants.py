@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from surfing.continuation import EqualDrift, Population, StepControl
-from surfing.continuation.predictor import AbstractPredictor, Secant, Tangent, Wake
+from surfing.continuation.predictor import AbstractPredictor, History, Secant, Tangent
 from surfing.continuation.schedule import AbstractSchedule, EveryCheckpoint, EveryNth
 from surfing.experiments.rides import still
 from surfing.trajectory import Trajectory
@@ -70,19 +70,19 @@ class Shaken(AbstractPredictor):
     stages: int
 
     def guess(
-        self, wake: Wake, stage: float, risk: Risk, rows: Int[Tensor, " r"]
+        self, history: History, stage: float, risk: Risk, rows: Int[Tensor, " r"]
     ) -> Float[Tensor, "r k"]:
         """z and centred normal noise."""
         noise = torch.Generator().manual_seed(1 + round(stage))
-        xi = torch.randn(wake.z.shape, generator=noise).to(wake.z)
+        xi = torch.randn(history.z.shape, generator=noise).to(history.z)
         scale = self.sigma * (1 - stage / self.stages) * risk.latent.std
-        return wake.z + scale * xi
+        return history.z + scale * xi
 
     def predict(
-        self, wake: Wake, stage: float, risk: Risk, rows: Int[Tensor, " r"]
+        self, history: History, stage: float, risk: Risk, rows: Int[Tensor, " r"]
     ) -> Float[Tensor, "r k"]:
         """The guess whether it is better or not: that is what noise is for."""
-        return self.guess(wake, stage, risk, rows)
+        return self.guess(history, stage, risk, rows)
 
 
 def _rearranged(recorded: Trajectory, order: Sequence[int]) -> Trajectory:

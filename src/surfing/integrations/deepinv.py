@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from surfing.continuation.pilot import Mix, Pilot
-from surfing.continuation.recover import recover
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError, require
 from surfing.latents import Latent
+from surfing.portfolio import recover
 from surfing.solution import Solution
 from surfing.trajectory import Trajectory
 
@@ -34,8 +31,7 @@ class SurfingReconstructor(Reconstructor):  # type: ignore[misc]
     expects a ``Reconstructor``, such as ``deepinv.test``. It has no parameters of its own: the
     generator is neither a submodule nor touched, and stays in the mode and place it is in.
 
-    The pilot that orders the attempts is made once for each physics object, at its first batch,
-    and its mix is used again for those that follow.
+    Starts are learned anew for each batch: a physics may change between batches.
 
     Args:
         trajectory: checkpoints of training; on the device of the measurements.
@@ -45,7 +41,7 @@ class SurfingReconstructor(Reconstructor):  # type: ignore[misc]
     Other args:
         budget: see :func:`surfing.recover`, here and below.
         noise: likewise; where left out, the sigma of the physics' ``GaussianNoise``, if it has one.
-        mix: likewise.
+        prior: likewise.
         stopping: likewise.
         latent: likewise.
         seed: likewise.
@@ -58,7 +54,7 @@ class SurfingReconstructor(Reconstructor):  # type: ignore[misc]
         *,
         budget: float = 2000,
         noise: float | None = None,
-        mix: Mix | Mapping[str, Any] | Pilot | None = None,
+        prior: float | str | None = None,
         stopping: Stopping | None = None,
         latent: Latent | None = None,
         seed: int = 0,
@@ -70,8 +66,7 @@ class SurfingReconstructor(Reconstructor):  # type: ignore[misc]
         # In a tuple, where nn.Module doesn't find it: .eval() and .to() would change the user's.
         self._generator = (generator,)
         self._budget, self._noise, self._stopping = budget, noise, stopping
-        self._mix = mix
-        self._mixes: WeakKeyDictionary[Physics, Mapping[str, Any]] = WeakKeyDictionary()
+        self._prior = prior
 
     def forward(
         self, y: Float[Tensor, "targets ..."], physics: Physics, **unused: object
@@ -96,13 +91,11 @@ class SurfingReconstructor(Reconstructor):  # type: ignore[misc]
             operator=physics,
             budget=self._budget,
             noise=_noise_of(physics) if self._noise is None else self._noise,
-            mix=self._mixes.get(physics, self._mix),
+            prior=self._prior,
             stopping=self._stopping,
             latent=self._latent,
             seed=self._seed,
         )
-        if len(y):  # nothing is found out from an empty batch
-            self._mixes[physics] = self.solution.info["mix"]
         return self.solution.x
 
 

@@ -13,8 +13,9 @@ from torch.autograd import forward_ad
 from torch.func import jvp, vmap
 
 from surfing.generator import BoundGenerator, Generator, cast
+from surfing.problem.inputs import RowInputs
 from surfing.problem.operators import Operator
-from surfing.problem.program import Program
+from surfing.problem.program import BoundProgram, Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,7 +87,10 @@ class Architecture:
         self.signal_shape = signal_shape
         self.blocks = Blocks(BLOCK, BLOCK) if batch_invariant else None
         self._program = Program.trace(generator.module)
+        self.reverse_only = False
+        """No forward mode was found: derivatives are taken in reverse."""
         self.notes: list[str] = []
+        """What was done in another way than one would expect; words alone, nothing reads them."""
 
     def check(self, state: State, z: Float[Tensor, "rows k"], x: Float[Tensor, "rows ..."]) -> None:
         """See on one example, x = G_theta(z), that the structured engine reads the module right.
@@ -97,8 +101,7 @@ class Architecture:
             return
         bound = self.generator.at(state)
         try:
-            value, _ = self._program.bind(bound.state).linearise(z)
-            right = torch.allclose(value, x, rtol=0, atol=1e-3 * float(x.abs().max()))
+            right = _same_derivative(self._program.bind(bound.state), bound, z, x)
         except Exception:  # an odd module; whatever is wrong with it, torch.func will say
             right = False
         if not right:
@@ -108,6 +111,37 @@ class Architecture:
     def batch_invariant(self) -> bool:
         """Whether the bits of a row must not depend on the others."""
         return self.blocks is not None
+
+    def signals(
+        self,
+        state: State,
+        z: Float[Tensor, "rows k"],
+        inputs: RowInputs | None = None,
+        *,
+        block: int | None = None,
+    ) -> Float[Tensor, "rows ..."]:
+        """G_theta(z) in the precision of z, each chunk put in place: joining would need as much.
+
+        Args:
+            state: theta.
+            z: latents.
+            inputs: one entry for each row.
+            block: rows worked on at a time at most, where they are to be those of other calls.
+        """
+        forward = self.at(state, dtype=z.dtype if z.dtype is torch.float64 else None)
+        x = z.new_empty(len(z), *self.signal_shape)
+        size = block or max(1, len(z))
+        with torch.no_grad():
+            for low in range(0, len(z), size):
+                part = slice(low, low + size)
+                forward.fill(
+                    (x[part],),
+                    lambda at, beside: (forward.signals(at, beside),),
+                    z[part],
+                    None if inputs is None else inputs[part],
+                    passes=1,
+                )
+        return x
 
     @property
     def structured(self) -> bool:
@@ -154,13 +188,26 @@ class ForwardMap:
         self._architecture = architecture
         self._structured = structured
 
-    def __call__(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows m"]:
+    def __call__(
+        self, z: Float[Tensor, "rows k"], inputs: RowInputs | None = None
+    ) -> Float[Tensor, "rows m"]:
         """Measurements of latents; differentiable in z."""
-        return self._measured(self.signal(z))
+        return self._measured(self.signals(z, inputs), inputs)
 
-    def _measured(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows m"]:
+    def signals(
+        self, z: Float[Tensor, "rows k"], inputs: RowInputs | None = None
+    ) -> Float[Tensor, "rows ..."]:
+        """Signals of latents; differentiable in z."""
+        if inputs is not None and inputs.generator:
+            return self.bound(z, **inputs.generator)
+        return self.signal(z)
+
+    def _measured(
+        self, x: Float[Tensor, "rows ..."], inputs: RowInputs | None
+    ) -> Float[Tensor, "rows m"]:
         """A(x), flattened, in the precision of x: an operator may compute in another."""
-        return self.operator(x).flatten(1).to(x.dtype)
+        beside = {} if inputs is None else inputs.operator
+        return self.operator(x, **beside).flatten(1).to(x.dtype)
 
     def tangent_passes(self, k: int, m: int) -> int:
         """What :meth:`linearise` costs beyond its forward, in forward-equivalents a row."""
@@ -168,7 +215,7 @@ class ForwardMap:
 
     @property
     def _reverse(self) -> bool:
-        return bool(self._architecture.notes)
+        return self._architecture.reverse_only
 
     @property
     def product_passes(self) -> int:
@@ -176,32 +223,43 @@ class ForwardMap:
         return 7 if self._reverse else 4
 
     def curvature_product(
-        self, z: Float[Tensor, "rows k"], v: Float[Tensor, "rows k"]
+        self,
+        z: Float[Tensor, "rows k"],
+        v: Float[Tensor, "rows k"],
+        inputs: RowInputs | None = None,
+        *,
+        square_weights: Float[Tensor, "rows m"] | None = None,
     ) -> Float[Tensor, "rows k"]:
         """J'J v without J: one pass forward with its tangent, one in reverse.
 
-        Where there is no forward mode, J v is the derivative of u -> J'u, and a note says so.
+        With `square_weights` w^2 it is J' diag(w^2) J v. Where there is no forward mode, J v is the
+        derivative of u -> J'u, and a note says so.
         """
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
-            value, image = self._with_tangent(leaf, v)
+            value, image = self._with_tangent(leaf, v, inputs)
             if not value.requires_grad:  # A G is constant
                 return torch.zeros_like(z)
+            if square_weights is not None:
+                image = image * square_weights
             (product,) = torch.autograd.grad(value, leaf, image, materialize_grads=True)
         return product
 
-    def _with_tangent(self, leaf: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def _with_tangent(
+        self, leaf: Tensor, v: Tensor, inputs: RowInputs | None
+    ) -> tuple[Tensor, Tensor]:
         if not self._reverse:
             _prepare_forward_mode()
             try:
                 with forward_ad.dual_level():
                     dual = forward_ad.make_dual(leaf, v)  # type: ignore[no-untyped-call]
-                    value, image = forward_ad.unpack_dual(self(dual))  # type: ignore[no-untyped-call]
+                    told = self(dual, inputs)
+                    value, image = forward_ad.unpack_dual(told)  # type: ignore[no-untyped-call]
                     # No tangent at all: A G is constant.
                     return value, torch.zeros_like(value) if image is None else image.detach()
             except (NotImplementedError, RuntimeError) as error:
                 self._fall_back(error, "7 passes a product instead of 4")
-        value = self(leaf)
+        value = self(leaf, inputs)
         u = torch.zeros_like(value, requires_grad=True)
         if not value.requires_grad:
             return value, u.detach()
@@ -213,13 +271,14 @@ class ForwardMap:
         """Note that there is no forward mode; raise what is another error."""
         if isinstance(error, torch.cuda.OutOfMemoryError) or not _no_forward_mode(error):
             raise error
+        self._architecture.reverse_only = True
         self._architecture.notes.append(
             f"{self.operator.name}: no forward-mode derivative; reverse mode was used, which "
             f"costs {price}."
         )
 
     def linearise(
-        self, z: Float[Tensor, "rows k"]
+        self, z: Float[Tensor, "rows k"], inputs: RowInputs | None = None
     ) -> tuple[Float[Tensor, "rows m"], Float[Tensor, "rows m k"]]:
         """A G(z) and its Jacobian.
 
@@ -227,40 +286,44 @@ class ForwardMap:
         """
         if not self._reverse:
             try:
-                return self._forward_mode(z)
+                return self._forward_mode(z, inputs)
             except (NotImplementedError, RuntimeError) as error:
                 self._fall_back(error, "2 m passes instead of k")
-        return self._reverse_mode(z)
+        return self._reverse_mode(z, inputs)
 
-    def _forward_mode(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward_mode(self, z: Tensor, inputs: RowInputs | None) -> tuple[Tensor, Tensor]:
         rows, k = z.shape
-        if not (self._structured and self.operator.linear):
+        structured = self._structured and not (inputs is not None and inputs.generator)
+        if not (structured and self.operator.linear):
             _prepare_forward_mode()
-        if not self._structured:
+        if not structured:
             basis = torch.eye(k, dtype=z.dtype, device=z.device)
             # torch's annotations know neither a tuple of axes nor None in one.
             axes: Any = (None, 2)
 
             def along(e: Tensor) -> Any:
-                return jvp(self, (z,), (e.expand(rows, k),))
+                return jvp(lambda at: self(at, inputs), (z,), (e.expand(rows, k),))
 
             value, columns = vmap(along, out_dims=axes)(basis)
             return value, columns
         x, tangents = self.signal.linearise(z)  # type: ignore[attr-defined]
         if self.operator.linear:
-            image = self._measured(tangents.flatten(0, 1))  # (rows * k, m)
-            return self._measured(x), image.reshape(rows, k, -1).mT
-        columns = vmap(lambda t: jvp(self._measured, (x,), (t,))[1], in_dims=1, out_dims=2)(
-            tangents
-        )
-        return self._measured(x), columns
+            beside = None if inputs is None else inputs.repeated(k)
+            image = self._measured(tangents.flatten(0, 1), beside)  # (rows * k, m)
+            return self._measured(x, inputs), image.reshape(rows, k, -1).mT
 
-    def _reverse_mode(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        def measured(at: Tensor) -> Tensor:
+            return self._measured(at, inputs)
+
+        columns = vmap(lambda t: jvp(measured, (x,), (t,))[1], in_dims=1, out_dims=2)(tangents)
+        return measured(x), columns
+
+    def _reverse_mode(self, z: Tensor, inputs: RowInputs | None) -> tuple[Tensor, Tensor]:
         # Plain reverse passes, one a measurement for all rows: any operator with a backward will
         # do, where torch.func wants rules for vmap as well.
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
-            value = self(leaf)
+            value = self(leaf, inputs)
             if not value.requires_grad:  # A G is constant
                 return value, z.new_zeros(*value.shape, z.shape[1])
             columns = [
@@ -273,7 +336,7 @@ class ForwardMap:
         self,
         out: Sequence[Float[Tensor, "rows ..."]],
         apply: Callable[..., Sequence[Tensor]],
-        *rows: Tensor,
+        *rows: Any,
         passes: int,
         reverse: bool = False,
     ) -> None:
@@ -285,16 +348,16 @@ class ForwardMap:
         Args:
             out: a tensor for each result.
             apply: from some rows to their results; rows don't mix.
-            rows: its arguments, a line a row.
+            rows: its arguments, each a tensor or RowInputs with one entry for each row, or None.
             passes: of one row (tangents, or forward and reverse), for the size of the chunks.
             reverse: whether one of them is in reverse.
         """
         size = self.chunk(passes, reverse=reverse)
         for low in range(0, len(rows[0]), size):
-            parts = [t[low : low + size] for t in rows]
+            parts: list[Any] = [None if t is None else t[low : low + size] for t in rows]
             count = len(parts[0])
             if self.batch_invariant:
-                parts = [_filled_up(part, size) for part in parts]
+                parts = [None if t is None else _filled_up(t, size) for t in parts]
             for whole, part in zip(out, apply(*parts), strict=True):
                 whole[low : low + count] = part[:count]
 
@@ -317,9 +380,25 @@ class ForwardMap:
         return min(self._architecture.blocks[reverse], 1 << (rows.bit_length() - 1))
 
 
-def _filled_up(part: Tensor, size: int) -> Tensor:
+def _filled_up(part: Any, size: int) -> Any:
     """`size` rows, the last repeated; always a copy, which begins at an aligned address."""
     return part[torch.arange(size, device=part.device).clamp(max=len(part) - 1)]
+
+
+def _same_derivative(program: BoundProgram, bound: BoundGenerator, z: Tensor, x: Tensor) -> bool:
+    """Whether a program gives x = G(z), and for one measure of x the slope of the reverse mode."""
+    value, tangents = program.linearise(z)
+    weights = torch.cos(torch.arange(x.numel(), device=x.device).to(x.dtype)).view_as(x)
+    with torch.enable_grad():
+        leaf = z.detach().requires_grad_()
+        (slope,) = torch.autograd.grad((weights * bound(leaf)).sum(), leaf)
+    found = (weights.unsqueeze(1) * tangents).flatten(2).sum(2)
+    return _close(value, x, 1e-3) and _close(found, slope, 1e-2)
+
+
+def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+    allowed = tolerance * float(expected.abs().max())
+    return torch.allclose(found, expected, rtol=0, atol=allowed)
 
 
 def _no_forward_mode(error: Exception) -> bool:

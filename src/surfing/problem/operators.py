@@ -45,14 +45,19 @@ class Operator:
             nobody knows how.
     """
 
-    forward: Callable[[Tensor], Tensor]
+    forward: Callable[..., Tensor]
     linear: bool
     name: str
     widen: Callable[[], Callable[[Tensor], Tensor]] | None = None
 
-    def __call__(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows ..."]:
-        """Measure; complex measurements come back as real and imaginary parts."""
-        y = self.forward(x)
+    def __call__(self, x: Float[Tensor, "rows ..."], **beside: Tensor) -> Float[Tensor, "rows ..."]:
+        """Measure; complex measurements come back as real and imaginary parts.
+
+        Args:
+            x: signals.
+            beside: inputs by row, where the operator takes some.
+        """
+        y = self.forward(x, **beside)
         return torch.view_as_real(y) if y.is_complex() else y
 
     def double(self) -> Operator:
@@ -83,7 +88,7 @@ def as_operator(
         MissingExtraError: a name, and deepinv is not installed.
     """
     if operator is None:
-        return Operator(lambda x: x, linear=True, name="identity")
+        return Operator(_identity, linear=True, name="identity")
     if isinstance(operator, Operator):
         return operator
     if isinstance(operator, str):
@@ -91,8 +96,8 @@ def as_operator(
     if isinstance(operator, HasA):
         linear, name = _is_a(operator, "LinearPhysics"), type(operator).__name__
         if _is_a(operator, "PhaseRetrieval"):  # takes complex signals only, which these aren't
-            return _of(operator, lambda p, x: p.A(x.to(_complex_type(p))), linear, name)
-        return _of(operator, lambda p, x: p.A(x), linear, name)
+            return _of(operator, _measure_complex, linear, name)
+        return _of(operator, _measure, linear, name)
     if callable(operator):
         return Operator(operator, linear=False, name=getattr(operator, "__name__", "callable"))
     raise InputError(
@@ -101,7 +106,20 @@ def as_operator(
     )
 
 
-def _of(physics: Any, call: Callable[[Any, Tensor], Tensor], linear: bool, name: str) -> Operator:
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
+def _measure(physics: Any, x: Tensor, **beside: Tensor) -> Tensor:
+    measured: Tensor = physics.A(x, **beside)
+    return measured
+
+
+def _measure_complex(physics: Any, x: Tensor, **beside: Tensor) -> Tensor:
+    return _measure(physics, x.to(_complex_type(physics)), **beside)
+
+
+def _of(physics: Any, call: Callable[..., Tensor], linear: bool, name: str) -> Operator:
     """What `call` does with a physics, and with a copy of it in double precision."""
     known = isinstance(physics, nn.Module)
 

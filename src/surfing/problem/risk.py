@@ -10,12 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from surfing.problem.matrices import ALIGNED, squared_norms
+from surfing.problem.measurements import Level, Measurements
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
     from surfing.latents import Latent
     from surfing.problem.forward import ForwardMap
+    from surfing.problem.inputs import RowInputs
+    from surfing.problem.loss import AbstractLoss
 
 __all__ = ["CostMeter", "Quadratic", "Risk"]
 
@@ -54,8 +57,14 @@ class Risk:
         y: measurements, one line a target.
         owner: the target of each row (several starts share one).
         latent: the law whose penalty is added.
-        reg: weight of the penalty, one number a row; zero for none.
+        reg: weight of the penalty, one number for each row; zero for none.
         meter: where costs go.
+        weights: factors of the residuals by target and measurement (one line for all targets
+            where they are the same); 0 where nothing was measured. None for 1.
+        inputs: of the targets, for generator and operator.
+        loss: how residuals are weighed down, for outliers; squares where left out.
+        scale: by target, the standard deviation that the loss measures residuals in.
+        level: what tells whether measurements are met, by target.
     """
 
     def __init__(
@@ -67,12 +76,22 @@ class Risk:
         latent: Latent,
         reg: Float[Tensor, " rows"] | None = None,
         meter: CostMeter | None = None,
+        weights: Float[Tensor, "targets_or_1 m"] | None = None,
+        inputs: RowInputs | None = None,
+        loss: AbstractLoss | None = None,
+        scale: Float[Tensor, " targets"] | None = None,
+        level: Level | None = None,
     ) -> None:
         self.forward = forward
         self.y = y
         self.owner = owner
         self.latent = latent
         self.reg = reg
+        self.weights = weights
+        self.inputs = inputs
+        self.loss = loss
+        self.scale = scale
+        self.level = level if level is not None else Measurements.of(y).level
         self.meter = meter if meter is not None else CostMeter(len(owner), y.device)
 
     def __len__(self) -> int:
@@ -89,9 +108,17 @@ class Risk:
         return self._value(z, rows) + self._prior(z.double(), rows)
 
     def misfit(self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> Float[Tensor, " r"]:
-        """1/2 ||A G(z) - y||^2, the penalty left out. Costs 1 a row."""
+        """The value with the penalty left out. Costs 1 for each row."""
         self.meter.add(rows, 1)
         return self._value(z, rows)
+
+    def residual(self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> Float[Tensor, "r m"]:
+        """Weighted residuals. Costs 1 for each row."""
+        self.meter.add(rows, 1)
+        out = z.new_empty(len(z), self.y.shape[1])
+        with torch.no_grad():
+            self.forward.fill((out,), lambda *part: (self._residual(*part),), *(z, rows), passes=3)
+        return out
 
     def gradient(
         self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]
@@ -103,7 +130,7 @@ class Risk:
         def pulled(part: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
             leaf = part.detach().requires_grad_()
             with torch.enable_grad():
-                f = squared_norms(self._residual(leaf, index)) / 2
+                f = self._summed(self._residual(leaf, index), index)
                 f = f + self._prior(leaf.double(), index)
                 if not f.requires_grad:  # A G may be constant
                     return f, torch.zeros_like(part)
@@ -118,9 +145,13 @@ class Risk:
     ) -> tuple[Float[Tensor, "r m"], Float[Tensor, "r m k"]]:
         """Residual and Jacobian, all at once in memory. Costs 1 + k a row (reverse: 1 + 2 m)."""
         with torch.no_grad():
-            value, jacobian = self.forward.linearise(z)
+            value, jacobian = self.forward.linearise(z, self._inputs(rows))
         self.meter.add(rows, 1 + self.forward.tangent_passes(z.shape[1], value.shape[1]))
-        return value - self.y[self.owner[rows]].to(z.dtype), jacobian
+        residual, weights = value - self.y[self.owner[rows]].to(z.dtype), self._weights(rows)
+        if weights is None:
+            return residual, jacobian
+        weights = weights.to(z.dtype)
+        return weights * residual, weights.unsqueeze(-1) * jacobian
 
     def quadratic(self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> Quadratic:
         """The Gauss-Newton model. Costs 1 + k a row; the Jacobian itself is not kept.
@@ -149,8 +180,8 @@ class Risk:
         product = torch.empty_like(z, dtype=torch.float64)
         self.forward.fill(
             (product,),
-            lambda *part: (self.forward.curvature_product(*part),),
-            *(z, v.to(z.dtype)),
+            lambda at, to, index: (self._product(at, to, index),),
+            *(z, v.to(z.dtype), rows),
             passes=4,
             reverse=True,
         )
@@ -159,12 +190,33 @@ class Risk:
             product = product + self.reg[rows].double()[:, None] * v / self.latent.std**2
         return product
 
+    def _product(self, z: Tensor, v: Tensor, rows: Tensor) -> Tensor:
+        weights = self._weights(rows)
+        square = None if weights is None else weights.square()
+        if self.loss is not None:
+            with torch.no_grad():
+                residual = self._residual(z, rows).double()
+            own = self.loss.weights(residual, self._scale(rows))
+            square = own if square is None else own * square
+        return self.forward.curvature_product(
+            z,
+            v,
+            self._inputs(rows),
+            square_weights=None if square is None else square.to(z.dtype),
+        )
+
     def _normal_equations(self, z: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
-            value, jacobian = self.forward.linearise(z)
+            value, jacobian = self.forward.linearise(z, self._inputs(rows))
         r = value.double() - self.y[self.owner[rows]].double()
         jac = jacobian.double()  # (r, m, k)
-        value, k = squared_norms(r) / 2, jac.shape[-1]
+        weights = self._weights(rows)
+        if weights is not None:
+            r, jac = weights * r, weights.unsqueeze(-1) * jac
+        value, k = self._summed(r, rows), jac.shape[-1]
+        if self.loss is not None:  # iteratively reweighted least squares
+            root = self.loss.weights(r, self._scale(rows)).sqrt()
+            r, jac = root * r, root.unsqueeze(-1) * jac
         if self.forward.batch_invariant:
             # One product of matrices that all begin at aligned addresses, [J r 0]'[J r 0].
             jac = F.pad(torch.cat([jac, r.unsqueeze(-1)], -1), (0, -(k + 1) % ALIGNED))
@@ -174,14 +226,36 @@ class Risk:
         return value, gradient, jac.mT @ jac
 
     def _residual(self, z: Tensor, rows: Tensor) -> Tensor:
-        return self.forward(z) - self.y[self.owner[rows]].to(z.dtype)
+        """Weighted, (r, m)."""
+        value = self.forward(z, self._inputs(rows))
+        residual, weights = value - self.y[self.owner[rows]].to(z.dtype), self._weights(rows)
+        return residual if weights is None else weights.to(z.dtype) * residual
+
+    def _summed(self, residual: Tensor, rows: Tensor) -> Tensor:
+        """Half the sum of squares, or of what a robust loss makes of them; float64."""
+        if self.loss is None:
+            return squared_norms(residual) / 2
+        return self.loss.value(residual.double(), self._scale(rows)).sum(-1)
+
+    def _scale(self, rows: Tensor) -> Tensor:
+        """Standard deviation of a weighted residual by row, (r, 1)."""
+        scale = self.y.new_ones(len(self.y)) if self.scale is None else self.scale
+        return scale.double()[self.owner[rows]].unsqueeze(-1)
+
+    def _weights(self, rows: Tensor) -> Tensor | None:
+        if self.weights is None or len(self.weights) == 1:
+            return self.weights
+        return self.weights[self.owner[rows]]
+
+    def _inputs(self, rows: Tensor) -> RowInputs | None:
+        return None if self.inputs is None else self.inputs[self.owner[rows]]
 
     def _value(self, z: Tensor, rows: Tensor) -> Tensor:
         values = z.new_empty(len(z), dtype=torch.float64)
         with torch.no_grad():
             self.forward.fill(
                 (values,),
-                lambda *part: (squared_norms(self._residual(*part)) / 2,),
+                lambda *part: (self._summed(self._residual(*part), part[1]),),
                 *(z, rows),
                 passes=3,
             )

@@ -4,12 +4,12 @@ from surfing.report.figures import (
     drift_profile,
     landscape_path,
     recovery_grid,
-    success_against_cost,
 )
 from surfing.report.intervals import wilson
 from surfing.report.landscape import Slice, slice_through
 from surfing.report.page import view
 from surfing.report.regions import linear_regions
+from surfing.report.success import success_against_cost
 from surfing.report.tables import Column, Table, rate
 
 __all__ = [

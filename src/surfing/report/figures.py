@@ -13,23 +13,19 @@ import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from torch import Tensor
 
 from surfing.errors import InputError
-from surfing.report.intervals import wilson
 from surfing.report.landscape import Slice
-from surfing.report.tables import count
+from surfing.report.palette import INK, LINES, as_pixels, error_pixels, value_range
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-__all__ = ["drift_profile", "landscape_path", "recovery_grid", "success_against_cost"]
+__all__ = ["drift_profile", "landscape_path", "recovery_grid"]
 
-COLOURS = ("#c44536", "#197278", "#e2a03f", "#5b5f97", "#7a9e7e")
-"""Direct descent first, surfing second; told apart without colour by their markers too."""
-_MARKERS = "osD^v"
-_INK = "#333333"
+_PATH, _END = "#e69f00", "#d55e00"
+"""On the grey and blue shades of a surface."""
 
 
 def recovery_grid(
@@ -42,8 +38,8 @@ def recovery_grid(
 ) -> Figure | SubFigure:
     """Targets, what each method made of them, and where it is wrong.
 
-    One column a target. Below the targets each method has a row of images and a row of absolute
-    errors (white: none).
+    One column per target. Below the targets each method has a row of images and a row of absolute
+    errors (white: none). In all images a larger value is lighter.
 
     Args:
         targets: signals; one channel, or three in the same range.
@@ -60,13 +56,13 @@ def recovery_grid(
             raise InputError(
                 f"methods[{name!r}]: expected {tuple(targets.shape)}, got {tuple(images.shape)}."
             )
-    low, high = float(targets.min()), float(targets.max())
+    low, high = value_range(targets)
     scale = (high - low) / 2 if error_scale is None else error_scale
-    rows: list[tuple[str, np.ndarray]] = [("target", _grey(targets, low, high))]
+    rows: list[tuple[str, np.ndarray]] = [("target", as_pixels(targets, low, high))]
     for name, images in methods.items():
         error = (images.double() - targets.double()).abs().mean(1)
-        rows.append((name, _grey(images, low, high)))
-        rows.append(("error", _tinted(error / max(scale, 1e-12))))
+        rows.append((name, as_pixels(images, low, high)))
+        rows.append(("error", error_pixels(error / max(scale, 1e-12))))
     columns = len(targets)
     if figure is None:
         figure = Figure(figsize=(0.62 * columns + 1.1, 0.62 * len(rows) + (0.5 if title else 0.2)))
@@ -85,51 +81,19 @@ def recovery_grid(
             ax.imshow(picture, interpolation="nearest")
             _bare(ax)
         line[0].set_ylabel(
-            name, rotation=0, ha="right", va="center", fontsize=9, color=_INK, labelpad=6
+            name, rotation=0, ha="right", va="center", fontsize=9, color=INK, labelpad=6
         )
     if title:
         figure.suptitle(
             title,
             fontsize=10,
-            color=_INK,
+            color=INK,
             x=frame["left"],
             ha="left",
             y=1 - 0.12 / height,
             va="top",
         )
     return figure
-
-
-def success_against_cost(
-    curves: Mapping[str, Sequence[tuple[float, int, int]]], *, ax: Axes | None = None
-) -> Axes:
-    """Success rates with 95% Wilson bands against cost.
-
-    Args:
-        curves: by method, points (forward-equivalents a target, successes, trials).
-        ax: draw into this one.
-    """
-    ax = _axes(ax, (4.6, 3.2))
-    for i, (name, points) in enumerate(curves.items()):
-        colour, marker = COLOURS[i % len(COLOURS)], _MARKERS[i % len(_MARKERS)]
-        ordered = sorted(points)
-        cost = [point[0] for point in ordered]
-        bands = [wilson(successes, trials) for _, successes, trials in ordered]
-        share = [successes / trials for _, successes, trials in ordered]
-        low, high = [band[0] for band in bands], [band[1] for band in bands]
-        ax.fill_between(cost, low, high, color=colour, alpha=0.15, linewidth=0)
-        ax.plot(cost, share, color=colour, marker=marker, markersize=4, lw=1.4, label=name)
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_ylim(-0.02, 1.02)
-    ax.set_xlabel("cost, forward-equivalents a target")
-    ax.set_ylabel("success rate")
-    _plain(ax)
-    if len(curves) > 1:
-        ax.legend(frameon=False, fontsize=8)
-    return ax
 
 
 def drift_profile(
@@ -154,7 +118,7 @@ def drift_profile(
     ax.plot(
         [step for step, _ in known],
         [d for _, d in known],
-        color=COLOURS[1],
+        color=LINES[0][0],
         marker="o",
         markersize=3,
         lw=1.2,
@@ -187,9 +151,9 @@ def landscape_path(
         ax.contourf(across, up, height, levels=levels, cmap="bone", norm=_by_rank(levels))
         ax.contour(across, up, height, levels=levels, colors="white", linewidths=0.25, alpha=0.6)
     path = surface.path.cpu().numpy()
-    ax.plot(path[:, 0], path[:, 1], color=COLOURS[2], lw=1.6, marker="o", markersize=3.5)
-    ax.plot(*path[0], color=COLOURS[2], marker="o", markersize=8, mfc="none", mew=1.6)
-    ax.plot(*path[-1], color=COLOURS[0], marker="o", markersize=7)
+    ax.plot(path[:, 0], path[:, 1], color=_PATH, lw=1.6, marker="o", markersize=3.5)
+    ax.plot(*path[0], color=_PATH, marker="o", markersize=8, mfc="none", mew=1.6)
+    ax.plot(*path[-1], color=_END, marker="o", markersize=7)
     if truth is not None:
         spot = surface.project(truth[None])[0].cpu().numpy()
         ax.plot(*spot, color="white", marker="x", markersize=9, mew=2)
@@ -210,23 +174,6 @@ def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     return Figure(figsize=size, layout="constrained").subplots() if ax is None else ax
 
 
-def _grey(images: Tensor, low: float, high: float) -> np.ndarray:
-    """(n, c, h, w) -> (n, h, w, 3) in [0, 1], dark on white where there is one channel."""
-    scaled = ((images.detach().cpu().double() - low) / max(high - low, 1e-12)).clamp(0, 1)
-    single = scaled.shape[1] == 1
-    shown = 1 - scaled.expand(-1, 3, -1, -1) if single else scaled[:, :3]
-    return shown.permute(0, 2, 3, 1).numpy()
-
-
-def _tinted(error: Tensor) -> np.ndarray:
-    """(n, h, w) in [0, 1] -> from white over red to dark red; exactly white at 0."""
-    amount = error.detach().cpu().clamp(0, 1).numpy()[..., None]
-    reds = np.asarray(colormaps["Reds"](amount[..., 0]))[..., :3]
-    weight = np.clip(amount * 8, 0, 1)
-    white_to_red: np.ndarray = (1 - weight) + weight * reds
-    return white_to_red
-
-
 def _bare(ax: Axes) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
@@ -237,6 +184,6 @@ def _bare(ax: Axes) -> None:
 
 def _plain(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(labelsize=8, colors=_INK)
+    ax.tick_params(labelsize=8, colors=INK)
     ax.xaxis.label.set_fontsize(9)
     ax.yaxis.label.set_fontsize(9)

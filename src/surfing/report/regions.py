@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy import ndarray
 
-    from surfing.descent.piecewise import PiecewiseAffine
+    from surfing.descent.regions.piecewise import PiecewiseAffine
 
 __all__ = ["linear_regions"]
 

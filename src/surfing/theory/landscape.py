@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.errors import InputError
 
 if TYPE_CHECKING:
@@ -113,5 +114,4 @@ def rho(depth: int) -> float:
 
 
 def _check_depth(depth: object) -> None:
-    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
-        raise InputError(f"depth: expected a positive integer, got {depth!r}.")
+    check.integer("depth", depth, low=1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from surfing import check
 from surfing.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,8 +88,10 @@ def _gaussian(fan_in: int, width: int, rng: torch.Generator, *, bias: bool) -> n
 
 
 def _check_widths(widths: Sequence[int]) -> None:
-    good = all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in widths)
-    if len(widths) < 2 or not good:
+    for width in widths:
+        check.integer("widths", width, low=1)
+    if len(widths) < 2:
         raise InputError(
-            f"widths: expected k, n_1, ..., n_d, all positive integers, got {list(widths)}."
+            f"widths: expected k, n_1, ..., n_d, all positive integers, got {list(widths)}.",
+            argument="widths",
         )

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from surfing.descent.piecewise import PiecewiseAffine
-from surfing.descent.polytope import ProgramCount
-from surfing.descent.projected import ExactProgram, PieceRisk, best_over_pieces
-from surfing.descent.regions import Piece, Search, enumerate_pieces, tau_needed
+from surfing.descent.regions.pieces import Piece, Search, enumerate_pieces, tau_needed
+from surfing.descent.regions.piecewise import PiecewiseAffine
+from surfing.descent.regions.polytope import ProgramCount
+from surfing.descent.regions.region_descent import ExactProgram, PieceRisk, best_over_pieces
 from surfing.errors import InputError
 from surfing.latents import Normal
 from surfing.trajectory import Trajectory

@@ -36,10 +36,10 @@ def import_checkpoints(
 ) -> Trajectory:
     """Write a trajectory from checkpoint files; the source is only read, and no code in it is run.
 
-    A repository with one folder a step (``step-1000/model.safetensors``) will do as well: where the
+    A repository with one folder per step (``step-1000/model.safetensors``) will do too: where the
     source holds no checkpoint file itself, its folders' names have the steps. Of several files in
     a folder, the only .safetensors one is taken. So will a repository in a model hub's cache, which
-    holds ``refs`` and ``snapshots``, with one branch or tag a step; a name without a number, such
+    holds ``refs`` and ``snapshots``, with one branch or tag per step; a name without a number, such
     as main, is left out.
 
     Files are ordered by the training step in their names, as a number: ``gen_9`` before
@@ -47,7 +47,7 @@ def import_checkpoints(
     number that differs between them. The same source gives the same trajectory, byte for byte.
 
     Args:
-        source: a folder of .pt, .pth, .ckpt or .safetensors files, of one folder a step, or of a
+        source: a folder of .pt, .pth, .ckpt or .safetensors files, of one folder per step, or of a
             repository in a model hub's cache.
         out: a directory for the trajectory; made if it is not there.
         prefix: of the generator's keys in the state dict: only keys that have it are kept, and it

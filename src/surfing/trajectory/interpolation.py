@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.errors import InputError
 from surfing.generator import State
 from surfing.trajectory.tensors import combine
@@ -38,13 +39,12 @@ def check_windows(windows: Sequence[int], count: int) -> list[int]:
     Raises:
         InputError: they are not strictly decreasing integers of at least 1.
     """
-    whole = all(isinstance(w, int) and not isinstance(w, bool) for w in windows)
-    falling = whole and all(b < a for a, b in itertools.pairwise(windows))
-    if not windows or not falling or windows[-1] < 1:
+    whole = [check.integer("windows", w, low=1) for w in windows]
+    if not whole or not all(b < a for a, b in itertools.pairwise(whole)):
         raise InputError(
             f"windows: expected strictly decreasing integers of at least 1, got {windows!r}."
         )
-    return sorted({min(w, count) for w in windows})
+    return sorted({min(w, count) for w in whole})
 
 
 def shrinking_averages(

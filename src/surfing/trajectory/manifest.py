@@ -196,7 +196,7 @@ def _finite_float(text: str) -> float:
 
 
 def _sealed(content: Mapping[str, Any]) -> bytes:
-    """One field a line, one checkpoint a line, and the hash of the whole as the last field."""
+    """One field per line, one checkpoint per line, and the hash of the whole as the last field."""
     body = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     digest = hashlib.sha256(body.encode()).hexdigest()
     fields = [f"{json.dumps(k)}: {_lines(v)}" for k, v in {**content, "sha256": digest}.items()]

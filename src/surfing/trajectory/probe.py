@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from surfing.errors import GeneratorError, InputError
+from surfing import check
+from surfing.errors import GeneratorError
 from surfing.generator import Generator, State
 from surfing.latents import Latent
 
@@ -39,8 +40,7 @@ class Probe:
     def __init__(
         self, generator: nn.Module | Generator, latent: Latent, *, probes: int = 64, seed: int = 0
     ) -> None:
-        if isinstance(probes, bool) or not isinstance(probes, int) or probes < 1:
-            raise InputError(f"probes: expected a positive integer, got {probes!r}.")
+        check.integer("probes", probes, low=1)
         self.generator = generator if isinstance(generator, Generator) else Generator(generator)
         self.z = latent.sample(range(probes), 1, seed=seed)[:, 0]
         self.seed = seed

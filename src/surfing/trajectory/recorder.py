@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
+from surfing import check
 from surfing.errors import CorruptTrajectoryError, GeneratorError, InputError
 from surfing.generator import State, unwrap
 from surfing.latents import Latent
@@ -117,7 +118,7 @@ class Recorder:
             seed=seed,
         )
         if resume_from is not None:
-            _check_step("resume_from", resume_from)
+            resume_from = check.integer("resume_from", resume_from, low=0)
         if overwrite and (resume or resume_from is not None):
             raise InputError("overwrite: give either resume or overwrite, not both.")
         self._module = unwrap(generator)
@@ -169,8 +170,7 @@ class Recorder:
             TrajectoryError: it can't be written, e.g. because the disk is full. What was recorded
                 before is kept, and the recorder can go on.
         """
-        _check_step("steps", steps)
-        return self.at(self._step + steps)
+        return self.at(self._step + check.integer("steps", steps, low=0))
 
     def at(self, step: int) -> bool:
         """Say how many generator steps were taken in all, for loops that know it themselves.
@@ -182,7 +182,7 @@ class Recorder:
             InputError: the number went back; see :meth:`resume_from`.
         """
         self._check_open()
-        _check_step("step", step)
+        step = check.integer("step", step, low=0)
         if step < self._step:
             raise InputError(
                 f"step: expected at least {self._step}, the last one, got {step}. Where training "
@@ -224,7 +224,7 @@ class Recorder:
         last one recorded here, and the generator holds the weights of that step.
         """
         self._check_open()
-        _check_step("step", step)
+        step = check.integer("step", step, low=0)
         kept = [entry for entry in self._entries if entry.step <= step]
         if len(kept) < len(self._entries):
             self._store.commit(kept)
@@ -366,11 +366,6 @@ class Recorder:
         if about not in self._warned:
             self._warned.add(about)
             warnings.warn(text, stacklevel=4)
-
-
-def _check_step(name: str, step: object) -> None:
-    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-        raise InputError(f"{name}: expected an integer of at least 0, got {step!r}.")
 
 
 def _finite(value: float) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from surfing import check
 from surfing.errors import InputError
 from surfing.latents import Latent
 from surfing.trajectory.manifest import (
@@ -47,7 +48,7 @@ class Recording:
 
     >>> Recording(every=0)
     Traceback (most recent call last):
-    surfing.errors.InputError: Every: steps: expected an integer of at least 1, got 0.
+    surfing.errors.InputError: Every: steps: expected a positive integer, got 0.
     """
 
     latent: Latent | None = None
@@ -63,14 +64,15 @@ class Recording:
 
     def __post_init__(self) -> None:
         pick_schedule(self.every, self.schedule)
-        _check_integer("max_checkpoints", self.max_checkpoints, 2, MAX_CHECKPOINTS)
+        check.integer("max_checkpoints", self.max_checkpoints, low=2, high=MAX_CHECKPOINTS)
         if self.dtype not in DTYPES:
             raise InputError(f"dtype: expected one of {', '.join(DTYPES)}, got {self.dtype!r}.")
         average = self.average
         if average is not None and not (isinstance(average, float) and 0 < average < 1):
             raise InputError(f"average: expected a decay in (0, 1) such as 0.99, got {average!r}.")
-        _check_integer("probes", self.probes, 0, MAX_STEP)
-        _check_integer("seed", self.seed, 0, MAX_STEP)
+        for name in ("probes", "seed"):  # into the manifest, which is JSON
+            whole = check.integer(name, getattr(self, name), low=0, high=MAX_STEP)
+            object.__setattr__(self, name, whole)
         _check_latent(self.latent, self.moments)
         for name, value in (("architecture", self.architecture), ("metadata", self.metadata)):
             if value is not None and not isinstance(value, Mapping):
@@ -105,12 +107,6 @@ class Recording:
     def options(self) -> dict[str, Any]:
         """Its keywords again."""
         return dict(vars(self))
-
-
-def _check_integer(name: str, value: object, least: int, most: int) -> None:
-    fits = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-    if not fits:
-        raise InputError(f"{name}: expected an integer in [{least}, {most}], got {value!r}.")
 
 
 def _check_latent(latent: object, schedule: Schedule) -> None:

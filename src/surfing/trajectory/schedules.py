@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+from surfing import check
 from surfing.errors import InputError
 
 __all__ = ["ByDrift", "Every", "LogSpaced", "QuadraticSpaced", "Schedule", "pick_schedule"]
@@ -40,7 +41,7 @@ class Every:
     steps: int
 
     def __post_init__(self) -> None:
-        _check_count("Every: steps", self.steps, 1)
+        check.integer("Every: steps", self.steps, low=1)
 
     def due(self, previous: int, step: int, drift: Callable[[], float]) -> bool:
         """See :meth:`Schedule.due`."""
@@ -76,8 +77,8 @@ class LogSpaced(_Spaced):
     last: int = 20_000
 
     def __post_init__(self) -> None:
-        _check_count("LogSpaced: count", self.count, 2)
-        _check_count("LogSpaced: last", self.last, 2)
+        check.integer("LogSpaced: count", self.count, low=2)
+        check.integer("LogSpaced: last", self.last, low=2)
 
     @cached_property
     def steps(self) -> tuple[int, ...]:
@@ -98,8 +99,8 @@ class QuadraticSpaced(_Spaced):
     last: int = 20_000
 
     def __post_init__(self) -> None:
-        _check_count("QuadraticSpaced: count", self.count, 2)
-        _check_count("QuadraticSpaced: last", self.last, 2)
+        check.integer("QuadraticSpaced: count", self.count, low=2)
+        check.integer("QuadraticSpaced: last", self.last, low=2)
 
     @cached_property
     def steps(self) -> tuple[int, ...]:
@@ -123,13 +124,9 @@ class ByDrift:
     check_every: int = 10
 
     def __post_init__(self) -> None:
-        number = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
-        if not number or not 0 < self.threshold < math.inf:
-            raise InputError(
-                f"ByDrift: threshold: expected a positive number, got {self.threshold!r}."
-            )
-        _check_count("ByDrift: probes", self.probes, 1)
-        _check_count("ByDrift: check_every", self.check_every, 1)
+        check.number("ByDrift: threshold", self.threshold, low=0, open_low=True)
+        check.integer("ByDrift: probes", self.probes, low=1)
+        check.integer("ByDrift: check_every", self.check_every, low=1)
 
     def due(self, previous: int, step: int, drift: Callable[[], float]) -> bool:
         """See :meth:`Schedule.due`."""
@@ -146,8 +143,3 @@ def pick_schedule(every: int | None, schedule: Schedule | None) -> Schedule:
     if isinstance(schedule, type) or not callable(getattr(schedule, "due", None)):
         raise InputError(f"schedule: expected e.g. Every(100), got {schedule!r}.")
     return schedule
-
-
-def _check_count(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}.")

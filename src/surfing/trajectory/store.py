@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from surfing import files
 from surfing.errors import (
     CorruptTrajectoryError,
     InputError,
@@ -49,7 +50,6 @@ __all__ = [
 ]
 
 MANIFEST_NAME = "manifest.json"
-_TEMPORARY = ".surfing-tmp-"
 _OURS = re.compile(r"step-\d{9,16}(\.average)?\.safetensors", re.ASCII)
 _SETTLED_NS = 2 * 10**9
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -214,7 +214,7 @@ class Store:
         """Delete what a killed writer left: temporary files, and files that no manifest names."""
         named = {file.name for file in self.manifest.files}
         for name in os.listdir(self.directory):
-            if name.startswith(_TEMPORARY) or (_OURS.fullmatch(name) and name not in named):
+            if name.startswith(files.TEMPORARY) or (_OURS.fullmatch(name) and name not in named):
                 self._delete(name)
 
     def settle(self) -> None:
@@ -237,18 +237,13 @@ class Store:
             os.unlink(self.directory / name)
 
     def _write(self, name: str, data: bytes) -> None:
-        temporary = f"{_TEMPORARY}{os.getpid()}-{name}"
         try:
-            _write_synced(self.directory / temporary, data)
-            os.replace(self.directory / temporary, self.directory / name)
-            _sync_directory(self.directory)
+            files.write(self.directory / name, data)
         except OSError as error:
             raise TrajectoryError(
                 f"{self.directory / name}: can't be written: {_reason(error)}. What was recorded "
                 f"before is kept: {_held(self.manifest)}."
             ) from error
-        finally:
-            self._delete(temporary)
 
 
 def _check_same(directory: Path, found: Manifest, blank: Manifest) -> None:
@@ -266,28 +261,6 @@ def _check_same(directory: Path, found: Manifest, blank: Manifest) -> None:
 def _held(manifest: Manifest) -> str:
     steps = [entry.step for entry in manifest.entries]
     return f"{len(steps)} checkpoints up to step {steps[-1]}" if steps else "no checkpoint yet"
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_FOLLOW
-    with open(os.open(path, flags, 0o644), "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_directory(directory: Path) -> None:
-    if os.name != "posix":  # pragma: no cover - a directory can't be opened elsewhere
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems can't sync a directory; the rename is as safe as they make it.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _read_regular(path: Path, limit: int) -> tuple[bytes, Stamp | None]:

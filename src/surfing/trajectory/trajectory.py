@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import torch
 from torch import Tensor, nn
 
+from surfing import check
 from surfing.errors import CorruptTrajectoryError, EmptyTrajectoryError, InputError
 from surfing.generator import Generator, State
 from surfing.latents import Latent, latent_from_dict
@@ -144,7 +145,7 @@ class Trajectory(Sequence[Checkpoint]):
         checkpoints: list[Checkpoint] = []
         first: dict[str, tuple[int, ...]] | None = None
         for step, state in states:
-            _check_step(step, checkpoints[-1].step if checkpoints else -1)
+            step = _checked_step(step, checkpoints[-1].step if checkpoints else -1)
             copy = snapshot(state, f"states, step {step}")
             first = first or signature(copy)
             if signature(copy) != first:
@@ -393,7 +394,8 @@ def _index(index: int, count: int) -> int:
     return number % count
 
 
-def _check_step(step: object, before: int) -> None:
-    whole = isinstance(step, int) and not isinstance(step, bool)
-    if not whole or not before < step <= MAX_STEP:  # type: ignore[operator]
+def _checked_step(step: object, before: int) -> int:
+    whole = check.integer("states", step, high=MAX_STEP)
+    if whole <= before:
         raise InputError(f"states: expected steps that strictly increase, got {step!r}.")
+    return whole

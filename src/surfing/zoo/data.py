@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from surfing.errors import InputError, SurfingError, UnknownNameError, require
+from surfing import check
+from surfing.errors import SurfingError, UnknownNameError, require
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -136,6 +137,9 @@ def _digits(train: bool) -> Tensor:
     return images[~held_out if train else held_out]
 
 
+_UNREADABLE = (OSError, ValueError, zipfile.BadZipFile)
+
+
 def _folder_images(folder: Path, size: int, mode: str) -> Tensor:
     image_module = require("PIL.Image", "train")
     rows = []
@@ -143,7 +147,7 @@ def _folder_images(folder: Path, size: int, mode: str) -> Tensor:
         try:
             with file() as opened, image_module.open(opened) as image:
                 rows.append(_square(image, size, mode))
-        except (OSError, ValueError, image_module.DecompressionBombError) as error:
+        except (*_UNREADABLE, image_module.DecompressionBombError) as error:
             raise DataError(f"{name}: expected an image, but: {error}. Remove the file.") from error
     if not rows:
         raise DataError(
@@ -187,5 +191,5 @@ def _resized(images: Tensor, size: int) -> Tensor:
 
 
 def _check_image_size(size: object) -> None:
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise InputError(f"image_size: expected a positive integer, got {size!r}.")
+    if size is not None:
+        check.integer("image_size", size, low=1)

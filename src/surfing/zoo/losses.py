@@ -160,7 +160,7 @@ def elbo_loss(
     mean: Float[Tensor, "rows k"],
     log_variance: Float[Tensor, "rows k"],
 ) -> Float[Tensor, ""]:
-    """A VAE's negative evidence bound a row: cross-entropy of the pixels + KL(q(z|x) || N(0, I)).
+    """A VAE's negative evidence bound per row: cross-entropy of the pixels + KL(q(z|x) || N(0, I)).
 
     Args:
         images: values in [0, 1].

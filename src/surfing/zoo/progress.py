@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from surfing import files
 from surfing.integrations.lightning import RecorderCallback
 
 if TYPE_CHECKING:
@@ -41,12 +41,11 @@ class SaveState(Callback):  # type: ignore[misc]
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
+        # One name on all ranks: `files.replacing` has one by process.
         temporary = self._path.with_suffix(".part")
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, self._path)
+            files.publish(temporary, self._path)
         self._last = time.monotonic()
 
 

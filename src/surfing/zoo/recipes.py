@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from surfing import check
 from surfing.architectures import (
     build_generator,
     conv_critic,
@@ -45,7 +46,7 @@ class Recipe:
         other_width: channels of the convolutional critic or encoder.
         other_hidden: units of the critic's or encoder's fully connected layers.
         steps: generator steps.
-        batch_size: images a step, on each device.
+        batch_size: images per step, on each device.
         critic_steps: steps of the critic for each of the generator.
         learning_rate: of the generator; constant over the first 30% of the steps, then falling
             linearly to 5% of it at the last, which also calms the trajectory's end.
@@ -96,21 +97,15 @@ class Recipe:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        for name in ("steps", "batch_size", "critic_steps"):
-            value = getattr(self, name)
-            least = 2 if name == "batch_size" else 1  # batch norm needs two
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}.")
+        least = {"steps": 1, "batch_size": 2, "critic_steps": 1, "seed": 0}  # batch norm needs two
+        for name, low in least.items():
+            value = check.integer(name, getattr(self, name), low=low)
+            object.__setattr__(self, name, value)  # into recipe.json
         if self.channels not in (1, 3) or isinstance(self.channels, bool):
             raise InputError(f"channels: expected 1 (grey) or 3 (colour), got {self.channels!r}.")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise InputError(f"seed: expected an integer of at least 0, got {self.seed!r}.")
         for name in ("learning_rate", "critic_rate"):
-            value = getattr(self, name)
-            if not 0 < value < float("inf"):
-                raise InputError(f"{name}: expected a positive number, got {value!r}.")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"momentum: expected a number in [0, 1), got {self.momentum!r}.")
+            check.number(name, getattr(self, name), low=0, open_low=True)
+        check.number("momentum", self.momentum, low=0, high=1, open_high=True)
 
     @property
     def latent(self) -> Latent:

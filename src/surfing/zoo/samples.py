@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from surfing import files
 from surfing.architectures import generator_from_manifest
 from surfing.errors import InputError
 from surfing.generator import Generator
@@ -61,7 +61,7 @@ def write_sample_sheet(
     Args:
         trajectory: of a zoo architecture.
         path: of the file, replaced atomically.
-        columns: samples a row.
+        columns: samples per row.
         last_rows: rows of samples of the last checkpoint.
     """
     count = len(trajectory)
@@ -75,10 +75,7 @@ def write_sample_sheet(
     if rows[0].shape[-1] < _LARGE:
         sheet = sheet.repeat_interleave(2, 0).repeat_interleave(2, 1)
     imsave(buffer, sheet.numpy(), cmap="gray", vmin=0, vmax=1, format="png")
-    target = Path(path)
-    temporary = target.with_suffix(".part")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, target)
+    files.write(Path(path), buffer.getvalue())
 
 
 def _grid(images: Float[Tensor, "n c s s"], columns: int) -> Float[Tensor, "height width ..."]:

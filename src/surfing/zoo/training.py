@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import signal
 import sys
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from surfing import files
 from surfing.errors import InputError, OutputExistsError, require
 from surfing.trajectory.schedules import QuadraticSpaced, Schedule
 from surfing.trajectory.trajectory import Trajectory
@@ -62,7 +62,7 @@ def train(
             until the end ``training.ckpt``, from which an interrupted training goes on.
         checkpoints: at most so many are kept, from the random weights to the last.
         schedule: which steps to record; None spaces them quadratically.
-        average: decay a step of the recorded running average; None records none.
+        average: decay per step of the recorded running average; None records none.
         dtype: of the recorded weights.
         data_root: see :func:`surfing.zoo.data.load_images`.
         device: "auto", "cpu", "cuda", "mps": what Lightning calls the accelerator.
@@ -178,9 +178,7 @@ def _prepare(recipe: Recipe, out: Path, *, overwrite: bool) -> Path | None:
             f"{out}: exists and holds no training. Choose another directory, or overwrite it."
         )
     out.mkdir(parents=True, exist_ok=True)
-    temporary = known.with_suffix(".tmp")
-    temporary.write_text(json.dumps(recipe.to_dict(), indent=1) + "\n")
-    os.replace(temporary, known)
+    files.write(known, json.dumps(recipe.to_dict(), indent=1) + "\n")
     return out / RESUME_NAME if (out / RESUME_NAME).is_file() else None
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from surfing.errors import InputError
 from surfing.report.intervals import wilson
+from surfing.report.page.detail import detail
+from surfing.report.page.measured import depends, measurements
 from surfing.report.page.pictures import Atlas, is_image
 from surfing.report.page.surfaces import surfaces
 from surfing.report.tables import seconds
@@ -20,15 +23,22 @@ if TYPE_CHECKING:
 __all__ = ["document"]
 
 
-def document(scene: Scene, *, featured: int = 8, size: int = 45) -> dict[str, Any]:
+def document(scene: Scene, *, featured: int = 8, size: int | None = None) -> dict[str, Any]:
     """The page's data.
 
     Args:
         scene: what is shown.
         featured: how many targets get a surface.
-        size: points along each side of a surface.
+        size: points along each side of a surface; None fits the surfaces into some seconds.
+
+    Raises:
+        InputError: a size that makes no surface.
     """
+    if size is not None and size < 3:
+        raise InputError(f"size: expected at least 3, got {size}.")
     chosen = scene.featured(featured)
+    wanted = detail(scene, chosen, size=size) if scene.has_surfaces and chosen else None
+    chosen = chosen if wanted is None else wanted.targets
     return {
         "title": scene.title,
         "facts": _facts(scene),
@@ -46,7 +56,8 @@ def document(scene: Scene, *, featured: int = 8, size: int = 45) -> dict[str, An
         "success": _success(scene),
         "featured": chosen,
         "pictures": _pictures(scene, chosen),
-        "surfaces": surfaces(scene, chosen, size=size),
+        "surfaces": None if wanted is None else surfaces(scene, wanted),
+        "measured": measurements(scene),
     }
 
 
@@ -56,7 +67,9 @@ def _facts(scene: Scene) -> list[tuple[str, str]]:
     facts.append(("latent dimension", f"{solution.z.shape[1]}"))
     if scene.problem is not None:
         operator = scene.problem.architecture.operator.name
-        facts.append(("measured", f"{operator}, m = {scene.problem.y.shape[1]}"))
+        m, counted = scene.problem.y.shape[1], int(depends(scene).sum())
+        said = f"m = {m}" if counted == m else f"m = {counted} of {m} entries"
+        facts.append(("measured", f"{operator}, {said}"))
     facts.append(("time", seconds(solution.seconds)))
     if "seed" in solution.info:
         facts.append(("seed", str(solution.info["seed"])))
@@ -93,7 +106,7 @@ def _ride(solution: Solution) -> dict[str, Any]:
 
 
 def _success(scene: Scene) -> list[dict[str, Any]] | None:
-    """A line a method: cost, share met, and its 95% interval."""
+    """One entry per method: cost, share met, and its 95% interval."""
     if scene.success is None:
         return None
     return [

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from surfing.report.palette import value_range
+
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
@@ -31,13 +33,21 @@ class Atlas:
     """Images of one shape, side by side in one PNG.
 
     Args:
-        like: images whose range becomes black to white.
+        like: images whose range becomes black to white, by the rule of all pictures: a larger
+            value is lighter.
+        low: what becomes black, where that is known.
+        high: what becomes white.
     """
 
-    def __init__(self, like: Float[Tensor, "n c h w"]) -> None:
-        finite = like[torch.isfinite(like)]
-        self.low = float(finite.min()) if len(finite) else 0.0
-        self.high = float(finite.max()) if len(finite) else 1.0
+    def __init__(
+        self,
+        like: Float[Tensor, "n c h w"],
+        *,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> None:
+        least, most = value_range(like)
+        self.low, self.high = least if low is None else low, most if high is None else high
         shrink = min(1.0, _LARGEST / max(like.shape[-2:]))
         self.size = tuple(max(1, round(side * shrink)) for side in like.shape[-2:])
         self.channels = int(like.shape[1])
@@ -74,7 +84,6 @@ class Atlas:
             "height": height,
             "columns": columns,
             "rows": rows,
-            "grey": self.channels == 1,
         }
 
 

@@ -71,6 +71,12 @@ class Scene:
                 f"{len(self.trajectory)} checkpoints; pass the trajectory that was ridden."
             )
 
+    @property
+    def has_surfaces(self) -> bool:
+        """Whether there is what a surface is made of, and a plane to draw it over."""
+        known = self.trajectory is not None and self.problem is not None
+        return known and len(self.solution.stages) > 0 and self.solution.z.shape[1] >= 2
+
     def signals(self) -> Float[Tensor, "targets ..."] | None:
         """The true signals, where they are known."""
         if self.x is not None or self.problem is None or self.trajectory is None:

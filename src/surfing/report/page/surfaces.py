@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from surfing.errors import InputError
+from surfing.report.page.detail import Detail, residual_norms
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from surfing.problem.problem import Problem
     from surfing.report.page.scene import Scene
 
 __all__ = ["Plane", "surfaces"]
@@ -84,40 +83,24 @@ def _complete(basis: Tensor, offsets: Tensor) -> Tensor:
     return torch.cat([basis, directions])[:2]
 
 
-def surfaces(scene: Scene, targets: list[int], *, size: int = 45) -> dict[str, Any] | None:
+def surfaces(scene: Scene, wanted: Detail) -> dict[str, Any]:
     """Residual norms ||A G_t(z) - y|| on a plane for each of the targets, quantised to 16 bits.
 
-    Frames are the ride's stages and the moments half-way between them.
-
     Args:
-        scene: with a trajectory and a problem; None is returned where they are missing.
-        targets: which.
-        size: points along each side.
+        scene: with a trajectory and a problem.
+        wanted: which targets, moments and points.
     """
     trajectory, problem = scene.trajectory, scene.problem
-    stages = [record.stage for record in scene.solution.stages]
-    if trajectory is None or problem is None or not stages or problem.latent.dim < 2:
-        return None
-    if size < 3:
-        raise InputError(f"size: expected at least 3, got {size}.")
-    between = [(a + b) / 2 for a, b in pairwise(stages)]
-    frames = sorted({*stages, *between})
-    patches = [_Patch.of(scene, target, size) for target in targets]
+    if trajectory is None or problem is None:
+        raise InputError("surfaces: expected a scene with a trajectory and measurements.")
+    patches = [_Patch.of(scene, target, wanted.size) for target in wanted.targets]
     heights: list[list[Tensor]] = [[] for _ in patches]
-    for frame in frames:
+    for frame in wanted.frames:
         state = trajectory.at(frame)
         for patch, mine in zip(patches, heights):
-            mine.append(_norms(problem, state, patch.points(), patch.target))
+            mine.append(residual_norms(problem, dict(state), patch.points(), patch.target))
     items = [patch.document(scene, torch.stack(mine)) for patch, mine in zip(patches, heights)]
-    return {"size": size, "frames": frames, "items": items}
-
-
-def _norms(problem: Problem, state: Any, z: Tensor, target: int) -> Tensor:
-    owner = torch.full((len(z),), target, device=problem.device)
-    risk = problem.risk(state, owner)
-    with torch.no_grad():
-        misfit = risk.misfit(z, torch.arange(len(z), device=problem.device))
-    return (2 * misfit).sqrt().cpu()
+    return {"size": wanted.size, "frames": wanted.frames, "items": items}
 
 
 @dataclass(frozen=True)

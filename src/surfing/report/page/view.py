@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surfing.continuation.binding import bind
+from surfing import files
 from surfing.errors import InputError, OutputExistsError
+from surfing.problem.model import ForwardModel
 from surfing.report.page.document import document
 from surfing.report.page.render import render
 from surfing.report.page.scene import Scene
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from surfing.latents import Latent
+    from surfing.problem.inputs import Given
+    from surfing.problem.measurements import Noise
     from surfing.problem.operators import OperatorLike
     from surfing.solution import Solution
     from surfing.trajectory import Trajectory
@@ -36,13 +39,15 @@ def view(
     operator: OperatorLike = None,
     operator_seed: int = 0,
     latent: Latent | None = None,
+    noise: Noise = None,
+    given: Given | None = None,
     beside: Solution | None = None,
     truth: Float[Tensor, "targets k"] | None = None,
     x: Float[Tensor, "targets ..."] | None = None,
     success: Mapping[str, Sequence[tuple[float, int, int]]] | None = None,
     title: str = "Surfing",
     featured: int = 8,
-    size: int = 45,
+    size: int | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write one self-contained HTML page about a solution.
@@ -60,6 +65,8 @@ def view(
         operator: see :func:`surfing.surf`.
         operator_seed: of a named operator's random numbers.
         latent: the law of z, where the trajectory keeps none.
+        noise: as the run got it.
+        given: likewise.
         beside: the same targets by direct descent, to compare with.
         truth: the true latents, where they are known.
         x: the true signals, where they are known.
@@ -69,7 +76,8 @@ def view(
         title: of the page.
         featured: how many targets get a surface: those that the ride met and direct descent did
             not, and failures, come first.
-        size: points along each side of a surface.
+        size: points along each side of a surface; where left out, surfaces are as fine, and as
+            many, as some five seconds allow.
         overwrite: replace a file at `path`.
 
     Returns:
@@ -88,23 +96,17 @@ def view(
         raise InputError("trajectory: expected the one that was ridden, along with y.")
     problem = None
     if trajectory is not None and y is not None:
-        problem = bind(
+        problem = ForwardModel(
             trajectory,
-            y,
             generator=generator,
             operator=operator,
             latent=latent,
             operator_seed=operator_seed,
-        )
+        ).problem(y, noise=noise, given=given)
     scene = Scene(solution, title, trajectory, problem, beside, truth, x, success)
     page = render(document(scene, featured=featured, size=size))
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    files.write(target, page)
     return target
 
 

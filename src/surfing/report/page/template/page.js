@@ -11,7 +11,7 @@
   const state = { target: data.featured.length ? data.featured[0] : 0, stage: last, playing: false, height: "norm", scale: "shared" };
   const opened = new Map();
   const wave = new Wave.View($("gl"), $("over"));
-  let sheet = null;
+  let sheet = null, other = null;
 
   function surface() {
     if (!surfaces.has(state.target)) return null;
@@ -33,7 +33,7 @@
 
   function paint() {
     const here = surface();
-    if (here && wave.paint) wave.draw(here, last ? 2 * state.stage : 0, state.stage, { height: state.height, scale: state.scale, colours: colours() });
+    if (here && wave.paint) wave.draw(here, last ? state.stage * (data.surfaces.frames.length - 1) / last : 0, state.stage, { height: state.height, scale: state.scale, colours: colours() });
     else wave.clear();
     document.documentElement.dataset.painted = `${state.target}/${state.stage.toFixed(2)}/${state.height}/${state.scale}`;
   }
@@ -81,21 +81,46 @@
   // Pictures.
   function cell(number) { return [(number % pictures.columns) * pictures.width, Math.floor(number / pictures.columns) * pictures.height]; }
   function picture(number, other) {
-    const canvas = el("canvas", `cell${pictures.grey && other === undefined ? " grey" : ""}`);
+    const canvas = el("canvas", "cell");
     canvas.width = pictures.width; canvas.height = pictures.height;
     const pen = canvas.getContext("2d");
     pen.drawImage(sheet, ...cell(number), pictures.width, pictures.height, 0, 0, pictures.width, pictures.height);
     if (other !== undefined) {
       pen.globalCompositeOperation = "difference";
       pen.drawImage(sheet, ...cell(other), pictures.width, pictures.height, 0, 0, pictures.width, pictures.height);
-      if (pictures.grey) canvas.classList.add("grey");
+      tint(pen);
     }
+    return canvas;
+  }
+  // Errors: white where there is none, over red to dark red at half of the range.
+  function tint(pen) {
+    const image = pen.getImageData(0, 0, pictures.width, pictures.height), d = image.data;
+    for (let i = 0; i < d.length; i += 4) {
+      const t = Math.min(1, (d[i] + d[i + 1] + d[i + 2]) / 382), high = t > 0.5 ? (t - 0.5) * 2 : 0, low = Math.min(1, t * 2);
+      d[i] = 255 - 24 * low - 128 * high; d[i + 1] = 255 - 195 * low - 60 * high; d[i + 2] = 255 - 211 * low - 31 * high;
+    }
+    pen.putImageData(image, 0, 0);
+  }
+  // What was measured of a target: a picture, or a bar for each number.
+  const measured = data.measured, bytes = measured && measured.bars ? Int8Array.from(atob(measured.bars), (c) => c.charCodeAt(0)) : null;
+  function evidence(i) {
+    if (!measured) return null;
+    if (bytes) {
+      const n = measured.count, svg = Charts.node("svg", { class: "bars", viewBox: `0 0 ${n} 40`, preserveAspectRatio: "none", role: "img", "aria-label": `${measured.name}, largest on the page ${show(measured.scale)}` }, el("span"));
+      Charts.node("path", { class: "zero", d: `M0 20H${n}` }, svg);
+      for (let k = 0; k < n; k++) { const v = bytes[i * n + k] / 127 * 19; Charts.node("rect", { x: k + 0.12, width: 0.76, y: v > 0 ? 20 - v : 20, height: Math.max(0.3, Math.abs(v)) }, svg); }
+      return svg;
+    }
+    if (!other || i >= measured.places.length) return null;
+    const canvas = el("canvas", "cell"), at = measured.places[i];
+    canvas.width = measured.width; canvas.height = measured.height;
+    canvas.getContext("2d").drawImage(other, (at % measured.columns) * measured.width, Math.floor(at / measured.columns) * measured.height, measured.width, measured.height, 0, 0, measured.width, measured.height);
     return canvas;
   }
   // A tile's pictures side by side, drawn when it comes into sight: there may be a thousand.
   const painter = new IntersectionObserver((seen) => { for (const { isIntersecting, target } of seen) if (isIntersecting) { painter.unobserve(target); const pen = target.getContext("2d"); target.places.forEach((number, k) => pen.drawImage(sheet, ...cell(number), pictures.width, pictures.height, k * (pictures.width + 3), 0, pictures.width, pictures.height)); } });
   function row(places) {
-    const made = el("canvas", `row${pictures.grey ? " grey" : ""}`);
+    const made = el("canvas", "row");
     made.width = places.length * (pictures.width + 3) - 3; made.height = pictures.height;
     made.places = places;
     painter.observe(made);
@@ -109,7 +134,11 @@
     const has = (which) => sheet && pictures[which] && i < pictures[which].length;
     if (has("surfed")) {
       const goal = has("target") ? pictures.target[i] : null;
-      if (goal !== null) { rows.append(figure(picture(goal), "Target", "what was measured")); rows.append(el("span")); }
+      const seen = evidence(i), wide = seen && bytes;
+      if (goal !== null) rows.append(figure(picture(goal), "Target", measured ? "the true signal" : "what was measured"));
+      if (seen && !wide) rows.append(figure(seen, "Measured", measured.name === "measured" ? "grey-blue: not measured" : measured.name));
+      if (rows.children.length % 2) rows.append(el("span"));
+      if (wide) { const line = figure(seen, "Measured", measured.name); line.className = "wide"; rows.append(line); }
       for (const [which, name] of [["surfed", "Surfed"], ["direct", "Direct"]]) if (has(which)) {
         const mine = pictures[which][i];
         rows.append(figure(picture(mine), name));
@@ -269,6 +298,7 @@
   if (!data.surfed.error) delete orders.error;
   function rank(i) { const d = data.direct && met(data.direct, i), s = met(data.surfed, i); return s && !d ? 0 : !s ? 1 : 2; }
   const made = new Map();
+  let below = null;
   function tile(i) {
     if (made.has(i)) return made.get(i);
     const button = el("button", "tile");
@@ -284,9 +314,17 @@
     return button;
   }
   function tiles() {
-    const only = $("only").value, shown = [...Array(count).keys()].filter((i) => only === "all" || (only === "surface" ? surfaces.has(i) : only === "won" ? rank(i) === 0 : String(data.surfed.status[i]) === only));
+    const only = $("only").value, shown = [...Array(count).keys()].filter((i) => only === "all" || (only === "surface" ? surfaces.has(i) : only === "won" ? rank(i) === 0 : only === "met" ? met(data.surfed, i) : only === "unmet" ? !met(data.surfed, i) : String(data.surfed.status[i]) === only));
     shown.sort(orders[$("sort").value][1]);
-    $("tiles").replaceChildren(...shown.map(tile));
+    // The first ones at once, the others as one scrolls: there may be a thousand.
+    let placed = 0;
+    const home = $("tiles"), end = el("span", "end");
+    const more = () => { end.before(...shown.slice(placed, placed + 48).map(tile)); placed += 48; if (placed >= shown.length) { below.disconnect(); end.remove(); } };
+    if (below) below.disconnect();
+    below = new IntersectionObserver((seen) => { if (seen.some((s) => s.isIntersecting)) { more(); if (end.isConnected) { below.unobserve(end); below.observe(end); } } }, { root: home, rootMargin: "600px" });
+    home.replaceChildren(end);
+    more();
+    if (end.isConnected) below.observe(end);
     $("shown").textContent = `${shown.length} of ${count}`;
   }
   function select(i) {
@@ -353,14 +391,18 @@
     option($("only"), "all", "all");
     if (surfaces.size) option($("only"), "surface", "with a surface");
     if (data.direct) option($("only"), "won", "met by surfing only");
-    for (const s of [...new Set(data.surfed.status)]) option($("only"), s, data.statuses[s][0].replace(/_/g, " "));
+    const tally = new Map();
+    for (const s of data.surfed.status) tally.set(s, (tally.get(s) || 0) + 1);
+    option($("only"), "met", `met (${total(data.surfed)})`);
+    option($("only"), "unmet", `not met (${count - total(data.surfed)})`);
+    for (const [s, n] of [...tally].sort((a, b) => b[1] - a[1])) option($("only"), s, `${data.statuses[s][0].replace(/_/g, " ")} (${n})`);
     $("tilecaption").textContent = pictures ? `Left to right: ${[pictures.target && "the target", "surfed", pictures.direct && "direct"].filter(Boolean).join(", ")}. A filled dot: measurements met.` : "These signals are no images; a filled dot: measurements met.";
     when.addEventListener("input", () => { play(false); go(Number(when.value)); });
     $("play").addEventListener("click", () => play(!state.playing));
     for (const name of ["height", "scale"]) $(name).addEventListener("change", (e) => { state[name] = e.target.value; caption(); redraw(); });
     $("pick").addEventListener("change", (e) => select(Number(e.target.value)));
     for (const name of ["sort", "only"]) $(name).addEventListener("change", tiles);
-    turning(); theme();
+    turning(); theme(); tour();
     new ResizeObserver(redraw).observe($("stage"));
   }
 
@@ -389,16 +431,45 @@
     name();
   }
 
-  function begin() {
-    setup(); tiles(); select(state.target);
-    curves();
-    window.addEventListener("resize", curves);
-    document.documentElement.dataset.ready = Math.round(performance.now());
+  // A tour: one sentence for each part of the page.
+  function tour() {
+    const stops = [...document.querySelectorAll("[data-tour]")], box = $("tour");
+    let at = -1;
+    const leave = () => { for (const s of stops) s.classList.remove("visited"); box.hidden = true; at = -1; $("start").focus(); };
+    const visit = (n) => {
+      const there = stops.filter((s) => !s.hidden && s.getClientRects().length);
+      if (n >= there.length) { leave(); return; }
+      for (const s of stops) s.classList.remove("visited");
+      at = n;
+      box.hidden = false;
+      there[n].classList.add("visited");
+      there[n].scrollIntoView({ block: "center" });
+      $("said").textContent = there[n].dataset.tour;
+      $("next").textContent = n + 1 < there.length ? `Next (${n + 1} of ${there.length})` : "Done";
+      $("next").focus({ preventScroll: true });
+    };
+    $("start").addEventListener("click", () => visit(0));
+    $("next").addEventListener("click", () => visit(at + 1));
+    $("leave").addEventListener("click", leave);
+    box.addEventListener("keydown", (e) => { if (e.key === "Escape") leave(); });
   }
 
-  if (!pictures) { begin(); return; }
-  sheet = new Image();
-  sheet.addEventListener("load", begin);
-  sheet.addEventListener("error", () => { sheet = null; begin(); });
-  sheet.src = pictures.png;
+  function begin() {
+    setup(); tiles(); select(state.target);
+    window.addEventListener("resize", curves);
+    document.documentElement.dataset.ready = Math.round(performance.now());
+    // Below the first screen: once that is painted.
+    requestAnimationFrame(() => setTimeout(curves));
+  }
+
+  const opening = (source, keep) => new Promise((done) => {
+    const image = new Image();
+    image.addEventListener("load", () => { keep(image); done(); });
+    image.addEventListener("error", () => done());
+    image.src = source;
+  });
+  const wanted = [];
+  if (pictures) wanted.push(opening(pictures.png, (image) => { sheet = image; }));
+  if (measured && measured.png) wanted.push(opening(measured.png, (image) => { other = image; }));
+  Promise.all(wanted).then(begin);
 })();

@@ -1,7 +1,7 @@
 "use strict";
 // The surface: WebGL2 for the water, a flat canvas above it for who rides on it.
 const Wave = (() => {
-  const FINE = 3, RISE = 0.92, BASE = -0.14;
+  const DENSE = 132, RISE = 0.92, BASE = -0.14;
   const VERTEX = `#version 300 es
     in vec3 place; in vec3 normal; in float wall; uniform mat4 view;
     out float h; out vec3 n; out float w; out vec3 p;
@@ -34,11 +34,11 @@ const Wave = (() => {
     return norms;
   }
 
-  // Catmull-Rom weights from a coarse line to one FINE times as dense.
+  // Catmull-Rom weights from a coarse line to one of some DENSE points.
   function weights(size) {
-    const out = [];
-    for (let i = 0; i < (size - 1) * FINE + 1; i++) {
-      const cell = Math.min(size - 2, Math.floor(i / FINE)), t = i / FINE - cell;
+    const out = [], fine = Math.max(3, Math.round(DENSE / (size - 1)));
+    for (let i = 0; i < (size - 1) * fine + 1; i++) {
+      const cell = Math.min(size - 2, Math.floor(i / fine)), t = i / fine - cell;
       const w = [(-t + 2 * t * t - t * t * t) / 2, (2 - 5 * t * t + 3 * t * t * t) / 2, (t + 4 * t * t - 3 * t * t * t) / 2, (t * t * t - t * t) / 2];
       out.push(w.map((v, j) => [Math.max(0, Math.min(size - 1, cell - 1 + j)), v]));
     }

@@ -1,0 +1,241 @@
+"""``python -m paper.ground``: models trained and measured side by side, within a time."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+import zipfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from paper.ground.model import MODELS, Sizes, recipe_named
+
+AGES = ("dcgan-k10-x3", "dcgan-k10-w32", "dcgan-k10-w16", "dcgan-k10-w8")
+"""Another length of training, other widths: the law behind `first release against paper`."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, start the processes, gather."""
+    parser = argparse.ArgumentParser(prog="python -m paper.ground", description=__doc__)
+    parser.add_argument("--models", nargs="+", default=[*MODELS, *AGES])
+    parser.add_argument("--tasks", nargs="+", help="of each model; all where left out")
+    parser.add_argument("--out", type=Path, default=Path("ground"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--jobs", type=int, default=1, help="models trained side by side")
+    parser.add_argument(
+        "--slots",
+        type=int,
+        nargs=2,
+        default=(3, 4),
+        metavar=("HEAVY", "LIGHT"),
+        help="runs side by side: of many rows of Adam, of the package's own loops",
+    )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        help="seconds that a model waits for the others' trainings to end",
+    )
+    parser.add_argument("--minutes", type=float, default=None, help="that everything may take")
+    parser.add_argument("--data", type=Path, help="root of the images, torchvision's layout")
+    parser.add_argument("--trajectories", type=Path, help="trained already: open them from here")
+    parser.add_argument("--steps", type=int, help="of the trainings")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="tiny networks and few targets")
+    options = parser.parse_args(argv)
+    began = time.time()
+    limit = float("inf") if options.minutes is None else began + 60 * options.minutes
+    sizes = Sizes(8, 32, 40, 10, "digits") if options.quick else Sizes()
+    if options.steps:
+        sizes = replace(sizes, steps=options.steps)
+    try:
+        for name in options.models:
+            recipe_named(name, sizes, seed=options.seed)
+    except ValueError as error:
+        parser.error(str(error))
+    options.out.mkdir(parents=True, exist_ok=True)
+    _run(options, sizes, limit)
+    gather(options.out, facts={"command": " ".join(sys.argv[1:]), "sizes": asdict(sizes),
+                               "seconds": round(time.time() - began, 1)})  # fmt: skip
+    return 0
+
+
+def _run(options: argparse.Namespace, sizes: Sizes, limit: float) -> None:
+    context = multiprocessing.get_context("spawn")
+    training = context.Semaphore(options.jobs)
+    measuring = tuple(context.Semaphore(number) for number in options.slots)
+    running = []
+    for number, name in enumerate(options.models):
+        # The places are for those that come first: others start as trainings end.
+        while _ended(options) <= number - options.jobs and time.time() < limit:
+            time.sleep(0.5)
+        job = context.Process(
+            target=_model, args=(name, options, sizes, limit, training, measuring)
+        )
+        job.start()
+        running.append(job)
+    for job in running:
+        # Tasks end by themselves at the limit; a call of the package can't be told to.
+        job.join(None if limit == float("inf") else max(0.1, limit + 8 - time.time()))
+        if job.is_alive():
+            job.terminate()
+            job.join(3)
+            if job.is_alive():
+                job.kill()
+
+
+def _ended(options: argparse.Namespace) -> int:
+    folders = [options.out / "parts" / name for name in options.models]
+    names = ("training.json", "failed.txt")
+    return sum(any((folder / name).is_file() for name in names) for folder in folders)
+
+
+def _model(
+    name: str,
+    options: argparse.Namespace,
+    sizes: Sizes,
+    limit: float,
+    training: Any,
+    measuring: Any,
+) -> None:
+    """One model, from its random weights to its last task."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+    folder = options.out / "parts" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with training:
+            model, seconds = _trained(name, options, sizes, limit)
+        _keep(folder / "training.json", {"seconds": seconds, "recipe":
+              recipe_named(name, sizes, seed=options.seed).to_dict()})  # fmt: skip
+        # Training may round as it likes; what is measured must not.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+        _wait(name, options, limit)
+        _measure(model, options, limit, measuring, folder)
+    except Exception:
+        (folder / "failed.txt").write_text(traceback.format_exc(), encoding="utf-8")
+
+
+def _wait(name: str, options: argparse.Namespace, limit: float) -> None:
+    """Trainings are many short steps: they crawl beside measurements."""
+    began = time.time()
+    others = min(options.jobs, len(options.models))
+    while _ended(options) < others and time.time() - began < options.wait:
+        time.sleep(0.5)
+    if name in AGES and limit < float("inf"):  # the tables come first
+        while time.time() < limit - 0.35 * 60 * options.minutes:
+            time.sleep(1.0)
+
+
+def _trained(
+    name: str, options: argparse.Namespace, sizes: Sizes, limit: float
+) -> tuple[Any, float]:
+    import torch
+
+    from paper.ground.model import Model
+    from paper.ground.training import train_in_memory
+    from surfing.trajectory import Trajectory
+    from surfing.trajectory.checkpoint import Checkpoint, InMemory
+
+    device, began = torch.device(options.device), time.time()
+    if options.trajectories is not None:
+        stored = Trajectory.open(options.trajectories / name)
+        moved = [
+            Checkpoint(c.step, InMemory({n: t.to(device) for n, t in c.state.items()}))
+            for c in stored
+        ]
+        trajectory = Trajectory(moved, latent=stored.latent, architecture=stored.architecture,
+                                metadata=stored.metadata)  # fmt: skip
+    else:
+        recipe = recipe_named(name, sizes, seed=options.seed)
+        every = sizes.every * (recipe.steps // sizes.steps)
+        trajectory = train_in_memory(recipe, every=every, device=device, data_root=options.data,
+                                     deadline=limit)  # fmt: skip
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+    print(f"{name}: trained in {time.time() - began:.0f} s", file=sys.stderr, flush=True)
+    return Model.of(name, trajectory), round(time.time() - began, 1)
+
+
+def _measure(
+    model: Any, options: argparse.Namespace, limit: float, measuring: Any, folder: Path
+) -> None:
+    import torch
+
+    from paper.ground.adam import OutOfTimeError, Until
+    from paper.ground.tasks import TASKS, Plan, Room, tasks_of
+
+    wanted = tasks_of(model.name) if options.tasks is None else options.tasks
+    plan = Plan(seed=options.seed)
+    if options.quick:
+        plan = replace(plan, rates=(0.05, 0.1), tuning=4, table=6, few=4, points=4, images=3,
+                       measurements=(4, 8), image_measurements=(0, 20), restarts=(2, 2),
+                       lm_restarts=(2, 3), stage_steps=2, block=16,
+                       until=Until(cap=60, every=10, patience=20))  # fmt: skip
+    tasks_of(model.name)  # completes TASKS
+    room = Room(plan, limit, options.data, {}, *measuring)
+    for task in wanted:
+        path = folder / f"{task}.json"
+        if path.is_file():
+            room.known[task] = _first(json.loads(path.read_text(encoding="utf-8")))
+            continue
+        if time.time() > limit:
+            return
+        began, records, whole, trouble = time.time(), [], True, None
+        try:
+            for record in TASKS[task](model, room):
+                records.append(record)
+                # Kept as it grows: a run that is cut short leaves what it had.
+                _keep(path.with_suffix(".partial"), {"records": records})
+        except OutOfTimeError:
+            whole = False
+        except Exception:
+            trouble = traceback.format_exc()
+        document = {"model": model.name, "task": task, "plan": asdict(plan), "whole": whole,
+                    "trouble": trouble, "seconds": round(time.time() - began, 1),
+                    "records": records}  # fmt: skip
+        final = path if whole and trouble is None else path.with_suffix(".partial")
+        _keep(final, document)
+        if final == path:
+            path.with_suffix(".partial").unlink(missing_ok=True)
+        room.known[task] = _first(document)
+        if model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        print(f"{model.name} {task}: {time.time() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def _first(document: dict[str, Any]) -> dict[str, Any]:
+    records = document.get("records") or [{}]
+    found: dict[str, Any] = records[0]
+    return found
+
+
+def _keep(path: Path, document: Any) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(document), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def gather(out: Path, *, facts: dict[str, Any]) -> Path:
+    """Everything that was measured, in one zip of JSON documents, and the facts of the run."""
+    from surfing.experiments.record import provenance
+
+    documents = sorted((out / "parts").glob("*/*"))
+    target = out / "ground.zip"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("facts.json", json.dumps({**provenance(0), **facts}, indent=1))
+        for document in documents:
+            if not document.name.startswith("."):
+                archive.write(document, str(document.relative_to(out / "parts")))
+    return target

@@ -1,0 +1,257 @@
+"""Why Adam stays on the wave where LM leaves it; and the surfaces of figure 1."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paper.ground.adam import OutOfTimeError, Until
+from paper.ground.model import Model
+from paper.ground.tasks import RIDE, TASKS, Room, _settings
+from paper.ground.ways import Bounded, Record, Setting, adam_rows, states_of, told, told_ends
+from surfing.continuation import direct
+from surfing.descent import LevenbergMarquardt
+from surfing.problem.matrices import squared_norms
+from surfing.solution import Solution
+
+__all__ = ["EXTRA", "follow", "truth_track", "why"]
+
+_NEAR = 0.2
+"""In standard deviations of the law by the root of k: nearer, a row is on the wave."""
+
+
+def _at(
+    setting: Setting, stage: int, z: Tensor, descent: LevenbergMarquardt, steps: int
+) -> Solution:
+    """LM on one network from where the rows are."""
+    model = setting.model
+    return direct(
+        model.trajectory.select([stage]),
+        setting.y(1),
+        generator=model.generator,
+        operator=setting.operators.single(setting.which),
+        descent=descent,
+        max_steps=steps,
+        z0=z[:, None],
+        seed=setting.seed,
+    )
+
+
+def truth_track(setting: Setting) -> list[Tensor]:
+    """The minimiser that ends in the truth, followed backwards through the networks."""
+    assert setting.z is not None
+    z, track = setting.z, [setting.z]
+    for stage in range(len(setting.model.trajectory) - 2, -1, -1):
+        z = _at(setting, stage, z, LevenbergMarquardt(damping=0.1), 5).z
+        track.append(z)
+    return track[::-1]
+
+
+def follow(
+    setting: Setting,
+    z: Tensor,
+    *,
+    steps: int,
+    descent: Callable[[int], LevenbergMarquardt],
+    seen: Callable[[int, Tensor], None],
+    check: Callable[[], None],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """LM through every network, `steps` at each; the descent may change from stage to stage.
+
+    Returns:
+        z, risk and cost of every target.
+    """
+    last = len(setting.model.trajectory) - 1
+    cost = torch.zeros(len(z), dtype=torch.float64, device=z.device)
+    for stage in range(last):
+        check()
+        solution = _at(setting, stage, z, descent(stage), steps)
+        z, cost = solution.z, cost + solution.cost
+        seen(stage, z)
+    solution = _at(setting, last, z, LevenbergMarquardt(), 40)
+    seen(last, solution.z)
+    return solution.z, solution.risk, cost + solution.cost
+
+
+class _Wave:
+    """How many rows are near the truth's minimiser at each stage, and how far they moved."""
+
+    def __init__(self, setting: Setting, track: Sequence[Tensor]) -> None:
+        self.track = track
+        self.near = _NEAR * setting.model.latent.std * setting.model.k**0.5
+        self.shares: list[float] = []
+        self.moves: list[float] = []
+        self.before: Tensor | None = None
+
+    def __call__(self, stage: int, z: Tensor) -> None:
+        self.shares.append(float(((z - self.track[stage]).norm(dim=1) < self.near).double().mean()))
+        if self.before is not None:
+            self.moves.append(float((z - self.before).norm(dim=1).median()))
+        self.before = z
+
+    def told(self) -> dict[str, list[float]]:
+        return {
+            "on_the_wave": [round(s, 3) for s in self.shares],
+            "median_move": [float(f"{m:.3g}") for m in self.moves],
+        }
+
+
+def why(model: Model, room: Room) -> Iterator[Record]:
+    """m = 2k: Adam's and LM's rides with other steps, and where each leaves the wave."""
+    plan = room.plan
+    (setting,) = _settings(model, [2 * model.k], plan.few, plan.seed)
+    with room.place(room.light):
+        track = truth_track(setting)
+    drift = [float((a - b).norm(dim=1).median()) for a, b in itertools.pairwise(track)]
+    yield {"method": "track of the truth", "m": setting.m, "networks": len(track),
+           "median_drift": [float(f"{d:.3g}") for d in drift]}  # fmt: skip
+    yield from _adam_rides(model, room, setting, track)
+    yield from _lm_rides(model, room, setting, track, drift)
+
+
+def _adam_rides(
+    model: Model, room: Room, setting: Setting, track: Sequence[Tensor]
+) -> Iterator[Record]:
+    states, plan = states_of(model.trajectory), room.plan
+    chosen = room.rate(RIDE, setting.m)
+    cases: list[tuple[float, int, tuple[float, float], int]] = [
+        *((chosen, n, (0.9, 0.999), 1) for n in (10, 1, 2, 5, 20, 50)),
+        *((rate, 10, (0.9, 0.999), 1) for rate in plan.rates if rate != chosen),
+        (chosen, 10, (0.0, 0.999), 1),
+        (chosen, 10, (0.9, 0.999), 5),
+        (chosen, 10, (0.9, 0.999), 10),
+    ]
+    for rate, steps, betas, window in cases:
+        wave = _Wave(setting, track)
+        path = states if window == 1 else _averages(states, window)
+        adam = room.adam(model, setting.operators, betas=betas,
+                         until=Until(cap=min(plan.until.cap, 6000), every=plan.until.every,
+                                     patience=plan.until.patience))  # fmt: skip
+        ends = room.descend(adam, adam_rows(setting, rate, 1), path, stage_steps=steps, seen=wave)
+        yield told_ends(RIDE, setting, ends, rate=rate, stage_steps=steps, momentum=betas[0],
+                        averaged=window, **wave.told())  # fmt: skip
+
+
+def _averages(states: Sequence[dict[str, Tensor]], window: int) -> list[dict[str, Tensor]]:
+    """Of each network with those before it; the last one is itself."""
+    made = []
+    for i in range(len(states) - 1):
+        part = states[max(0, i + 1 - window) : i + 1]
+        made.append({
+            name: sum(s[name] for s in part) / len(part) if value.is_floating_point() else value
+            for name, value in states[i].items()
+        })  # fmt: skip
+    return [*made, states[-1]]  # type: ignore[list-item]
+
+
+def _lm_rides(
+    model: Model, room: Room, setting: Setting, track: Sequence[Tensor], drift: Sequence[float]
+) -> Iterator[Record]:
+    start = adam_rows(setting, 0.0, 1).z
+    unit = model.latent.std * model.k**0.5
+    middle = sorted(drift)[len(drift) // 2]
+    cases: list[tuple[str, int, Callable[[int], LevenbergMarquardt]]] = [
+        *((f"LM, {n} steps a network", n, lambda stage: LevenbergMarquardt()) for n in (1, 2, 5)),
+        *((f"LM, damping {d}", 2, lambda stage, d=d: LevenbergMarquardt(damping=d))
+          for d in (0.1, 1.0, 10.0)),
+        *((f"LM, steps of at most {r} of the law, {n} a network", n,
+           lambda stage, r=r: Bounded(radius=r * unit))
+          for r, n in ((0.02, 2), (0.05, 2), (0.1, 1), (0.1, 2), (0.2, 1), (0.2, 2), (0.05, 5))),
+        *((f"LM, steps of at most {c} times the drift", 2,
+           lambda stage, c=c: Bounded(radius=max(c * drift[stage], 0.05 * middle)))
+          for c in (1.0, 2.0, 4.0)),
+    ]  # fmt: skip
+    for name, steps, descent in cases:
+        wave = _Wave(setting, track)
+        with room.place(room.light):
+            z, risk, cost = follow(setting, start, steps=steps, descent=descent, seen=wave,
+                                   check=room.check)  # fmt: skip
+        residual = (2 * risk / squared_norms(setting.y(1).flatten(1))).sqrt()
+        yield told(name, setting, z, residual=residual, cost=cost, stage_steps=steps,
+                   **wave.told())  # fmt: skip
+
+
+def variants(model: Model, room: Room) -> Iterator[Record]:
+    """The rides of the ablations, with LM, at m = 2k."""
+    from paper.ground.ways import told_solution
+    from surfing.continuation import surf
+    from surfing.experiments.variants import VARIANTS
+
+    (setting,) = _settings(model, [2 * model.k], room.plan.few, room.plan.seed)
+    for name, variant in VARIANTS.items():
+        path = variant.path(model.trajectory)
+        try:
+            solution = _placed(
+                room,
+                surf,
+                path,
+                setting.y(1),
+                generator=model.generator,
+                operator=setting.operators.single(setting.which),
+                schedule=variant.schedule,
+                predictor=variant.predictor_on(path),
+                anneal=variant.anneal,
+                stage_steps=variant.stage_steps,
+                starts=variant.starts,
+                control=variant.control,
+                ids=setting.ids(1),
+                seed=setting.seed,
+            )
+        except OutOfTimeError:
+            raise
+        except Exception as error:
+            yield {"variant": name, "failed": f"{type(error).__name__}: {error}"}
+            continue
+        yield told_solution("LM surfing", setting, solution) | {
+            "variant": name, "group": variant.group,
+        }  # fmt: skip
+
+
+def _placed(room: Room, way: Callable[..., Solution], *given: Any, **options: Any) -> Solution:
+    with room.place(room.light):
+        return way(*given, **options)
+
+
+def surface(model: Model, room: Room) -> Iterator[Record]:
+    """Risk of two targets on the plane of z, at six networks, and a ride on each."""
+    assert model.k == 2
+    (setting,) = _settings(model, [0], 2, room.plan.seed)
+    states = states_of(model.trajectory)
+    places: list[Tensor] = []
+    adam = room.adam(model, setting.operators)
+    rows = adam_rows(setting, room.rate(RIDE, 0), 1)
+    ends = adam.run(rows, states, stage_steps=room.plan.stage_steps,
+                    seen=lambda stage, z: places.append(z))  # fmt: skip
+    width = 3.0 * model.latent.std
+    line = torch.linspace(-width, width, 81, device=model.device)
+    grid = torch.cartesian_prod(line, line)
+    network = model.network()
+    panels = []
+    for stage in sorted({round(i * (len(states) - 1) / 5) for i in range(6)}):
+        network.load(states[stage])
+        with torch.no_grad():
+            signals = torch.cat([network(part) for part in grid.split(1024)])
+        risks = [(signals - x).square().sum(1).view(81, 81) / 2 for x in setting.x]
+        panels.append({"step": model.trajectory.steps[stage], "stage": stage,
+                       "risk": [[[float(f"{v:.4g}") for v in row] for row in risk.tolist()]
+                                for risk in risks]})  # fmt: skip
+    yield {
+        "width": width,
+        "truth": _listed(setting.z),
+        "starts": _listed(rows.z),
+        "path": [_listed(z) for z in places],
+        "end": _listed(ends.z),
+        "panels": panels,
+    }
+
+
+def _listed(values: Any) -> list[list[float]]:
+    return [[round(v, 4) for v in row] for row in values.tolist()]
+
+
+EXTRA = {"why": why, "variants": variants, "surface": surface}
+TASKS.update(EXTRA)

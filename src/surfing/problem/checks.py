@@ -1,0 +1,246 @@
+"""What is seen before work: generator and operator are tried on a few latents of the law.
+
+Every check has one sentence and its remedy. All of them together cost some ten forwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from surfing.errors import GeneratorError, MeasurementError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+    from surfing.problem.inputs import RowInputs
+
+__all__ = ["check_derivative", "counting_entries", "try_generator", "try_operator"]
+
+_ROWS = (1, 2, 3)
+_DRAWS = 8
+# Kernels round differently with the number of rows; what mixes rows differs by far more.
+_ROUNDING = 1e-3
+
+
+def try_generator(
+    signals: Callable[[Tensor, RowInputs | None], Tensor],
+    z: Float[Tensor, "3 k"],
+    inputs: RowInputs | None,
+) -> Float[Tensor, "3 ..."]:
+    """Signals of three latents, by a generator that maps every latent alone and always alike.
+
+    Raises:
+        GeneratorError: it fails, returns something else than real signals, draws random numbers,
+            or lets rows depend on each other.
+    """
+    x = _tried(signals, z, inputs)
+    if not bool(torch.isfinite(x).any()):
+        return x
+    if _apart(_tried(signals, z, inputs), x):
+        raise GeneratorError(
+            "generator: two passes of one latent differ: it draws random numbers at each forward. "
+            "Fix the noise (a buffer), or pass it as an argument of forward, with given=."
+        )
+    for rows in _ROWS[:-1]:
+        alone = None if inputs is None else inputs[:rows]
+        try:
+            few = _tried(signals, z[:rows], alone)
+        except GeneratorError as error:
+            raise GeneratorError(
+                f"generator: takes {len(z)} latents, and failed on {rows} "
+                f"({error.__cause__}): does "
+                "it use the statistics of a batch? Use a layer that keeps statistics "
+                "(track_running_stats=True), in eval mode."
+            ) from error
+        if _apart(few, x[:rows]):
+            raise GeneratorError(
+                f"generator: a latent gives other signals among {rows} than among {len(z)} rows: "
+                "rows depend on each other, as in batch norm without running statistics. Use a "
+                "layer that keeps statistics (track_running_stats=True), in eval mode."
+            )
+    return x
+
+
+def _tried(
+    signals: Callable[[Tensor, RowInputs | None], Tensor], z: Tensor, inputs: RowInputs | None
+) -> Tensor:
+    try:
+        x = signals(z, inputs)
+    except Exception as error:
+        raise GeneratorError(
+            f"generator: failed on latents of shape {tuple(z.shape)} ({error}); does its input "
+            "have the length of the latent law, and does it take any number of rows, one too? A "
+            "module with other inputs or outputs wants a wrapper, whose forward takes (rows, k)."
+        ) from error
+    if isinstance(x, Tensor) and x.is_complex():
+        raise GeneratorError(
+            f"generator: expected real signals, got {x.dtype}; wrap it in a module that returns "
+            "torch.view_as_real(x)."
+        )
+    if not isinstance(x, Tensor) or x.ndim < 2 or len(x) != len(z):
+        came = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise GeneratorError(
+            f"generator: expected signals ({len(z)}, ...), got {came}; wrap it in a module that "
+            "returns one tensor with a row for each latent."
+        )
+    return x
+
+
+def try_operator(
+    operator: Callable[..., Tensor], x: Float[Tensor, "3 ..."], inputs: RowInputs | None
+) -> Float[Tensor, "3 ..."]:
+    """Measurements of three signals, by an operator that measures every signal alone.
+
+    Raises:
+        MeasurementError: it fails, returns no real numbers that torch can differentiate or none
+            that are finite, draws random numbers, or lets rows depend on each other.
+    """
+    y = _measured(operator, x, inputs)
+    if _apart(_measured(operator, x, inputs), y):
+        raise MeasurementError(
+            "operator: two measurements of one signal differ: it draws random numbers. Give the "
+            "noise-free operator (A(x) of a deepinv physics), and the noise level as noise=."
+        )
+    for rows in _ROWS[:-1]:
+        alone = None if inputs is None else inputs[:rows]
+        parts = _measured(operator, x[:rows], alone)
+        if parts.shape[1:] != y.shape[1:] or _apart(parts, y[:rows]):
+            raise _mixes(f"a signal is measured otherwise among {rows} than among {len(x)} signals")
+    for row in range(1, len(x)):
+        alone = None if inputs is None else inputs[row : row + 1]
+        if _apart(_measured(operator, x[row : row + 1], alone), y[row : row + 1]):
+            raise _mixes(f"signal {row} is measured otherwise alone than among {len(x)}")
+    whole, met = (torch.isfinite(t).flatten(1).all(-1) for t in (x, y))
+    if bool(whole.any()) and not bool((whole & met).any()):  # one of them may leave A's domain
+        raise MeasurementError(
+            "operator: expected finite measurements of finite signals, got NaN or infinity for "
+            "each one that was tried; look at its entries and at the signals that it is made for."
+        )
+    return y
+
+
+def _mixes(what: str) -> MeasurementError:
+    return MeasurementError(
+        f"operator: {what}. It is called with rows in any number and order and must treat each "
+        "alone. What differs from target to target, such as a mask, goes through given: "
+        'operator=lambda x, mask: mask * x with given={"mask": masks}, one entry for each target.'
+    )
+
+
+def _measured(
+    operator: Callable[..., Tensor], x: Tensor, inputs: RowInputs | None
+) -> Float[Tensor, "rows ..."]:
+    try:
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            y = operator(leaf, **({} if inputs is None else inputs.operator))
+    except Exception as error:
+        raise MeasurementError(
+            f"operator: failed on {len(x)} signals of shape {tuple(x.shape[1:])} ({error}). It is "
+            "called with rows in any number and order; what differs from target to target goes "
+            "through given."
+        ) from error
+    if not isinstance(y, Tensor) or y.ndim < 2 or len(y) != len(x):
+        came = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        if isinstance(y, Tensor) and y.ndim >= 2:
+            raise _mixes(f"expected measurements ({len(x)}, ...) of {len(x)} signals, got {came}")
+        raise MeasurementError(
+            f"operator: expected measurements ({len(x)}, ...) of {len(x)} signals, got {came}."
+        )
+    if not y.is_floating_point() or not y.requires_grad:
+        raise MeasurementError(
+            f"operator: expected floating point numbers that depend on the signal in a way torch "
+            f"can differentiate, got {y.dtype}{'' if y.requires_grad else ' without a gradient'}. "
+            "Write it in torch operations, without detach, numpy or rounding."
+        )
+    return y.detach()
+
+
+def check_derivative(
+    forward: Callable[[Tensor], Tensor], z: Float[Tensor, "3 k"], y: Float[Tensor, "3 ..."]
+) -> None:
+    """See that measurements which differ between latents have a derivative.
+
+    Raises:
+        MeasurementError: it is zero for each latent that was tried.
+    """
+    if not bool((y[0] != y[1]).any()):
+        return  # blind: nothing about z can be found, which is told otherwise
+    with torch.enable_grad():
+        leaf = z.detach().requires_grad_()
+        value = forward(leaf)
+        if not value.requires_grad:
+            return
+        cotangent = torch.linspace(1, 2, value[0].numel(), device=z.device).to(value)
+        try:
+            (slope,) = torch.autograd.grad((value * cotangent).sum(), leaf, materialize_grads=True)
+        except (RuntimeError, NotImplementedError):
+            return
+    if not bool((slope != 0).any()):
+        raise MeasurementError(
+            "operator: measurements differ between latents, but their derivative is zero for each "
+            "one that was tried: does the operator or the generator round, threshold or compare? "
+            "Use a smooth stand-in, such as a steep sigmoid."
+        )
+
+
+def counting_entries(
+    operator: Callable[..., Tensor],
+    x: Float[Tensor, "3 ..."],
+    m: int,
+    inputs: RowInputs | None,
+) -> Bool[Tensor, "targets_or_1 m"] | None:
+    """Which measurements depend on the signal at all; None where all do.
+
+    The operator measures random signals in the range of the generator's: an entry that is the
+    same for all of them, bit for bit, is a constant of the operator.
+
+    Args:
+        operator: A.
+        x: signals of the generator.
+        m: measurements of a signal.
+        inputs: of all targets; entries are told for each of them where the operator takes some.
+    """
+    low, high = (float(t) for t in torch.nan_to_num(x).aminmax())
+    span = high - low or 1.0
+    stream = torch.Generator().manual_seed(0)
+    drawn = low + span * torch.rand(_DRAWS, *x.shape[1:], generator=stream).to(x)
+    by_target = inputs is not None and bool(inputs.operator)
+    parts = []
+    with torch.no_grad():
+        for low_row in range(0, len(inputs) if inputs is not None and by_target else 1, 256):
+            part = inputs[low_row : low_row + 256] if inputs is not None and by_target else None
+            parts.append(_changing(operator, drawn, m, part))
+    counts = torch.cat(parts)
+    return None if bool(counts.all()) else counts
+
+
+def _changing(
+    operator: Callable[..., Tensor], drawn: Tensor, m: int, inputs: RowInputs | None
+) -> Bool[Tensor, "rows m"]:
+    rows = 1 if inputs is None else len(inputs)
+    beside = {} if inputs is None else inputs.operator
+    first: Tensor | None = None
+    changes = torch.zeros(rows, m, dtype=torch.bool, device=drawn.device)
+    try:
+        for signal in drawn:
+            y = operator(signal.expand(rows, *signal.shape), **beside).flatten(1)
+            first = y if first is None else first
+            changes |= (y != first) | ~torch.isfinite(y)
+    except Exception:  # outside of the operator's domain nothing can be told
+        return torch.ones_like(changes)
+    return changes if bool(changes.any()) else torch.ones_like(changes)
+
+
+def _apart(a: Tensor, b: Tensor) -> bool:
+    """Whether two results differ by more than rounding; NaN and infinity count as equal."""
+    if a.shape != b.shape:
+        return True
+    finite = torch.isfinite(a) & torch.isfinite(b)
+    gap = torch.where(finite, a.double() - b.double(), 0.0).abs()
+    scale = torch.where(finite, b.double(), 0.0).abs().amax() if b.numel() else 0.0
+    return bool((gap > _ROUNDING * scale).any())
