@@ -17,6 +17,7 @@ from surfing.continuation.ending import End, solution_of
 from surfing.continuation.polish import check_polish
 from surfing.descent.base import AbstractDescent
 from surfing.descent.default import default_descent
+from surfing.descent.lbfgs import LBFGS
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
 from surfing.execution import Executor, as_executor, ready, solve_all
@@ -29,7 +30,7 @@ from surfing.precision import plain_precision
 from surfing.problem.model import ForwardModel, as_model
 from surfing.problem.risk import CostMeter
 from surfing.solution import Solution, StageRecord, Status
-from surfing.starts.learned import LearnedStarts, learn
+from surfing.starts.learned import LearnedStarts, learn, least_samples
 from surfing.starts.rows import checked_ids
 
 if TYPE_CHECKING:
@@ -335,7 +336,8 @@ class BlockSolver:
         began = time.perf_counter()
         targets = y if isinstance(y, Targets) else Targets(y)
         context = self.context(targets, ids)
-        best = Incumbent.none(context.problem)
+        known = not isinstance(self.descent, LBFGS)  # of others a caller's may know it
+        best = Incumbent.none(context.problem, curvature=known)
         if len(targets):
             self._run(context, best, targets, progress)
         return replace(self._ending(context, best), seconds=time.perf_counter() - began)
@@ -419,7 +421,9 @@ class BlockSolver:
             return None
         part, alone = problem.data.take(open_), problem.batch_invariant
         z = self.learned.candidates(part, _CANDIDATES, alone=alone).to(problem.y)
-        return rank(context, z, open_)[:, :_TRIED]
+        first = problem.latent.project(z[:, : self.learned.leading].flatten(0, 1))
+        ranked = rank(context, z[:, self.learned.leading :], open_)
+        return torch.cat([first.view(len(z), -1, z.shape[-1]), ranked], 1)[:, :_TRIED]
 
     def _still_open(
         self, context: RunContext, best: Incumbent, open_: Int[Tensor, " o"]
@@ -501,7 +505,7 @@ def bank_size(targets: int, budget: float, k: int, m: int) -> int:
     wanted = 60 * k * math.sqrt(targets) * (0.5 if m >= 4 * k else 1.0)
     most = BANK_SHARE * targets * budget
     size = int(min(max(wanted, 1000), most, _LARGEST_BANK))
-    return size if size >= 2 * k + 200 else 0
+    return size if size >= least_samples(k) + 184 else 0
 
 
 def block_size(device: torch.device) -> int:
@@ -628,6 +632,5 @@ def _checked_descent(
     z = model.latent.sample([0], 1, seed=0)[0].to(model.device, model.dtype)
     with torch.no_grad():
         forward.linearise(z)  # finds out whether there is a forward mode
-    return default_descent(
-        forward.tangent_passes(model.latent.dim, math.prod(model.measurement_shape))
-    )
+    k = model.latent.dim
+    return default_descent(k, forward.tangent_passes(k, math.prod(model.measurement_shape)))
