@@ -126,7 +126,7 @@ def test_no_risk_rises_and_what_it_takes_is_charged(case, run):
 
 def test_batched_equals_single(case):
     trajectory, y, truth, arguments = setting(case)
-    options = {"max_steps": 3, "polish": True} | arguments
+    options = {"max_steps": 3, "stopping": Stopping(polish=True)} | arguments
     z0 = truth + 0.1
     whole = surfing.direct(trajectory, y, z0=z0, **options)
     for i in range(TARGETS):
@@ -208,7 +208,10 @@ def test_the_covariance_is_that_of_the_polished_latents(case):
 def test_recover_keeps_the_covariance_of_its_end(case):
     trajectory, y, _, arguments = setting(case)
     options = {"budget": 200, "portfolio": [ATTEMPTS["screen32"]], "noise": 1e-3} | arguments
-    plain, fine = (surfing.recover(trajectory, y, polish=p, **options) for p in (False, True))
+    plain, fine = (
+        surfing.recover(trajectory, y, stopping=Stopping(polish=p), **options)
+        for p in (False, True)
+    )
     assert fine.covariance is not None
     assert fine.covariance.dtype == torch.float64
     assert fine.covariance.shape == plain.covariance.shape
@@ -216,7 +219,11 @@ def test_recover_keeps_the_covariance_of_its_end(case):
 
 def test_who_does_the_work_makes_no_difference():
     trajectory, y, _, arguments = setting(PROBLEMS[0])
-    options = {"polish": True, "budget": 200, "portfolio": [ATTEMPTS["screen32"]]} | arguments
+    options = {
+        "stopping": Stopping(polish=True),
+        "budget": 200,
+        "portfolio": [ATTEMPTS["screen32"]],
+    } | arguments
     here = surfing.recover(trajectory, y, **options)
     there = surfing.recover(trajectory, y, executor="local", **options)
     assert torch.equal(here.z, there.z)
