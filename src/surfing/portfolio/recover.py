@@ -31,6 +31,7 @@ from surfing.precision import plain_precision
 from surfing.problem.model import ForwardModel, as_model
 from surfing.problem.risk import CostMeter
 from surfing.solution import Solution, StageRecord, Status
+from surfing.starts.layerwise import layerwise, readable
 from surfing.starts.learned import LearnedStarts, learn
 from surfing.starts.rows import checked_ids
 
@@ -353,7 +354,7 @@ class BlockSolver:
     ) -> None:
         problem, total = context.problem, len(context.problem)
         open_ = torch.arange(total, device=problem.device)
-        for name in ("z0", "learned start", "draw"):
+        for name in ("z0", "layerwise", "learned start", "draw"):
             # However little time there is, every target is tried once.
             if len(open_) == 0 or (_late(self.until) and bool((best.tries > 0).all())):
                 break
@@ -392,8 +393,16 @@ class BlockSolver:
                 return None
             z0 = problem.latent.project(problem.check_start(targets.z0))[open_]
             return z0 if z0.shape[1] == 1 else rank(context, z0, open_)
+        if name == "layerwise":
+            layers = readable(self.model)
+            if layers is None:
+                return None
+            part = problem.data.take(open_)
+            counts = None if part.weights is None else part.weights > 0
+            y = torch.nan_to_num(part.y, nan=0.0, posinf=0.0, neginf=0.0)
+            return problem.latent.project(layerwise(layers, y, counts=counts))[:, None]
         if name == "draw":
-            if targets.z0 is not None or self.learned is not None:
+            if bool((context.meter.spent > 0).any()) or self.learned is not None:
                 return None
             mine = [context.ids[t] for t in open_.tolist()]
             return problem.latent.sample(mine, 1, seed=self.seed).to(problem.y)
@@ -528,6 +537,8 @@ def learned_for(
         return learned
     if given or model.required or targets == 0:
         return None
+    if readable(model) is not None:
+        return None  # what is left after the layerwise start is not worth a bank
     m = math.prod(model.measurement_shape)
     # With batch invariance a target's bits must not depend on how many others there are.
     company = 1 if model.batch_invariant else targets
