@@ -11,7 +11,7 @@ from torch import Tensor
 
 from paper.ground.adam import OutOfTimeError, Until
 from paper.ground.model import Model
-from paper.ground.tasks import RIDE, TASKS, Room, _settings
+from paper.ground.tasks import RIDE, Room, _settings
 from paper.ground.ways import Bounded, Record, Setting, adam_rows, states_of, told, told_ends
 from surfing.continuation import direct
 from surfing.descent import LevenbergMarquardt
@@ -254,4 +254,3 @@ def _listed(values: Any) -> list[list[float]]:
 
 
 EXTRA = {"why": why, "variants": variants, "surface": surface}
-TASKS.update(EXTRA)
