@@ -30,23 +30,13 @@ def imported(tree: ast.Module, known: Mapping[str, object]) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 module = f"{node.module}.{alias.name}"
-                yield from (name for name in (module, node.module) if name in known)
+                # A sibling that a module gets from its package is no need of the package itself.
+                yield from [name for name in (module, node.module) if name in known][:1]
 
 
 def circle(sources: Mapping[str, str]) -> list[str] | None:
-    """Modules that import one another in a circle; None where there is none.
-
-    That a module imports its own package for the sake of a sibling is no circle: the package's
-    file may import it in turn, and does.
-    """
-    graph = {
-        name: {
-            other
-            for other in imported(ast.parse(text), sources)
-            if other != name and not name.startswith(f"{other}.")
-        }
-        for name, text in sources.items()
-    }
+    """Modules that import one another in a circle; None where there is none."""
+    graph = {name: set(imported(ast.parse(text), sources)) for name, text in sources.items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
