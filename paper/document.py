@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paper.registry import Record
+from surfing import files
 from surfing.evaluation.record import provenance
 from surfing.report import wilson
 
@@ -101,5 +102,6 @@ def found_by_cell(
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    with files.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)
     return path

@@ -83,7 +83,8 @@ def compare(
         out.mkdir(parents=True, exist_ok=True)
         files.write(out / "compare.json", json.dumps(record, indent=1) + "\n")
         files.write(out / "compare.md", table.markdown() + "\n")
-        figure_of(comparison).savefig(out / "compare.svg")
+        with files.replacing(out / "compare.svg") as temporary:
+            figure_of(comparison).savefig(temporary)
         screen.say(f"Written to {out}: compare.json, compare.md and compare.svg.")
     return record
 
