@@ -46,6 +46,7 @@ class Config:
         targets: held-out test images, the first so many.
         adam: how Adam is run; its step size is tuned on the generator's own samples.
         floor_starts: rides per image on all pixels; the best is called the range distance.
+        data: as `surfing train` knows it.
     """
 
     seed: int = 0
@@ -53,6 +54,7 @@ class Config:
     measurements: tuple[int, ...] = (20, 50, 100, 300)
     targets: int = 64
     floor_starts: int = 16
+    data: str = "fashion-mnist"
     adam: AdamRuns = field(default_factory=AdamRuns)
 
 
@@ -62,6 +64,7 @@ QUICK = Config(
     measurements=(30,),
     targets=3,
     floor_starts=2,
+    data="digits",
     adam=AdamRuns(40, 4, 5, 20, step_sizes=(0.1, 0.2), tuning_targets=4),
 )
 
@@ -76,7 +79,7 @@ def _tasks(config: Config) -> dict[str, tuple[str, int | None, str]]:
 
 
 def _held_out(config: Config, size: int) -> Tensor:
-    images = load_images("fashion-mnist", image_size=size, train=False)
+    images = load_images(config.data, image_size=size, train=False)
     return images[: config.targets].float() / 255
 
 

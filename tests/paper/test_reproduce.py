@@ -200,7 +200,7 @@ def test_no_trained_model_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in EXPERIMENTS if n != "fig4"])
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_quick_forms(name: str, tmp_path: Path) -> None:
     module = experiment(name)
     record = module.run(module.QUICK, tmp_path)
