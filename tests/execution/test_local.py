@@ -75,7 +75,7 @@ class Backwards:
 def test_an_executor_of_ones_own_is_as_good_as_ours(
     path: surfing.Trajectory, net: nn.Module, y: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module(RECOVER), "block_size", lambda device: 5)
+    monkeypatch.setattr(importlib.import_module(RECOVER), "block_size", lambda model: 5)
     model = surfing.ForwardModel(path, generator=net)
     plain = surfing.recover(model, y, budget=60)
     assert same(surfing.recover(model, y, budget=60, executor=Backwards()), plain)
@@ -112,7 +112,7 @@ def test_the_forward_model_is_built_once_whatever_the_number_of_shards(
         build(self, *given, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(surfing.ForwardModel, "__init__", counted)
-    monkeypatch.setattr(importlib.import_module(RECOVER), "block_size", lambda device: 2)
+    monkeypatch.setattr(importlib.import_module(RECOVER), "block_size", lambda model: 2)
     for executor in (None, "local", Backwards()):
         surfing.recover(path, y, generator=net, budget=60, executor=executor)
     assert len(built) == 3
@@ -121,7 +121,7 @@ def test_the_forward_model_is_built_once_whatever_the_number_of_shards(
 def test_shards_of_several_blocks_give_the_bits_of_the_blocks(
     path: surfing.Trajectory, net: nn.Module, y: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module(RECOVER), "block_size", lambda device: 2)
+    monkeypatch.setattr(importlib.import_module(RECOVER), "block_size", lambda model: 2)
     job = solver_of(surfing.ForwardModel(path, generator=net), budget=60)
     one, two = (solve_all(job, y, Local(), shard=size, ids=range(len(y))) for size in (2, 6))
     assert same(one, two)

@@ -12,7 +12,7 @@ from surfing import check
 from surfing.continuation import surf
 from surfing.errors import InputError
 from surfing.generator import Generator
-from surfing.problem.model import ForwardModel, as_model
+from surfing.problem.model import ForwardModel, ModelArguments, as_model
 from surfing.report.intervals import wilson
 
 if TYPE_CHECKING:
@@ -53,9 +53,10 @@ def model_of(
     Raises:
         SurfingError: see :class:`surfing.ForwardModel`; also a model, and parts of another.
     """
-    if isinstance(given, ForwardModel):
-        return as_model(given, generator=generator, operator=operator)
-    return as_model(given, generator=generator, operator=operator, operator_seed=seed)
+    made: ModelArguments = {"generator": generator, "operator": operator}
+    if not isinstance(given, ForwardModel):
+        made["operator_seed"] = seed
+    return as_model(given, made)
 
 
 def own_samples(
