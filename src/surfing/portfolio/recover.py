@@ -21,7 +21,7 @@ from surfing.descent.default import default_descent
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
-from surfing.execution import Executor, as_executor, ready, solve_all
+from surfing.execution import Executor, Local, as_executor, solve_all
 from surfing.execution.dataset import is_elsewhere, opened
 from surfing.execution.targets import Targets
 from surfing.portfolio.attempt import DEFAULT, Attempt, RunContext
@@ -168,7 +168,7 @@ def recover(
     if not elsewhere:  # whatever is wrong is said before a dataset's steps run
         targets = Targets(y, noise=noise, given=given, z0=z0)
         job.check(targets)
-    with ready(by):
+    with by.ready():
         if elsewhere:
             targets = Targets(opened(y), noise=noise, given=given, z0=z0)
             checked_ids(ids, len(targets))
@@ -180,18 +180,15 @@ def recover(
         known = learned_for(job, count, given=given, learned=learned)
         # The caller's own starts were paid for before.
         job = job.with_learned(known, math.inf if learned is not None else count)
-        if (executor is None and not elsewhere) or count == 0:
-            solution = job.solve(targets, ids=ids, progress=progress)
-        else:
-            solution = solve_all(
-                job,
-                targets,
-                by,
-                shard=block_size(model),
-                ids=ids,
-                place=model.device,
-                progress=progress,
-            )
+        solution = solve_all(
+            job,
+            targets,
+            by,
+            shard=block_size(model),
+            ids=ids,
+            place=model.device,
+            progress=progress,
+        )
     known = job.learned
     once = 0.0 if known is None or learned is not None else known.cost
     facts: dict[str, Any] = {"seed": seed, "budget": job.budget}
@@ -241,7 +238,7 @@ def solver_of(
 
 @dataclass(frozen=True)
 class BlockSolver:
-    """What is done with a block of targets, here or on a worker; see :func:`recover`."""
+    """What is done with a shard of targets, here or on a worker; see :func:`recover`."""
 
     model: ForwardModel
     budget: float
@@ -284,23 +281,6 @@ class BlockSolver:
             whole=whole,
         )
 
-    def solve(
-        self,
-        targets: Targets,
-        *,
-        ids: Sequence[int],
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Solution:
-        """Block by block: memory does not grow with the number of targets."""
-        size, total = block_size(self.model), len(targets)
-        parts = [range(low, min(low + size, total)) for low in range(0, total, size)]
-        solutions = []
-        for part in parts or [range(0)]:
-            mine = ids[part.start : part.stop]
-            tick = None if progress is None else _shifted(progress, part.start, total)
-            solutions.append(self(targets.rows(part), ids=mine, progress=tick))
-        return Solution.joined(solutions)
-
     def __call__(
         self,
         y: Targets | Tensor,
@@ -308,19 +288,29 @@ class BlockSolver:
         ids: Sequence[int],
         progress: Callable[[int, int], None] | None = None,
     ) -> Solution:
-        """Recover the targets of one block.
+        """Recover the targets of one shard, block by block: memory does not grow with it.
 
         Args:
             y: their measurements, and what goes with them.
             ids: of the targets.
-            progress: called with (done, in all) of this block.
+            progress: called with (done, in all) of this shard.
         """
-        began = time.perf_counter()
         targets = y if isinstance(y, Targets) else Targets(y)
-        context = self.context(targets, ids)
+        size = block_size(self.model)
+        return solve_all(self._block, targets, Local(), shard=size, ids=ids, progress=progress)
+
+    def _block(
+        self,
+        y: Targets,
+        *,
+        ids: Sequence[int],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Solution:
+        began = time.perf_counter()
+        context = self.context(y, ids)
         best = Incumbent.none(context.problem)
-        if len(targets):
-            self._run(context, best, targets, progress)
+        if len(y):
+            self._run(context, best, y, progress)
         return replace(self._ending(context, best), seconds=time.perf_counter() - began)
 
     def context(self, targets: Targets, ids: Sequence[int]) -> RunContext:
@@ -572,12 +562,6 @@ def deadline(
 
 def _late(until: float | None) -> bool:
     return until is not None and time.perf_counter() > until
-
-
-def _shifted(
-    progress: Callable[[int, int], None], before: int, total: int
-) -> Callable[[int, int], None]:
-    return lambda done, _: progress(before + done, total)
 
 
 def _fitting(
