@@ -53,7 +53,7 @@ class LBFGS(AbstractDescent[_State]):
     history: int = 10
     search: StrongWolfe = dataclasses.field(default_factory=StrongWolfe)
 
-    stage_steps: ClassVar[int] = 10
+    stage_steps: ClassVar[int] = 20
     final_steps: ClassVar[int] = 400
 
     def __post_init__(self) -> None:

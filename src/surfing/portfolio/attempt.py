@@ -56,8 +56,8 @@ class Rung:
 
     Args:
         rows: how many go on, for every target.
-        steps: of Levenberg-Marquardt; of a descent with cheaper steps as many more as its
-            `final_steps` are more.
+        steps: of Levenberg-Marquardt; another descent takes more in proportion to its steps at a
+            stage of a ride.
         penalty: weight of the MAP penalty, as a multiple of the typical risk by latent dimension.
         window: the network is the average of so many of the last checkpoints; 1 is the last.
     """
@@ -137,7 +137,7 @@ class RunContext:
         Args:
             z: where the rows are.
             targets: whose they are.
-            steps: of Levenberg-Marquardt, see :class:`Rung`.
+            steps: of Levenberg-Marquardt, or as many more of another descent as it needs.
             penalty: weight of the MAP penalty by target.
             window: of the network.
             patient: give no row up early.
@@ -151,7 +151,7 @@ class RunContext:
             z.flatten(0, 1),
             self.descent,
             stage=0.0,
-            max_steps=round(steps * self.descent.final_steps / LevenbergMarquardt.final_steps),
+            max_steps=round(steps * self.descent.stage_steps / LevenbergMarquardt.stage_steps),
             stopping=self.stopping if patient else self.hurried,
             rows=torch.arange(len(owner), device=owner.device),
             allowance=(self.remaining[targets] / rows).repeat_interleave(rows),

@@ -39,10 +39,11 @@ _BANK = 1 << 43
 """The identity whose stream the bank's latents come from; far from any target's own."""
 _COMPONENTS = 3
 """Principal components kept for each latent, where there are more measurements."""
-_NEIGHBOURS = 200
+_NEIGHBOURS, _MOST_NEIGHBOURS = 60, 2400
+"""For each latent, and in all, beyond four for each latent."""
 _MANY_LATENTS = 100
 """Latents from which one regression over the whole bank goes before those over neighbours."""
-_LOCAL_UP_TO = 256
+_LOCAL_UP_TO, _FEW_NEIGHBOURS = 256, 200
 _MORE_COMPONENTS = 200
 """Beyond one for each latent, where there are many."""
 _CHUNK = 2048
@@ -95,6 +96,7 @@ class LearnedStarts:
             measured time of one.
         seconds: wall time likewise.
         forward_seconds: of one forward, in the batch.
+        stage: of the network that measured them; -1 for the last.
     """
 
     z: Float[Tensor, "samples k"]
@@ -105,6 +107,7 @@ class LearnedStarts:
     cost: float
     seconds: float
     forward_seconds: float
+    stage: float = -1.0
 
     def __len__(self) -> int:
         return len(self.z)
@@ -172,8 +175,9 @@ class LearnedStarts:
             count: for each target.
             alone: work on one target at a time, so that bits don't depend on the others.
         """
-        wanted = max(_NEIGHBOURS, 2 * self.z.shape[1]) if self._local else _NEIGHBOURS
-        neighbours = min(len(self), wanted)
+        k = self.z.shape[1]
+        wanted = max(200, 4 * k, min(_NEIGHBOURS * k, _MOST_NEIGHBOURS))
+        neighbours = min(len(self), wanted if self._local else _FEW_NEIGHBOURS)
         width = self.features.shape[1] + self.z.shape[1]
         size = max(1, _BLOCK_BYTES // (4 * (neighbours * width * 2 + 2 * len(self))))
         size = 1 if alone else size
@@ -275,13 +279,13 @@ class LearnedStarts:
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
         basis = None if self.basis is None else self.basis.to(device)
-        facts = (self.fingerprint, self.cost, self.seconds, self.forward_seconds)
+        facts = (self.fingerprint, *(getattr(self, name) for name in _FACTS[1:]))
         return type(self)(
             self.z.to(device), self.features.to(device), self.mean.to(device), basis, *facts
         )
 
 
-_FACTS = ("fingerprint", "cost", "seconds", "forward_seconds")
+_FACTS = ("fingerprint", "cost", "seconds", "forward_seconds", "stage")
 
 
 def least_samples(k: int) -> int:
@@ -294,7 +298,12 @@ def least_samples(k: int) -> int:
 
 
 def learn(
-    model: ForwardModel, samples: int = 20_000, *, seed: int = 0, until: float | None = None
+    model: ForwardModel,
+    samples: int = 20_000,
+    *,
+    stage: float = -1,
+    seed: int = 0,
+    until: float | None = None,
 ) -> LearnedStarts:
     """Draw latents from the law and measure them, once for all targets.
 
@@ -305,11 +314,14 @@ def learn(
         model: trajectory, generator, operator and law; one that takes inputs by target has no
             samples in common to learn from.
         samples: how many; at least 2 k + 16, or 516 where that is less.
+        stage: of the network that measures them: the last where left out. Starts for a ride from an
+            earlier stage are better learned there.
         seed: of the draws.
         until: clock (`time.perf_counter`) after which no further samples are measured.
 
     Raises:
-        InputError: too few samples, or a model with inputs by target.
+        InputError: too few samples, a stage beyond the trajectory, or a model with inputs by
+            target.
 
     >>> import surfing
     >>> model = surfing.ForwardModel(surfing.zoo.packaged())
@@ -326,7 +338,10 @@ def learn(
             argument="model",
         )
     spent = 0.0
-    forward = model.architecture.at(model.last)
+    last = len(model.trajectory) - 1
+    if stage != -1:
+        check.number("stage", stage, low=0, high=last)
+    forward = model.architecture.at(model.trajectory.at(last if stage == -1 else stage))
     view: _Features | None = None
     latents: list[Tensor] = []
     features: list[Tensor] = []
@@ -366,6 +381,7 @@ def learn(
         cost=len(z) + max(0.0, seconds - spent) / max(each, 1e-9),
         seconds=seconds,
         forward_seconds=each,
+        stage=float(stage),
     )
 
 
