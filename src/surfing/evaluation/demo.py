@@ -12,7 +12,7 @@ from surfing.continuation import EqualDrift, direct, surf
 from surfing.descent import LevenbergMarquardt
 from surfing.evaluation.selftest import FOUND, OwnSamples, own_samples
 from surfing.portfolio import recover
-from surfing.problem import as_operator
+from surfing.problem import ForwardModel, as_operator
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -45,7 +45,8 @@ SETTINGS = (
 STAGES = 10
 """Of a ride, at equal drift."""
 BUDGET = 1000
-"""Forward-equivalents a target, of the default strategy."""
+"""Forward-equivalents that the default strategy may spend on each target."""
+METHODS = ("direct", "surfing", "recover")
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,11 @@ class Outcome:
         method: "direct", "surfing", or "recover", the default strategy.
         found: targets with ||z - z*|| < .01, and how many there were.
         residual: median ||A G(z) - y||.
-        cost: mean forward-equivalents a target.
-        seconds: wall time of all targets.
-        x: recovered signals.
+        cost: mean forward-equivalents of a target.
+        seconds: wall time of all targets in one call.
+        seconds_one: wall time of a call with the first target alone.
+        solution: what was found.
+        y: what it was found from.
     """
 
     setting: str
@@ -68,11 +71,13 @@ class Outcome:
     residual: float
     cost: float
     seconds: float
-    x: Float[Tensor, "targets ..."]
+    seconds_one: float
+    solution: Solution
+    y: Float[Tensor, "targets ..."]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; the signals are left out."""
-        return {name: value for name, value in vars(self).items() if name != "x"}
+        """JSON values; tensors are left out."""
+        return {name: value for name, value in vars(self).items() if name not in ("solution", "y")}
 
 
 def run(
@@ -98,7 +103,7 @@ def run(
         The targets, and the outcomes: settings in order, all by Levenberg-Marquardt.
     """
     truth = own_samples(trajectory, generator, targets, seed=seed)
-    total = 3 * len(settings)
+    total = len(METHODS) * len(settings)
     outcomes: list[Outcome] = []
 
     def keep(outcome: Outcome) -> None:
@@ -108,15 +113,14 @@ def run(
 
     for setting in settings:
         bench = _Bench(trajectory, generator, truth, setting, seed)
-        keep(bench.direct())
-        keep(bench.surfing())
-        keep(bench.recover())
+        for method in METHODS:
+            keep(bench.outcome(method))
     return truth, outcomes
 
 
 @dataclass(frozen=True)
 class _Bench:
-    """One setting: both methods get the same measurements and the same start points."""
+    """One setting: all methods get the same measurements, surfing and descent the same starts."""
 
     trajectory: Trajectory
     generator: nn.Module
@@ -124,53 +128,10 @@ class _Bench:
     setting: Setting
     seed: int
 
-    def direct(self) -> Outcome:
-        """On the trained network alone."""
-        solution = direct(
-            self.trajectory,
-            self._measured(),
-            generator=self.generator,
-            operator=self.setting.operator,
-            operator_seed=self.seed,
-            descent=LevenbergMarquardt(),
-            seed=self.seed,
-        )
-        return self._outcome("direct", solution)
-
-    def surfing(self) -> Outcome:
-        """Along the checkpoints."""
-        solution = surf(
-            self.trajectory,
-            self._measured(),
-            generator=self.generator,
-            operator=self.setting.operator,
-            operator_seed=self.seed,
-            descent=LevenbergMarquardt(),
-            schedule=EqualDrift(STAGES),
-            seed=self.seed,
-        )
-        return self._outcome("surfing", solution)
-
-    def recover(self) -> Outcome:
-        """By the default strategy; what it learns once is in the cost."""
-        solution = recover(
-            self.trajectory,
-            self._measured(),
-            generator=self.generator,
-            operator=self.setting.operator,
-            operator_seed=self.seed,
-            budget=BUDGET,
-            seed=self.seed,
-        )
-        return self._outcome("recover", solution)
-
-    def _measured(self) -> Tensor:
-        x = self.truth.x
-        shape = tuple(x.shape[1:])
-        forward = as_operator(self.setting.operator, shape, seed=self.seed, device=x.device)
-        return forward(x)
-
-    def _outcome(self, method: str, solution: Solution) -> Outcome:
+    def outcome(self, method: str) -> Outcome:
+        """All targets in one call, then the first one alone."""
+        y = self.y()
+        solution = self._solve(method, y)
         error = (solution.z - self.truth.z).norm(dim=1)
         return Outcome(
             self.setting.name,
@@ -179,5 +140,29 @@ class _Bench:
             float((2 * solution.risk).sqrt().median()),
             float(solution.cost.mean()) + solution.cost_once / len(solution),
             solution.seconds,
-            solution.x,
+            self._solve(method, y[:1]).seconds,
+            solution,
+            y,
         )
+
+    def y(self) -> Tensor:
+        """The measurements."""
+        x = self.truth.x
+        shape = tuple(x.shape[1:])
+        forward = as_operator(self.setting.operator, shape, seed=self.seed, device=x.device)
+        return forward(x)
+
+    def _solve(self, method: str, y: Tensor) -> Solution:
+        """By the trained network alone, along the checkpoints, or by the default strategy."""
+        model = ForwardModel(
+            self.trajectory,
+            generator=self.generator,
+            operator=self.setting.operator,
+            operator_seed=self.seed,
+        )
+        if method == "direct":
+            return direct(model, y, descent=LevenbergMarquardt(), seed=self.seed)
+        if method == "recover":
+            return recover(model, y, budget=BUDGET, seed=self.seed)
+        ride = EqualDrift(STAGES)
+        return surf(model, y, descent=LevenbergMarquardt(), schedule=ride, seed=self.seed)
