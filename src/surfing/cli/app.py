@@ -32,6 +32,7 @@ from surfing.cli.selftest import selftest
 from surfing.cli.train import train
 from surfing.cli.view import view
 from surfing.errors import InputError, SurfingError
+from surfing.progress import silent
 
 __all__ = ["execute", "main"]
 
@@ -104,7 +105,8 @@ def execute(app: App, arguments: Sequence[str], *, kept: Mapping[str, str]) -> i
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
-                return _run(app, tokens)
+                with silent():  # commands have bars of their own, or --quiet
+                    return _run(app, tokens)
         except (Exception, KeyboardInterrupt) as error:
             if interrupts or isinstance(error, KeyboardInterrupt):
                 told = kept.get(command, "nothing was kept.")

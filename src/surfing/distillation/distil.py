@@ -21,6 +21,7 @@ from surfing.distillation.teacher import Teacher
 from surfing.errors import InputError, NotATrajectoryError, OutputExistsError
 from surfing.generator import State
 from surfing.latents import Latent
+from surfing.progress import with_progress
 from surfing.trajectory.lock import DirectoryLock
 from surfing.trajectory.manifest import MAX_STEP, Entry, Manifest, check_representable
 from surfing.trajectory.probe import Probe, rms_distance
@@ -40,6 +41,7 @@ __all__ = ["distil"]
 _log = logging.getLogger(__name__)
 
 
+@with_progress("distil: stages")
 def distil(
     generator: nn.Module,
     latent: Latent,

@@ -23,6 +23,7 @@ from surfing.evaluation.selftest import FOUND, own_samples
 from surfing.portfolio import recover
 from surfing.problem import as_operator
 from surfing.problem.measurements import Measurements
+from surfing.progress import with_progress
 from surfing.report.intervals import wilson
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> dict[str, float]:
     return {"won": won, "lost": lost, "p": min(1.0, 2 * tail) if disputed else 1.0}
 
 
+@with_progress("compare: methods")
 def compare(
     trajectory: Trajectory,
     generator: nn.Module,

@@ -13,6 +13,7 @@ from surfing.descent import LevenbergMarquardt
 from surfing.evaluation.selftest import FOUND, OwnSamples, own_samples
 from surfing.portfolio import recover
 from surfing.problem import ForwardModel, as_operator
+from surfing.progress import with_progress
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -80,6 +81,7 @@ class Outcome:
         return {name: value for name, value in vars(self).items() if name not in ("solution", "y")}
 
 
+@with_progress("demo: runs")
 def run(
     trajectory: Trajectory,
     generator: nn.Module,

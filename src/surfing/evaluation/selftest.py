@@ -13,6 +13,7 @@ from surfing.continuation import surf
 from surfing.errors import InputError
 from surfing.generator import Generator
 from surfing.problem import as_operator
+from surfing.progress import with_progress
 from surfing.report.intervals import wilson
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class Selftest:
         }
 
 
+@with_progress("selftest: runs")
 def run(
     trajectory: Trajectory,
     generator: nn.Module,

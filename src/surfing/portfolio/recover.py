@@ -28,6 +28,7 @@ from surfing.portfolio.known import rank, try_candidate
 from surfing.precision import plain_precision
 from surfing.problem.model import ForwardModel, as_model
 from surfing.problem.risk import CostMeter
+from surfing.progress import with_progress
 from surfing.solution import Solution, StageRecord, Status
 from surfing.starts.learned import LearnedStarts, learn
 from surfing.starts.rows import checked_ids
@@ -70,6 +71,7 @@ _TIME_SHARE = 0.3
 
 
 @plain_precision
+@with_progress("recover: targets")
 def recover(
     model: ForwardModel | Trajectory,
     y: Float[Tensor, "targets ..."] | np.ndarray | Dataset,
