@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +47,9 @@ class Trajectory(Sequence[Checkpoint]):
     >>> trajectory.steps, trajectory[-1].step, trajectory.at(1.5)["w"].item()
     ((0, 10, 30), 30, 20.0)
     """
+
+    pictured: ClassVar[Callable[[Trajectory], str]]
+    """What a notebook shows. The package sets it: pictures are made far above this module."""
 
     def __init__(
         self,
@@ -355,7 +357,7 @@ class Trajectory(Sequence[Checkpoint]):
         )
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(repr(self))}</pre>"
+        return type(self).pictured(self)
 
     def _with(self, checkpoints: Sequence[Checkpoint], path: Path | None) -> Self:
         return type(self)(
