@@ -1,4 +1,4 @@
-"""The parts of pages that come from code and records: written here, read by anybody who has a clone.
+"""The parts of pages that come from code and records, for readers of a clone.
 
 A part stands between two comments,
 

@@ -61,7 +61,8 @@ class Probe:
         except Exception as error:
             raise GeneratorError(
                 f"generator: {type(self.generator.module).__name__} fails on latents of shape "
-                f"{tuple(z.shape)}: {error}. Expected a module that maps (rows, k) to signals."
+                f"{tuple(z.shape)}: {error}. Expected a module that maps (rows, k) to signals; "
+                "one that takes more, such as a label, is recorded with probes=0."
             ) from error
         if not isinstance(x, Tensor) or x.shape[:1] != z.shape[:1]:
             raise GeneratorError(
