@@ -1,8 +1,8 @@
 """A progress bar for calls that take more than a moment, in a terminal or a notebook.
 
-It comes up where a call has not returned after .8 seconds and `progress=` was left out, and goes
-away with the call. Nothing is drawn where nobody looks: in files, pipes, workers and tests. It is
-switched like a logger,
+It comes up where a call has not returned after .8 seconds and `progress=` was left out, and
+disappears with the call. Nothing is drawn in files, pipes and workers. It is switched like a
+logger,
 
     logging.getLogger("surfing.progress").setLevel(logging.WARNING)   # or .disabled = True
 
@@ -66,7 +66,7 @@ def with_progress(what: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """No bars inside: somebody else tells how far things are."""
+    """No bars inside: something else tells how far things are."""
     mine = _lock.acquire(blocking=False)
     try:
         yield
@@ -192,7 +192,7 @@ def notebook_line(what: str, done: int, total: int, seconds: float) -> str:
 
 
 def _view(what: str) -> _View | None:
-    """Where to draw; None where nobody looks, or does not want to."""
+    """Where to draw; None where there is no screen, or it is switched off."""
     unwanted = _log.disabled or _log.level > logging.INFO
     if unwanted or os.environ.get("SURFING_PROGRESS", "").lower() in ("0", "off", "no", "false"):
         return None

@@ -43,7 +43,7 @@ class StyleGenerator(nn.Module):
 
     Raises:
         InputError: a size is not a positive integer, or s not of that form.
-        UnknownNameError: an output that nobody knows.
+        UnknownNameError: an output that is not known.
     """
 
     def __init__(

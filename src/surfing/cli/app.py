@@ -47,9 +47,9 @@ Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 130 int
 """
 
 _KEPT = {
-    "recover": "the shards that were finished are kept; the same command goes on from there.",
-    "train": "the trajectory so far is kept; the same command goes on from its last checkpoint.",
-    "distil": "the stages so far are kept; the same command goes on from there.",
+    "recover": "the shards that were finished are kept; the same command continues from there.",
+    "train": "the trajectory so far is kept; the same command continues from its last checkpoint.",
+    "distil": "the stages so far are kept; the same command continues from there.",
     "import": "nothing is left half-written.",
     "inspect": "nothing was changed.",
 }

@@ -150,7 +150,7 @@ class Ride:
             rows: all of the run.
             history: what the rows of `index` leave behind; None at their starts.
             meter: of all rows.
-            index: who goes; everybody where left out.
+            index: which rows ride; all where left out.
             reg: weight of the penalty, for all rows.
             last: take the steps of the last stage.
         """

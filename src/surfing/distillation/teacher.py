@@ -58,7 +58,7 @@ class Teacher:
         self._refuse_random(kind)
 
     def __call__(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows n"]:
-        """Signals of latents, flattened; a forward-equivalent a row."""
+        """Signals of latents, flattened; a forward-equivalent per row."""
         self.spent += len(z)
         with torch.no_grad():
             return torch.cat([self.module(part).flatten(1) for part in torch.split(z, _CHUNK)])

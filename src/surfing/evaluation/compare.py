@@ -1,6 +1,6 @@
 """Success against cost: every method at the same budgets, on the same targets.
 
-A method that fails goes again from another start until the budget is spent; of a target's goes
+A method that fails is restarted until the budget is spent; of a target's runs
 the one with the lowest measurement loss counts, whatever the truth is. So each curve is that of
 best-of-R, with R what the budget pays for.
 """
@@ -143,7 +143,7 @@ def compare(
         generator: their architecture.
         operator: what measures the signals; None for the identity.
         targets: own samples of the generator, so that the truth is known.
-        budgets: forward-equivalents a target, increasing.
+        budgets: forward-equivalents per target, increasing.
         methods: names from :data:`surfing.evaluation.methods.METHODS`, and "recover"; all where
             left out.
         scarce: methods so slow that they get the first `scarce_targets` only.

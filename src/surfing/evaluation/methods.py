@@ -63,7 +63,7 @@ class Go:
 
 
 class Method(Protocol):
-    """A restart strategy: goes with other random numbers each."""
+    """A restart strategy: runs with other random numbers each."""
 
     def __call__(self, task: Task, ids: Sequence[int], number: int) -> Go:
         """Go number `number` at the targets `ids`."""
@@ -228,7 +228,7 @@ def method(name: str) -> tuple[str, Method]:
     """Label and method of a name.
 
     Raises:
-        UnknownNameError: nobody knows it.
+        UnknownNameError: an unknown name.
     """
     if name not in METHODS:
         raise UnknownNameError("method", name, [*METHODS, "recover"])

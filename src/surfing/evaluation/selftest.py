@@ -76,7 +76,7 @@ class Selftest:
         misfit: median ||A G(z) - y|| / ||y|| of own samples.
         held_out: the same for held-out images, and how many; None without any.
         pixel_error: median RMS error of their reconstructions.
-        cost: mean forward-equivalents a target.
+        cost: mean forward-equivalents per target.
     """
 
     found: tuple[int, int]
@@ -147,7 +147,7 @@ def run(
         operator: what measures the signals; None for the identity.
         targets: own samples.
         images: held-out signals, in the generator's range and shape.
-        starts: start points a target.
+        starts: start points per target.
         seed: of the samples, the starts and a named operator.
         progress: called with (done, in all).
 

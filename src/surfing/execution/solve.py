@@ -117,7 +117,7 @@ def solve_all(
 
     Args:
         solve: what to do with a shard.
-        y: one line a target; a Ray Dataset too.
+        y: one line per target; a Ray Dataset too.
         executor: who does it.
         shard: targets in each shard but the last.
         ids: of the targets, for their random numbers.
@@ -135,7 +135,7 @@ def solve_all(
 
 
 def rows_of(y: Any, part: range) -> Any:
-    """Some rows in memory, in this machine's byte order, with what goes with each target."""
+    """Some rows in memory, in this machine's byte order, with what belongs to each target."""
     if isinstance(y, Targets):
         return y.rows(part)
     rows = y[part.start : part.stop]

@@ -330,7 +330,7 @@ class BlockSolver:
         """Recover the targets of one block.
 
         Args:
-            y: their measurements, and what goes with them.
+            y: their measurements, and what belongs to them.
             ids: of the targets.
             progress: called with (done, in all) of this block.
         """

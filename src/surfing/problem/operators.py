@@ -83,7 +83,7 @@ def as_operator(
         device: for names.
 
     Raises:
-        UnknownNameError: a name that nobody knows.
+        UnknownNameError: an unknown name.
         InputError: neither of the four, or a name whose number is missing or out of range.
         MissingExtraError: a name, and deepinv is not installed.
     """

@@ -54,7 +54,7 @@ class Risk:
 
     Args:
         forward: z -> A G_theta(z).
-        y: measurements, one line a target.
+        y: measurements, one line per target.
         owner: the target of each row (several starts share one).
         latent: the law whose penalty is added.
         reg: weight of the penalty, one number for each row; zero for none.
@@ -143,7 +143,7 @@ class Risk:
     def linearise(
         self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]
     ) -> tuple[Float[Tensor, "r m"], Float[Tensor, "r m k"]]:
-        """Residual and Jacobian, all at once in memory. Costs 1 + k a row (reverse: 1 + 2 m)."""
+        """Residual and Jacobian, all at once in memory. Costs 1 + k per row (reverse: 1 + 2 m)."""
         with torch.no_grad():
             value, jacobian = self.forward.linearise(z, self._inputs(rows))
         self.meter.add(rows, 1 + self.forward.tangent_passes(z.shape[1], value.shape[1]))
@@ -154,7 +154,7 @@ class Risk:
         return weights * residual, weights.unsqueeze(-1) * jacobian
 
     def quadratic(self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> Quadratic:
-        """The Gauss-Newton model. Costs 1 + k a row; the Jacobian itself is not kept.
+        """The Gauss-Newton model. Costs 1 + k per row; the Jacobian itself is not kept.
 
         Products are summed in float64: squaring the condition number of a float32 Jacobian
         then loses nothing that the Jacobian had.

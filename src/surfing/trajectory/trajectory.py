@@ -207,7 +207,7 @@ class Trajectory(Sequence[Checkpoint]):
         """The checkpoints at these indices.
 
         Raises:
-            InputError: an index out of range, or not in order: a trajectory goes forward. A path
+            InputError: an index out of range, or not in order: steps increase. A path
                 in another order is made by :meth:`from_state_dicts` with steps of its own.
             EmptyTrajectoryError: none.
         """
@@ -287,7 +287,7 @@ class Trajectory(Sequence[Checkpoint]):
     ) -> Float[Tensor, " len-1"]:
         """How far G moves from each checkpoint to the next, in the units of the signal.
 
-            d_i = sqrt( mean_j ||G_i(z_j) - G_{i+1}(z_j)||^2 / n ),  n entries a signal.
+            d_i = sqrt( mean_j ||G_i(z_j) - G_{i+1}(z_j)||^2 / n ),  n entries per signal.
 
         Absolute, not relative to anything; what a recorder wrote down is in `recorded_drift`.
 

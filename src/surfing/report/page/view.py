@@ -73,7 +73,7 @@ def view(
         beside: the same targets by direct descent, to compare with.
         truth: the true latents, where they are known.
         x: the true signals, where they are known.
-        success: by method, points (forward-equivalents a target, successes, trials), as
+        success: by method, points (forward-equivalents per target, successes, trials), as
             :func:`surfing.report.success_against_cost` takes them; where left out the page draws
             success against cost from the solutions alone.
         title: of the page.
