@@ -7,6 +7,8 @@ recovered from their upper half, and the surface that was ridden is drawn. With 
 surface is all of latent space.
 """
 
+import tempfile
+
 import matplotlib.pyplot as plt
 import torch
 from sklearn.datasets import load_digits
@@ -24,7 +26,8 @@ optimizer = torch.optim.Adam([*encoder.parameters(), *generator.parameters()], l
 
 # %%
 # The generator is the decoder of a VAE. One line in the loop records its training.
-with surfing.Recorder("run", generator, latent=surfing.Normal(2), every=100) as recorder:
+run = tempfile.mkdtemp()
+with surfing.Recorder(run, generator, latent=surfing.Normal(2), every=100) as recorder:
     for _ in range(4000):
         x = digits[torch.randint(len(digits), (128,))]
         mean, log_variance = encoder(x).chunk(2, dim=1)
@@ -35,8 +38,8 @@ with surfing.Recorder("run", generator, latent=surfing.Normal(2), every=100) as 
         loss.backward()
         optimizer.step()
         recorder.step()
-trajectory = surfing.Trajectory.open("run")
-print(trajectory)
+trajectory = surfing.Trajectory.open(run)
+print(f"{len(trajectory)} checkpoints, steps 0 to {trajectory.steps[-1]}")
 
 # %%
 # The operator measures the upper half. We look for latents from one start each: on the trained
@@ -54,3 +57,35 @@ recovery_grid(
     figure=plt.figure(figsize=(8, 5.4)),
 )
 plt.show()
+
+# %%
+# The surface of one target that surfing met and direct descent did not: minus the residual over
+# latent space, at four moments of the training. The ball is the surfer, the diamond the place
+# where direct descent ended on the last network.
+met, missed = found["surfing"].success, ~found["direct"].success
+target = int((met & missed).nonzero()[0])
+path, end = found["surfing"].path[target], found["direct"].z[target]
+every = torch.cat([path, end[None]])
+sides = [torch.linspace(float(c.min()) - 1, float(c.max()) + 1, 61) for c in every.T]
+across, up = torch.meshgrid(*sides, indexing="xy")
+flat = {"projection": "3d", "computed_zorder": False}
+figure, axes = plt.subplots(1, 4, figsize=(12, 3.2), subplot_kw=flat)
+for ax, number in zip(axes, (0, 3, 6, 9)):
+    record = found["surfing"].stages[number]
+    z = torch.cat([torch.stack([across.flatten(), up.flatten()], 1), path[number][None], end[None]])
+    seen = model.measure(model.signals(z, stage=record.stage))
+    height = -(seen - y[target]).flatten(1).norm(dim=1)
+    surface = height[:-2].reshape(across.shape)
+    ax.plot_surface(across.numpy(), up.numpy(), surface.numpy(), cmap="GnBu_r", alpha=0.8)
+    ax.scatter(*path[number].tolist(), float(height[-2]), color="#d55e00", s=60, zorder=5)
+    ax.scatter(*end.tolist(), float(height[-1]), color="#7b3fa0", marker="D", zorder=5)
+    ax.set(title=f"step {record.step:.0f}", xticklabels=[], yticklabels=[], zticklabels=[])
+figure.subplots_adjust(0, 0, 1, 0.92, wspace=0)
+plt.show()
+
+# %%
+# The same as a page on which the surface can be turned, and played from the first step to the last.
+page = found["surfing"].view(
+    f"{run}/page.html", model=model, y=y, truth=truth, beside=found["direct"]
+)
+print(f"{page.stat().st_size / 1e6:.1f} MB")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -62,6 +63,20 @@ def test_generated_parts_are_what_the_code_and_the_records_say() -> None:
     command = [sys.executable, str(ROOT / "docs" / "generated.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_recording_has_the_code_of_the_example() -> None:
+    """Its outputs are of the day on which `python docs/recorded.py` wrote them."""
+    spec = importlib.util.spec_from_file_location("recorded", ROOT / "docs" / "recorded.py")
+    assert spec is not None
+    assert spec.loader is not None
+    recorded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recorded)
+    page = recorded.PAGE.read_text(encoding="utf-8")
+    shown = [code.strip() for code in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)]
+    cells = recorded.cells(recorded.EXAMPLE.read_text(encoding="utf-8"))
+    assert shown == [code for _, code in cells]
+    assert all(words in page for words, _ in cells)
 
 
 @pytest.mark.parametrize("name", ["quickstart", "generator", "recording", "knowledge"])
