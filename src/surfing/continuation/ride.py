@@ -106,7 +106,7 @@ class Ride:
         self.descent = descent
         self.stopping = stopping
         self.predictor = predictor
-        self.steps = (stage_steps, max_steps)
+        self.steps: tuple[int, int] = (stage_steps, max_steps)
 
     def run(
         self,

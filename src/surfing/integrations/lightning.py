@@ -68,8 +68,8 @@ class RecorderCallback(Callback):  # type: ignore[misc]
     ) -> None:
         check_name(generator)
         self.recorder: Recorder | None = None
-        self.generator_steps = 0
-        self.recorded = False
+        self.generator_steps: int = 0
+        self.recorded: bool = False
         self._path, self._name, self._overwrite = path, generator, overwrite
         self._recording = pick_recording(recording, resumes=_RESUMES)
         self._loaded: int | None = None

@@ -88,9 +88,9 @@ class Architecture:
         self.generator = generator
         self.operator = operator
         self.signal_shape = signal_shape
-        self.blocks = Blocks(BLOCK, BLOCK) if batch_invariant else None
+        self.blocks: Blocks | None = Blocks(BLOCK, BLOCK) if batch_invariant else None
         self._program = Program.trace(generator.module, tuple(inputs))
-        self.widest = 24 * max(1, math.prod(signal_shape))
+        self.widest: int = 24 * max(1, math.prod(signal_shape))
         """Numbers of one row in its largest layer: a guess until :meth:`check` has seen it."""
         self.reverse_only = False
         """No forward mode was found: derivatives are taken in reverse."""

@@ -30,8 +30,8 @@ class CostMeter:
     """
 
     def __init__(self, rows: int, device: torch.device | str = "cpu") -> None:
-        self.spent = torch.zeros(rows, dtype=torch.float64, device=device)
-        self.depth = 0
+        self.spent: Tensor = torch.zeros(rows, dtype=torch.float64, device=device)
+        self.depth: int = 0
 
     def add(self, rows: Int[Tensor, " r"], amount: float) -> None:
         """Charge `amount` to each of the rows."""
@@ -94,8 +94,8 @@ class Risk:
         self.inputs = inputs
         self.loss = loss
         self.scale = scale
-        self.level = level if level is not None else Measurements.of(y).level
-        self.meter = meter if meter is not None else CostMeter(len(owner), y.device)
+        self.level: Level = level if level is not None else Measurements.of(y).level
+        self.meter: CostMeter = meter if meter is not None else CostMeter(len(owner), y.device)
 
     def __len__(self) -> int:
         return len(self.owner)

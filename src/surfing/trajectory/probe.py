@@ -41,8 +41,10 @@ class Probe:
         self, generator: nn.Module | Generator, latent: Latent, *, probes: int = 64, seed: int = 0
     ) -> None:
         check.integer("probes", probes, low=1)
-        self.generator = generator if isinstance(generator, Generator) else Generator(generator)
-        self.z = latent.sample(range(probes), 1, seed=seed)[:, 0]
+        self.generator: Generator = (
+            generator if isinstance(generator, Generator) else Generator(generator)
+        )
+        self.z: Tensor = latent.sample(range(probes), 1, seed=seed)[:, 0]
         self.seed = seed
 
     def signals(self, state: State) -> Float[Tensor, "probes ..."]:

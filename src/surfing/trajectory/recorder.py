@@ -132,7 +132,7 @@ class Recorder:
         if self._probe is not None:
             self._probe.signals(state)
 
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._step = 0
         self._closed = False
         self._warned: set[str] = set()

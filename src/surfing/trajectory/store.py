@@ -181,7 +181,7 @@ class Store:
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self.directory = directory
-        self.manifest = manifest
+        self.manifest: Manifest = manifest
 
     def put(self, state: State, step: int, *, average: bool = False) -> StoredFile:
         """Write one checkpoint's file; no manifest names it yet.
