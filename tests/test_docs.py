@@ -81,8 +81,6 @@ def test_the_recording_has_the_code_of_the_example() -> None:
 
 @pytest.mark.parametrize("name", ["quickstart", "generator", "recording", "knowledge"])
 def test_its_code_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name in ("quickstart", "knowledge"):
-        pytest.importorskip("deepinv")  # operators by name
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     torch.manual_seed(0)

@@ -124,7 +124,8 @@ def _table(outcomes: list[Outcome]) -> Table:
         Column("seconds_one", "time of one", seconds),
     ]
     notes = (
-        "All by Levenberg-Marquardt. found: ||z - z*|| < .01. residual: median ||AG(z) - y||. "
+        "direct and surfing: one start, Levenberg-Marquardt. found: ||z - z*|| < .01. residual: "
+        "median ||AG(z) - y||. "
         "cost: forward-equivalents of a target, all stages and what is learned once included. "
         "One target: a call of its own.",
     )
