@@ -315,3 +315,16 @@ def test_what_the_ending_takes_is_within_the_budget_too(path, y, budget):
     assert float(solution.cost.max()) <= budget
     wild = surfing.recover(path, 40 * hard, budget=budget)
     assert float(wild.cost.max()) <= budget
+
+
+def test_starts_learned_on_an_earlier_network_are_that_networks(path):
+    model = surfing.ForwardModel(path)
+    known = surfing.learn(model, 800, stage=0, seed=1)
+    z = model.latent.sample(range(6), 1, seed=11)[:, 0]
+    early = model.signals(z, stage=0)
+    found = known.starts(model, early, 1)[:, 0]
+    gap = (model.signals(found, stage=0) - early).flatten(1).norm(dim=1)
+    assert bool((gap < 0.5 * (early - early.mean(0)).flatten(1).norm(dim=1)).all())
+    assert known.stage == 0
+    with pytest.raises(surfing.InputError, match="stage"):
+        surfing.learn(model, 800, stage=len(path))

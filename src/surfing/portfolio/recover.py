@@ -36,16 +36,16 @@ from surfing.starts.learned import LearnedStarts, learn
 from surfing.starts.rows import checked_ids
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import numpy as np
     from jaxtyping import Float, Int
     from ray.data import Dataset
-    from torch import nn
 
-    from surfing.latents import Latent
     from surfing.problem.inputs import Given
     from surfing.problem.loss import AbstractLoss
     from surfing.problem.measurements import Noise
-    from surfing.problem.operators import OperatorLike
+    from surfing.problem.model import ModelArguments
     from surfing.problem.problem import Problem
     from surfing.trajectory import Trajectory
 
@@ -81,8 +81,6 @@ def recover(
     model: ForwardModel | Trajectory,
     y: Float[Tensor, "targets ..."] | np.ndarray | Dataset,
     *,
-    generator: nn.Module | None = None,
-    operator: OperatorLike = None,
     budget: float = 2000,
     seconds: float | None = None,
     noise: Noise = None,
@@ -94,15 +92,11 @@ def recover(
     portfolio: Sequence[Attempt] | None = None,
     descent: AbstractDescent[Any] | None = None,
     stopping: Stopping | None = None,
-    latent: Latent | None = None,
     seed: int = 0,
     ids: Sequence[int] | None = None,
-    operator_seed: int = 0,
-    batch_invariant: bool = False,
-    polish: bool = False,
-    throw: bool = False,
     progress: Callable[[int, int], None] | None = None,
     executor: Executor | str | None = None,
+    **made: Unpack[ModelArguments],
 ) -> Solution:
     """Recover latents from measurements, within a budget.
 
@@ -113,14 +107,9 @@ def recover(
     again and again.
 
     Args:
-        model: a :class:`ForwardModel`, or the trajectory that makes one with `generator` and
-            `operator`.
+        model: a :class:`ForwardModel`, or a trajectory beside the arguments that make one.
         y: measurements, (targets, ...) as the operator returns them; or a Ray Dataset with one
             column, or one called y, with a row for each target, fetched as targets are begun.
-        generator: the module that was trained, beside a trajectory; may be left out where the
-            manifest names an architecture. It is never touched.
-        operator: beside a trajectory: None for the identity, a callable, an object with `.A(x)`,
-            or a name.
         budget: forward-equivalents that each target may spend: forward 1, tangent pass 1, reverse
             pass 2, its share of what is learned once included. That takes at most half of it;
             `solution.cost_once` says how much.
@@ -141,37 +130,26 @@ def recover(
         descent: the corrector; where left out, :class:`Broyden`, or L-BFGS where a Jacobian is
             expensive, or Levenberg-Marquardt with `loss` or batch invariance.
         stopping: tolerances.
-        latent: beside a trajectory: the law of z; the manifest's where left out.
         seed: of everything random.
         ids: of the targets, for their random numbers; 0, 1, ... where left out.
-        operator_seed: beside a trajectory: of a named operator's random numbers.
-        batch_invariant: beside a trajectory: give a target the same bits whatever targets are
-            beside it; takes longer, and there can be no limit in seconds.
-        polish: take a few more steps in float64, beyond the budget; z, x and risk are in float64.
-        throw: raise where a target fails.
         progress: called with (targets done, targets in all); with (0, targets) at once.
         executor: None, "local" or "ray", or one of :mod:`surfing.execution`, or your own: who
             works on the blocks of targets. What is learned is learned here, once.
+        made: beside a trajectory, what makes the model: generator (the module that was trained;
+            the manifest's where left out; it is never touched), operator (None for the identity, a
+            callable, an object with `.A(x)`, or a name), latent (the law of z; the manifest's
+            where left out), operator_seed, batch_invariant; see :class:`ForwardModel`.
 
     Returns:
         A :class:`Solution`; `info` says which tries solved how many targets.
 
     Raises:
-        SurfingError: bad input, before any work; with `throw`, a target that failed.
+        SurfingError: bad input, before any work.
     """
     began = time.perf_counter()
-    model = as_model(
-        model,
-        generator=generator,
-        operator=operator,
-        latent=latent,
-        operator_seed=operator_seed,
-        batch_invariant=batch_invariant,
-    )
+    model = as_model(model, made)
     until = deadline(seconds, began, batch_invariant=model.batch_invariant)
     stopping = Stopping() if stopping is None else stopping
-    if polish:
-        stopping = replace(stopping, polish=True)
     job = solver_of(
         model,
         budget=budget,
@@ -223,14 +201,13 @@ def recover(
     if seconds is not None:
         spent = time.perf_counter() - began
         facts["seconds"] = {"asked": float(seconds), "spent": spent}
-    solution = replace(
+    return replace(
         solution,
         info={**facts, **solution.info},
         method="recover",
         cost_once=solution.cost_once + once,
         seconds=time.perf_counter() - began,
     )
-    return solution.raise_failures() if throw else solution
 
 
 def solver_of(
