@@ -55,6 +55,7 @@ from surfing.errors import (
 )
 from surfing.latents import Latent, Normal, Uniform
 from surfing.portfolio import Attempt, Rung, recover
+from surfing.posterior import Draws, DrawsStatus, Poisson, sample
 from surfing.problem import ForwardModel, Huber, StudentT
 from surfing.solution import Solution, StageRecord, Status
 from surfing.starts import LearnedStarts, Scouting, learn
@@ -80,6 +81,8 @@ __all__ = [
     "Checkpoint",
     "Constant",
     "CorruptTrajectoryError",
+    "Draws",
+    "DrawsStatus",
     "EmptyTrajectoryError",
     "EqualDrift",
     "Every",
@@ -103,6 +106,7 @@ __all__ = [
     "Normal",
     "NotATrajectoryError",
     "OutputExistsError",
+    "Poisson",
     "Population",
     "QuadraticSpaced",
     "Recorder",
@@ -132,6 +136,7 @@ __all__ = [
     "import_checkpoints",
     "learn",
     "recover",
+    "sample",
     "surf",
 ]
 

@@ -135,9 +135,7 @@ def descend(
     return Ends(end.z.reshape(u.shape), value, end.status.reshape(shape)), hessian
 
 
-def kept_modes(
-    ends: Ends, hessian: Float[Tensor, "targets n k k"]
-) -> Bool[Tensor, "targets n"]:
+def kept_modes(ends: Ends, hessian: Float[Tensor, "targets n k k"]) -> Bool[Tensor, "targets n"]:
     """Which ends are modes of their own with a share of the mass that counts.
 
     Args:
@@ -147,7 +145,7 @@ def kept_modes(
     volume = torch.linalg.slogdet(hessian.nan_to_num(nan=0.0)).logabsdet
     mass = torch.where(torch.isfinite(ends.value), -ends.value - volume / 2, -torch.inf)
     mass = mass.nan_to_num(nan=-torch.inf, posinf=-torch.inf)
-    order = ends.value.argsort(1, stable=True)
+    order = ends.value.argsort(dim=1, stable=True)
     kept = torch.zeros_like(mass, dtype=torch.bool)
     targets = torch.arange(len(mass), device=mass.device)
     for number in range(order.shape[1]):
@@ -164,7 +162,7 @@ def kept_modes(
     mass = torch.where(kept, mass, -torch.inf)
     share = torch.softmax(mass, 1).nan_to_num(nan=0.0)
     share = torch.where(share >= _LEAST_SHARE, share, 0.0)
-    rank = share.argsort(1, descending=True, stable=True).argsort(1, stable=True)
+    rank = share.argsort(dim=1, descending=True, stable=True).argsort(dim=1, stable=True)
     return (share > 0) & (rank < _MOST)
 
 

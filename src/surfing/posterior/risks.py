@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
     from surfing.generator import State
+    from surfing.posterior.noise import AbstractNoise
     from surfing.posterior.whitening import AbstractWhitening
     from surfing.problem.problem import Problem
 
@@ -99,6 +100,19 @@ class PosteriorRisk(Risk):
                 *(u, rows),
                 passes=3,
             )
+        return out
+
+    def predicted(self, u: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> Float[Tensor, "r m"]:
+        """A G(T(u)). Costs 1 for each row."""
+        self.meter.add(rows, 1)
+        out = u.new_empty(len(u), self.y.shape[1], dtype=self.dtype)
+
+        def forward(at: Tensor, index: Tensor) -> tuple[Tensor]:
+            z = self.whitening.z(at, self.owner[index]).to(self.dtype)
+            return (self.forward(z, self._inputs(index)),)
+
+        with torch.no_grad():
+            self.forward.fill((out,), forward, u, rows, passes=3)
         return out
 
     def _precision(self, rows: Tensor) -> Tensor:
@@ -200,6 +214,7 @@ class RandomisedRisk(PosteriorRisk):
         frame: Q of each mode.
         mode: of each row.
         noise: e of each row.
+        law: of the measurements, where it is not normal; weights go by it.
     """
 
     def __init__(
@@ -212,10 +227,11 @@ class RandomisedRisk(PosteriorRisk):
         frame: Frame,
         mode: Int[Tensor, " rows"],
         noise: Float[Tensor, "rows k"],
+        law: AbstractNoise | None = None,
         meter: CostMeter | None = None,
     ) -> None:
         super().__init__(problem, state, owner, whitening=whitening, meter=meter)
-        self.frame, self.mode, self.perturbation = frame, mode, noise
+        self.frame, self.mode, self.perturbation, self.law = frame, mode, noise, law
 
     @property
     def penalised(self) -> bool:
@@ -230,28 +246,39 @@ class RandomisedRisk(PosteriorRisk):
             self.forward.fill((out,), lambda *part: (self._residual(*part),), u, rows, passes=3)
         return out
 
-    def log_weights(
-        self, u: Float[Tensor, "r k"], rows: Int[Tensor, " r"]
-    ) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
-        """Logarithm of posterior by density of the draw, and ||g(u) - e||. Costs 1 + k a row.
+    def log_weights(self, u: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> Float[Tensor, " r"]:
+        """Logarithm of posterior by density of the draw. Costs 1 + k for each row.
 
         log w = -||r||^2/2 - ||u||^2/2 + ||g||^2/2 - log |det dg/du|: normalised so that its mean
         over e is the integral of exp(-||r||^2/2 - ||u||^2/2) over the u that are reached.
         """
-        out = (u.new_empty(len(u)), u.new_empty(len(u)))
-        self.forward.fill(out, self._log_weights, u, rows, passes=self.latent.dim)
+        out = u.new_empty(len(u))
+        self.forward.fill(
+            (out,), lambda *part: (self._log_weights(*part),), u, rows, passes=self.latent.dim
+        )
         self.meter.add(rows, 1 + self.forward.tangent_passes(u.shape[1], self.y.shape[1]))
         return out
 
-    def _log_weights(self, u: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _log_weights(self, u: Tensor, rows: Tensor) -> Tensor:
         residual, jacobian = self.whitened(u, rows)
         mode = self.mode[rows]
         drawn = self.frame.project(residual, u, mode)
-        volume = torch.linalg.slogdet(self.frame.slope(jacobian, mode)).logabsdet
-        square = residual.double().square().sum(-1) + u.square().sum(-1)
+        volume: Tensor = torch.linalg.slogdet(self.frame.slope(jacobian, mode)).logabsdet
         # (2 pi)^(k/2) is left out of all: of the density of e, and of the law's.
-        weight = (drawn.square().sum(-1) - square) / 2 - volume
-        return weight, (drawn - self.perturbation[rows]).norm(dim=-1)
+        prior = (drawn.square().sum(-1) - u.square().sum(-1)) / 2
+        return prior + self._log_likelihood(residual, rows) - volume
+
+    def _log_likelihood(self, residual: Tensor, rows: Tensor) -> Tensor:
+        gaussian = residual.double().square().sum(-1) / -2
+        if self.law is None:
+            return gaussian
+        y, precision = self.y[self.owner[rows]], self._precision(rows)
+        counted = precision > 0
+        predicted = y + residual / torch.where(counted, precision, 1.0).to(residual.dtype)
+        density = self.law.log_density(y, predicted)
+        if density is None:
+            return gaussian
+        return torch.where(counted, density, 0.0).sum(-1)
 
     def _residual(self, z: Tensor, rows: Tensor) -> Tensor:
         drawn = self.frame.project(self.data_residual(z, rows), z, self.mode[rows])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from surfing.errors import InputError
-from surfing.latents import Uniform, bounds
+from surfing.latents import Uniform
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["AbstractWhitening", "whitening_of"]
 
 _NEAREST = 1e-3
-"""Share of the box nearer than which to its edge no start is taken: beyond, z hardly moves with u."""
+"""No start is taken nearer to the edge than this share of the box: z hardly moves with u there."""
 
 
 class AbstractWhitening(abc.ABC):
@@ -69,7 +69,8 @@ class _Box(AbstractWhitening):
     high: float
 
     def z(self, u: Tensor, owner: Tensor) -> Tensor:
-        return self.low + (self.high - self.low) * torch.special.ndtr(u)
+        share: Tensor = torch.special.ndtr(u)
+        return self.low + (self.high - self.low) * share
 
     def slope(self, u: Tensor, owner: Tensor) -> Tensor:
         density = torch.exp(-u.square() / 2) / math.sqrt(2 * math.pi)
@@ -77,7 +78,8 @@ class _Box(AbstractWhitening):
 
     def u(self, z: Tensor, owner: Tensor) -> Tensor:
         share = (z.double() - self.low) / (self.high - self.low)
-        return torch.special.ndtri(share.clamp(_NEAREST, 1 - _NEAREST))
+        inverse: Tensor = torch.special.ndtri(share.clamp(_NEAREST, 1 - _NEAREST))
+        return inverse
 
 
 def whitening_of(problem: Problem) -> AbstractWhitening:
@@ -98,11 +100,3 @@ def whitening_of(problem: Problem) -> AbstractWhitening:
             argument="prior",
         )
     return _Box(law.low, law.high)
-
-
-def inside(problem: Problem, z: Float[Tensor, "r k"]) -> Tensor:
-    """Which rows lie in the support of the law, (r,) of bool."""
-    edge = bounds(problem.latent)
-    if edge is None:
-        return torch.ones(len(z), dtype=torch.bool, device=z.device)
-    return ((z >= edge[0]) & (z <= edge[1])).all(-1)
