@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from surfing.descent.base import AbstractDescent
 
-__all__ = ["Ends", "Modes", "descend", "kept_modes"]
+__all__ = ["Ends", "Modes", "descend", "kept_modes", "modes_at", "on_grid"]
 
 _STEPS = 40
 _TIGHT = Stopping(xtol=1e-6, ftol=1e-9)
@@ -89,6 +89,22 @@ class Modes:
             gap = u[there] - self.u[mode[there]]
             out[there, number] = (gap * product(self.hessian[mode[there]], gap)).sum(-1)
         return out
+
+    def ordered(self) -> Modes:
+        """The likeliest of each target first, whichever start found it."""
+        order = self.log_mass.argsort(descending=True, stable=True)
+        order = order[self.owner[order].argsort(stable=True)]
+        frame = Frame(
+            *(part[order] for part in (self.frame.u, self.frame.basis, self.frame.inverse))
+        )
+        return Modes(
+            self.owner[order],
+            self.u[order],
+            self.hessian[order],
+            self.misfit[order],
+            self.log_mass[order],
+            frame,
+        )
 
     def table(self, targets: int) -> Int[Tensor, "targets n"]:
         """The modes of each target, -1 where it has no more."""
@@ -166,12 +182,26 @@ def kept_modes(ends: Ends, hessian: Float[Tensor, "targets n k k"]) -> Bool[Tens
     return (share > 0) & (rank < _MOST)
 
 
+def on_grid(
+    u: Float[Tensor, "modes k"], hessian: Float[Tensor, "modes k k"]
+) -> Float[Tensor, "modes k"]:
+    """Points of a grid that is finer than a fiftieth of the least standard deviation.
+
+    A minimum of a ReLU network often lies on the edge of linear regions, where rounding decides
+    which of their Jacobians is seen. A grid is off the edges, and always on the same side.
+    """
+    least = hessian.diagonal(dim1=-2, dim2=-1).amax(-1).clamp(min=1.0).rsqrt()
+    # Powers of 16, so that a Hessian from the other side of an edge seldom gives another grid.
+    step = torch.exp2(4 * torch.floor(torch.log2(0.02 * least) / 4))[:, None]
+    return (u / step).round() * step
+
+
 def modes_at(risk: PosteriorRisk, u: Float[Tensor, "modes k"]) -> Modes:
-    """Modes at these points, one for each row of the risk: one Jacobian each."""
+    """Modes at these points, one for each row of the risk: a Jacobian each. In order."""
     rows = torch.arange(len(u), device=u.device)
     k, m = u.shape[1], risk.y.shape[1]
     basis = u.new_empty(len(u), m, k, dtype=risk.dtype)
-    misfit, hessian, inverse = u.new_empty(len(u)), u.new_empty(len(u), k, k), None
+    misfit, hessian = u.new_empty(len(u)), u.new_empty(len(u), k, k)
     inverse = torch.empty_like(hessian)
     eye = torch.eye(k, dtype=u.dtype, device=u.device)
 
@@ -192,4 +222,4 @@ def modes_at(risk: PosteriorRisk, u: Float[Tensor, "modes k"]) -> Modes:
     risk.meter.add(rows, 1 + risk.forward.tangent_passes(k, m))
     value = (misfit + u.square().sum(-1)) / 2
     log_mass = -value + inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    return Modes(risk.owner, u, hessian, misfit, log_mass, Frame(u, basis, inverse))
+    return Modes(risk.owner, u, hessian, misfit, log_mass, Frame(u, basis, inverse)).ordered()

@@ -74,7 +74,7 @@ def quantiles_of(
         inner = _interpolated(ordered, place, level)
         beyond = min(level, 1 - level) * (n[:, 0] + 1) < 1
         found.append(torch.where(beyond, outer.to(inner.dtype), inner))
-    return torch.stack(found)
+    return torch.stack(found) if found else values.new_empty(0, len(values), values.shape[2])
 
 
 def _interpolated(

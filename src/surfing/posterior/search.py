@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from surfing.posterior.modes import Ends, Modes, descend, kept_modes, modes_at
+from surfing.posterior.modes import Ends, Modes, descend, kept_modes, modes_at, on_grid
 from surfing.posterior.noise import Fit
 from surfing.posterior.risks import PosteriorRisk
 from surfing.posterior.whitening import AbstractWhitening, whitening_of
@@ -126,7 +126,8 @@ class Search:
         kept: Bool[Tensor, "t n"] = kept_modes(self.ends, self.hessian)
         owner, number = kept.nonzero(as_tuple=True)
         meter = CostMeter(len(owner), owner.device)
-        modes = modes_at(posterior.risk(owner, meter), self.ends.u[owner, number])
+        near = on_grid(self.ends.u[owner, number], self.hessian[owner, number])
+        modes = modes_at(posterior.risk(owner, meter), near)
         return modes, self.paid(torch.zeros_like(self.spent).index_add(0, owner, meter.spent))
 
 

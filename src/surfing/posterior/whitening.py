@@ -91,6 +91,12 @@ def whitening_of(problem: Problem) -> AbstractWhitening:
     law, noise, prior = problem.latent, problem.data.noise, problem.prior
     if noise is None or prior is None:
         raise InputError("noise: expected a noise level and a prior.", argument="noise")
+    if not bool((noise > 0).all()):
+        raise InputError(
+            "noise: expected standard deviations > 0, got 0: without noise the posterior is a "
+            "point or a surface; use surfing.recover.",
+            argument="noise",
+        )
     if not isinstance(law, Uniform):
         return _Gaussian(law.mean, law.std * noise / prior.sqrt())
     if not torch.allclose(prior, noise.square(), rtol=1e-9, atol=0.0):
