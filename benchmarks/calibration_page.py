@@ -58,8 +58,9 @@ def cell_table(record: dict[str, Any]) -> Table:
         f"{settings['targets']} targets in each line, {settings['draws']} draws of each. p: the "
         "least chi-squared probability of the ranks of all coordinates and of the norm, times "
         "their number. One mode: targets of which one mode holds .95 of the mass, with the "
-        "standard error by targets, and how many there are. Cost in forward-equivalents for each target, all in; "
-        "in solves: divided by that of one `recover` with the same noise and prior. "
+        "standard error by targets, and how many there are. Cost in forward-equivalents for each "
+        "target, all in; in solves: divided by that of one `recover` with the same noise and "
+        "prior. "
         f"{summary(record).capitalize()}."
     )
     return Table("Calibration", columns, tuple(rows), (note,))
@@ -124,8 +125,9 @@ def rival_table(record: dict[str, Any]) -> Table:
     ]
     note = (
         "HMC: four chains of each target from draws of the law, in one batch of the same engine, "
-        "200 iterations of warm-up and 200 kept, eight leapfrog steps on average; effective size and "
-        "split R-hat over all chains, of the worst coordinate, median over targets. Chains agree: "
+        "200 iterations of warm-up and 200 kept, eight leapfrog steps on average; effective size "
+        "and split R-hat over all chains, of the worst coordinate, median over targets. Chains "
+        "agree: "
         "targets with R-hat below 1.05; means and standard deviations are compared on these. At "
         "equal size: the warm-up, and of the kept iterations as many as give our effective size. "
         "The machine did other work too; both sides ran in the same minutes."

@@ -14,10 +14,8 @@ from surfing.descent.default import EXPENSIVE_TANGENTS, default_descent
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.execution.targets import Targets
 from surfing.latents import Normal
-from surfing.posterior.draws import Draws, DrawsStatus, ModeTable
-from surfing.posterior.modes import Modes
-from surfing.posterior.moments import effective_size
-from surfing.posterior.randomise import assigned, draw_rows, perturbed_rows, region_of, weights_of
+from surfing.posterior.around import tolerated, unweighted_draws, weighted_draws
+from surfing.posterior.draws import Draws, ModeTable
 from surfing.posterior.search import Posterior, Search, fit_of
 from surfing.problem.risk import CostMeter
 from surfing.starts.scouting import derived_seed
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["BlockSampler"]
 
 _BYTES = 128 * 2**20
-_FEW = 0.1
-"""Share of the draws below which an effective sample size is called few; ten at least."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +138,16 @@ class BlockSampler:
             notes = (*notes, *told)
         search = self._helped(posterior, search, targets, ids)
         if self.weighted:
-            made = self._weighted(posterior, search, ids)
+            right = self._normal(ids, problem.latent.dim, "draws")
+            made = weighted_draws(posterior, search, right, law=self.noise)
         else:
-            made = self._unweighted(posterior, search, ids)
+            made = unweighted_draws(
+                posterior,
+                search,
+                self._right(problem, ids),
+                draws=self.draws,
+                descent=self._descent(),
+            )
         return replace(made, notes=tuple(dict.fromkeys((*notes, *made.notes))))
 
     def _descent(self) -> Any:
@@ -205,7 +208,7 @@ class BlockSampler:
         meter = CostMeter(len(problem), problem.device)
         misfit = posterior.risk(owner, meter).data_misfit(search.best()[:, 0], owner)
         search = search.paid(meter.spent)
-        unmet = (~(misfit <= _tolerated(problem))).nonzero().flatten()
+        unmet = (~(misfit <= tolerated(problem))).nonzero().flatten()
         if len(unmet) == 0:
             return search
         solution = self.solver(
@@ -222,88 +225,9 @@ class BlockSampler:
         made = Normal(size).sample(ids, self.draws, seed=derived_seed(self.seed, name))
         return made.to(self.model.device, torch.float64)
 
-    def _weighted(self, posterior: Posterior, search: Search, ids: Sequence[int]) -> Draws:
-        problem, device = posterior.problem, posterior.problem.device
-        targets, k = len(problem), problem.latent.dim
-        modes, search = search.modes(posterior)
-        table = modes.table(targets)
-        there = table >= 0
-        log_mass = torch.full(table.shape, -torch.inf, dtype=torch.float64, device=device)
-        log_mass[there] = modes.log_mass[table[there]]
-        number, counts = assigned(log_mass, self.draws)
-        owner = torch.arange(targets, device=device).repeat_interleave(self.draws)
-        some = there.any(1)
-        able = some[owner].nonzero().flatten()
-        u = torch.zeros(len(owner), k, dtype=torch.float64, device=device)
-        log_weight = torch.full((len(owner),), -torch.inf, dtype=torch.float64, device=device)
-        cost = torch.zeros_like(log_weight)
-        noise = self._normal(ids, k, "draws").flatten(0, 1)
-        drawn, cost[able] = draw_rows(
-            posterior,
-            modes,
-            owner[able],
-            mode=table.gather(1, number).flatten()[able],
-            noise=noise[able],
-            law=self.noise,
-        )
-        u[able], log_weight[able] = drawn.u, drawn.log_weight
-        region = region_of(modes, u, owner, targets)
-        log_weight[region != number.flatten()] = -torch.inf
-        weights, found = weights_of(log_weight.reshape(targets, -1), number, counts)
-        spent = search.spent + cost.reshape(targets, -1).sum(1)
-        return self._told(
-            posterior, modes, u, weights, number, found=found, spent=spent, table=table
-        )
-
-    def _told(
-        self,
-        posterior: Posterior,
-        modes: Modes,
-        u: Tensor,
-        weights: Tensor,
-        number: Tensor,
-        *,
-        found: Tensor,
-        spent: Tensor,
-        table: Tensor,
-    ) -> Draws:
-        problem = posterior.problem
-        targets = len(problem)
-        owner = torch.arange(targets, device=problem.device)
-        z = posterior.whitening.z(u, owner.repeat_interleave(self.draws)).to(problem.y.dtype)
-        at = posterior.whitening.z(modes.u, modes.owner).to(problem.y.dtype)
-        mass = torch.zeros(table.shape, dtype=torch.float64, device=u.device)
-        mass = mass.scatter_add_(1, number, weights)
-        where = at.new_full((*table.shape, u.shape[1]), torch.nan)
-        where[table >= 0] = at[table[table >= 0]]
-        order = mass.argsort(dim=1, descending=True, stable=True)
-        place = order.argsort(dim=1)
-        ess = torch.where(found, effective_size(weights), 0.0)
-        misfit = torch.full(table.shape, torch.inf, dtype=torch.float64, device=u.device)
-        misfit[table >= 0] = modes.misfit[table[table >= 0]]
-        best = misfit.amin(1)
-        status = torch.full_like(order[:, 0], int(DrawsStatus.WEIGHTED))
-        status[ess < max(10.0, _FEW * self.draws)] = int(DrawsStatus.FEW)
-        status[~(best <= _tolerated(problem))] = int(DrawsStatus.MISFIT)
-        status[~found] = int(DrawsStatus.NONE)
-        return Draws(
-            z=z.reshape(targets, self.draws, -1),
-            weights=weights,
-            mode=place.gather(1, number),
-            modes=ModeTable(
-                where.gather(1, order.unsqueeze(-1).expand_as(where)), mass.gather(1, order)
-            ),
-            ess=ess,
-            status=status,
-            misfit=best,
-            noise=posterior.level,
-            cost=spent,
-        )
-
-    def _unweighted(self, posterior: Posterior, search: Search, ids: Sequence[int]) -> Draws:
-        """Randomised maximum likelihood around the best end, all draws alike."""
-        problem, draws = posterior.problem, self.draws
-        targets, m, k = len(problem), problem.y.shape[1], problem.latent.dim
+    def _right(self, problem: Problem, ids: Sequence[int]) -> Callable[[int, int], Any]:
+        """What perturbs measurements and prior of each draw, a stream for each."""
+        m, k, draws = problem.y.shape[1], problem.latent.dim, self.draws
 
         def right(low: int, high: int) -> tuple[Tensor, Tensor]:
             made = [
@@ -313,40 +237,10 @@ class BlockSampler:
             numbers = torch.cat(made).to(problem.device)
             return numbers[:, :m], numbers[:, m:].double()
 
-        best = search.best()[:, 0]
-        u, cost = perturbed_rows(posterior, best, right, draws=draws, descent=self._descent())
-        owner = torch.arange(targets, device=problem.device)
-        meter = CostMeter(targets, problem.device)
-        misfit = posterior.risk(owner, meter).data_misfit(best, owner)
-        status = torch.full_like(owner, int(DrawsStatus.UNWEIGHTED))
-        status[~(misfit <= _tolerated(problem))] = int(DrawsStatus.MISFIT)
-        status[~torch.isfinite(search.ends.value).any(1)] = int(DrawsStatus.NONE)
-        even = torch.full((targets, draws), 1 / draws, dtype=torch.float64, device=best.device)
-        z = posterior.whitening.z(u, owner.repeat_interleave(draws)).to(problem.y.dtype)
-        mode = posterior.whitening.z(best, owner).to(problem.y.dtype)[:, None]
-        return Draws(
-            z=z.reshape(targets, draws, k),
-            weights=even,
-            mode=torch.zeros_like(even, dtype=torch.long),
-            modes=ModeTable(mode, torch.ones_like(even[:, :1])),
-            ess=torch.full_like(misfit, float(draws)),
-            status=status,
-            misfit=misfit,
-            noise=posterior.level,
-            cost=search.spent + meter.spent + cost.reshape(targets, draws).sum(1),
-        )
+        return right
 
     def _seed_of(self, draw: int) -> int:
         return derived_seed(self.seed, "perturbed", draw)
-
-
-def _tolerated(problem: Problem) -> Float[Tensor, " targets"]:
-    """||r||^2 up to which measurements count as met by a mode, in units of the noise.
-
-    m + 3 sqrt(2 m) as elsewhere; the prior may take up to k more.
-    """
-    m = problem.data.count
-    return m + 3 * (2 * m).sqrt() + problem.latent.dim
 
 
 def _nothing(problem: Problem, draws: int) -> Draws:

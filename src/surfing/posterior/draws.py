@@ -36,7 +36,8 @@ class DrawsStatus(IntEnum):
     FEW = 1
     MISFIT = 2
     UNWEIGHTED = 3
-    NONE = 4
+    LAPLACE = 4
+    NONE = 5
 
     @property
     def label(self) -> str:
@@ -62,6 +63,10 @@ _MESSAGES = {
     DrawsStatus.UNWEIGHTED: (
         "the draws are those of randomised maximum likelihood around one mode, unweighted: exact "
         "where A G is linear, an approximation elsewhere."
+    ),
+    DrawsStatus.LAPLACE: (
+        "no draw could be weighed, as the equations around the modes had no solution; the draws "
+        "are those of Laplace's approximation. Raise starts, or ask for more draws."
     ),
     DrawsStatus.NONE: (
         "no draws: the posterior was not finite at any start; look at the generator, the operator "

@@ -90,6 +90,11 @@ class Modes:
             out[there, number] = (gap * product(self.hessian[mode[there]], gap)).sum(-1)
         return out
 
+    def laplace(self, mode: Int[Tensor, " r"], noise: Float[Tensor, "r k"]) -> Float[Tensor, "r k"]:
+        """mode + L^-T e: draws of the normal law with the mode's curvature."""
+        turned: Tensor = self.frame.inverse.mT[mode] @ noise.unsqueeze(-1)
+        return self.u[mode] + turned.squeeze(-1)
+
     def ordered(self) -> Modes:
         """The likeliest of each target first, whichever start found it."""
         order = self.log_mass.argsort(descending=True, stable=True)
