@@ -52,6 +52,19 @@ class Bent(nn.Module):
         return torch.tanh(z @ self.first.T) @ self.second.T
 
 
+class Kinked(nn.Module):
+    """A ReLU network, whose posterior has many shallow modes where noise is large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stream = torch.Generator().manual_seed(2)
+        self.first = nn.Parameter(torch.randn(24, K, generator=stream))
+        self.second = nn.Parameter(torch.randn(M, 24, generator=stream) / 3)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.relu(z @ self.first.T) @ self.second.T
+
+
 def model_of(net: nn.Module, latent: Any = None, **options: Any) -> surfing.ForwardModel:
     states = [(0, net.state_dict())]
     trajectory = surfing.Trajectory.from_state_dicts(states, latent=latent or surfing.Normal(K))
@@ -334,3 +347,38 @@ def test_blocks_are_joined_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = surfing.sample(model, y, noise=0.2, draws=10, learned=known)
     assert torch.allclose(parts.z, whole.z, atol=1e-2)
     assert dataclasses.replace(parts, seconds=0).notes == whole.notes
+
+
+def test_moves_leave_the_posterior_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws of a linear generator stay exact when all are made to move."""
+    monkeypatch.setattr("surfing.posterior.around._MOVE_BELOW", 2.0)
+    net = Linear()
+    model = model_of(net)
+    _, y = measured(model, 2, 0.3)
+    count = 2000
+    still = surfing.sample(model, y, noise=0.3, draws=20)
+    draws = surfing.sample(model, y, noise=0.3, draws=count)
+    basis = net.basis.detach().double()
+    covariance = torch.linalg.inv(basis.T @ basis / 0.09 + torch.eye(K))
+    mean = (covariance @ (basis.T @ y.double().T / 0.09)).T
+    std = covariance.diagonal().sqrt()
+    assert ((draws.mean - mean).abs() < 5 * std / count**0.5).all()
+    error = 5 * (2 / count) ** 0.5 * std[:, None] * std
+    assert ((draws.covariance - covariance).abs() < error).all()
+    assert draws.cost.min() > still.cost.max()
+
+
+def test_where_few_draws_carry_the_weight_they_move_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(Kinked())
+    truth, y = measured(model, 120, 1.0)
+    options: dict[str, Any] = {"noise": 1.0, "draws": 60, "starts": 4}
+    moved = surfing.sample(model, y, **options)
+    monkeypatch.setattr("surfing.posterior.around._MOVE_BELOW", 0.0)
+    weighed = surfing.sample(model, y, **options)
+    few = weighed.ess < 30
+    assert few.sum() > 20
+    assert (moved.ess[few] > weighed.ess[few]).all()
+    assert torch.equal(moved.z[~few], weighed.z[~few])
+    low, high = moved.interval(0.9)
+    held = ((truth >= low) & (truth <= high))[few].double().mean()
+    assert 0.82 < float(held) < 0.97

@@ -7,6 +7,7 @@ search.py     descents that find them
 randomise.py  a draw is the solution of k equations with a random right side, and has a weight
 noise.py      counts, and a level that is not told
 around.py     the draws around the modes of some targets, and what is told of them
+moves.py      where few draws carry the weight: these move on
 block.py      all of it for a block of targets
 draws.py      what is returned; moments.py and signals.py tell what it says
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from surfing.posterior.draws import Draws, DrawsStatus, ModeTable
 from surfing.posterior.modes import Modes
 from surfing.posterior.moments import effective_size
+from surfing.posterior.moves import moved, resampled
 from surfing.posterior.randomise import (
     assigned,
     draw_rows,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["tolerated", "unweighted_draws", "weighted_draws"]
 
+_MOVE_BELOW = 0.5
+"""Share of the draws below which an effective sample size asks for moves."""
 _FEW = 0.1
 """Share of the draws below which an effective sample size is called few; ten at least."""
 
@@ -41,14 +44,16 @@ def weighted_draws(
     noise: Float[Tensor, "targets draws k"],
     *,
     law: AbstractNoise | None,
+    moves: Callable[[Int[Tensor, " t"]], Tensor],
 ) -> Draws:
-    """Randomise, then optimise, around every mode.
+    """Randomise, then optimise, around every mode; few that carry the weight move on.
 
     Args:
         posterior: of the targets.
         search: where descents ended.
         noise: right sides of the draws' equations, standard normal.
         law: of the measurements, where it is not normal.
+        moves: of some targets: standard normal numbers of all moves of each draw, and one more.
     """
     targets, draws, _ = noise.shape
     modes, search = search.modes(posterior)
@@ -72,8 +77,13 @@ def weighted_draws(
     # Where no draw could be weighed, Laplace's are better than none.
     lost = (~found[owner[able]]).nonzero().flatten()
     u[able[lost]] = modes.laplace(mode[lost], flat[able[lost]])
-    block = _Block(posterior, modes, table, u.reshape(noise.shape), weights, number)
-    return block.told(found, search.spent + cost.reshape(targets, draws).sum(1))
+    spent = search.spent + cost.reshape(targets, draws).sum(1)
+    ess = torch.where(found, effective_size(weights), 0.0)
+    block = _Block(posterior, modes, table, u.reshape(noise.shape), weights, number, ess, spent)
+    few = (found & (ess < _MOVE_BELOW * draws)).nonzero().flatten()
+    if len(few) and (law is None or law.normal):
+        block = block.moved(few, moves(few))
+    return block.told(found)
 
 
 @dataclass(frozen=True)
@@ -86,8 +96,30 @@ class _Block:
     u: Float[Tensor, "targets draws k"]
     weights: Float[Tensor, "targets draws"]
     number: Int[Tensor, "targets draws"]
+    ess: Float[Tensor, " targets"]
+    spent: Float[Tensor, " targets"]
 
-    def told(self, found: Bool[Tensor, " targets"], spent: Float[Tensor, " targets"]) -> Draws:
+    def moved(self, few: Int[Tensor, " t"], noise: Float[Tensor, "t draws n"]) -> _Block:
+        """With some targets' draws resampled and moved."""
+        draws, k = self.u.shape[1:]
+        at = resampled(self.weights[few], torch.special.ndtr(noise[:, 0, -1]))
+        start = self.u[few].gather(1, at.unsqueeze(-1).expand(-1, -1, k))
+        number = self.number[few].gather(1, at)
+        mode = self.table[few].gather(1, number)
+        end = moved(self.posterior.take(few), self.modes, start, mode, self.ess[few], noise)
+        owner = few.repeat_interleave(draws)
+        region = region_of(self.modes, end.u.flatten(0, 1), owner, len(self.u))
+        even = torch.full_like(self.weights[few], 1 / draws)
+        return replace(
+            self,
+            u=self.u.index_copy(0, few, end.u),
+            weights=self.weights.index_copy(0, few, even),
+            number=self.number.index_copy(0, few, region.reshape(number.shape)),
+            ess=self.ess.index_copy(0, few, end.size),
+            spent=self.spent.index_add(0, few, end.spent),
+        )
+
+    def told(self, found: Bool[Tensor, " targets"]) -> Draws:
         """As the caller sees them: modes in the order of their mass, a status for each target."""
         posterior, dtype = self.posterior, self.posterior.problem.y.dtype
         targets, draws, k = self.u.shape
@@ -97,7 +129,6 @@ class _Block:
         order = mass.argsort(dim=1, descending=True, stable=True)
         where = self._spread(posterior.whitening.z(self.modes.u, self.modes.owner), torch.nan)
         misfit = self._spread(self.modes.misfit, torch.inf).amin(1)
-        ess = torch.where(found, effective_size(self.weights), 0.0)
         return Draws(
             z=z.reshape(targets, draws, k).to(dtype),
             weights=self.weights,
@@ -106,16 +137,16 @@ class _Block:
                 where.gather(1, order.unsqueeze(-1).expand_as(where)).to(dtype),
                 mass.gather(1, order),
             ),
-            ess=ess,
-            status=self._status(ess, misfit, found),
+            ess=self.ess,
+            status=self._status(misfit, found),
             misfit=misfit,
             noise=posterior.level,
-            cost=spent,
+            cost=self.spent,
         )
 
-    def _status(self, ess: Tensor, misfit: Tensor, found: Tensor) -> Int[Tensor, " targets"]:
+    def _status(self, misfit: Tensor, found: Tensor) -> Int[Tensor, " targets"]:
         status = torch.full_like(self.table[:, 0], int(DrawsStatus.WEIGHTED))
-        status[ess < max(10.0, _FEW * self.u.shape[1])] = int(DrawsStatus.FEW)
+        status[self.ess < max(10.0, _FEW * self.u.shape[1])] = int(DrawsStatus.FEW)
         status[~found] = int(DrawsStatus.LAPLACE)
         status[~(misfit <= tolerated(self.posterior.problem))] = int(DrawsStatus.MISFIT)
         status[(self.table < 0).all(1)] = int(DrawsStatus.NONE)

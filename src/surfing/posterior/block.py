@@ -16,6 +16,7 @@ from surfing.execution.targets import Targets
 from surfing.latents import Normal
 from surfing.posterior.around import tolerated, unweighted_draws, weighted_draws
 from surfing.posterior.draws import Draws, ModeTable
+from surfing.posterior.moves import MOVES, numbers_of_a_move
 from surfing.posterior.search import Posterior, Search, fit_of
 from surfing.problem.risk import CostMeter
 from surfing.starts.scouting import derived_seed
@@ -139,7 +140,7 @@ class BlockSampler:
         search = self._helped(posterior, search, targets, ids)
         if self.weighted:
             right = self._normal(ids, problem.latent.dim, "draws")
-            made = weighted_draws(posterior, search, right, law=self.noise)
+            made = weighted_draws(posterior, search, right, law=self.noise, moves=self._moves(ids))
         else:
             made = unweighted_draws(
                 posterior,
@@ -219,6 +220,11 @@ class BlockSampler:
         u = part.whitening.u(solution.z, mine)[:, None]
         more = Search.run(part, u, self._descent()).paid(solution.cost)
         return search.beside(more, unmet)
+
+    def _moves(self, ids: Sequence[int]) -> Callable[[Tensor], Tensor]:
+        """What moves the draws of some targets."""
+        size = MOVES * numbers_of_a_move(self.model.latent.dim) + 1
+        return lambda few: self._normal([ids[t] for t in few.tolist()], size, "moves")
 
     def _normal(self, ids: Sequence[int], size: int, name: str) -> Float[Tensor, "t draws n"]:
         """Standard normal numbers of each target, whatever is beside it."""

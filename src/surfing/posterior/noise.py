@@ -40,6 +40,8 @@ class AbstractNoise(abc.ABC):
 
     rounds: ClassVar[int]
     """How often both are made anew in turn."""
+    normal: ClassVar[bool] = True
+    """Whether the law is normal once its deviations are known."""
 
     @abc.abstractmethod
     def first(self, y: Float[Tensor, "targets m"], latents: int) -> Float[Tensor, "targets m"]:
@@ -89,6 +91,7 @@ class Poisson(AbstractNoise):
 
     gain: float = 1.0
     rounds: ClassVar[int] = 3
+    normal: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check.number("gain", self.gain, low=0, open_low=True)
