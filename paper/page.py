@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from paper.former import renamed
 from paper.registry import Record, experiment
 from paper.summary import summary
 from surfing.report.tables import count
@@ -32,7 +33,7 @@ def read_records(folder: Path) -> dict[str, Record]:
     for name in PARTS:
         path = folder / f"{_SHARED.get(name, name)}.json"
         if path.is_file():
-            found[name] = json.loads(path.read_text(encoding="utf-8"))
+            found[name] = renamed(json.loads(path.read_text(encoding="utf-8")))
     return found
 
 

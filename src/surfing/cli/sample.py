@@ -28,13 +28,13 @@ from surfing.cli.inputs import (
 )
 from surfing.cli.recover import check_finite, executor_named, file_fact, resumed
 from surfing.errors import InputError, MeasurementError
-from surfing.execution import Shards, ready
+from surfing.execution import Shards
 from surfing.execution.manifest import write_json
 from surfing.execution.targets import Targets
-from surfing.portfolio.recover import block_size, learned_for
+from surfing.portfolio.recover import block_size
 from surfing.posterior import Draws, DrawsStatus, Poisson
 from surfing.posterior.block import BlockSampler
-from surfing.posterior.sample import ESTIMATE, sampler_of
+from surfing.posterior.sample import ESTIMATE, sampler_of, starts_for
 from surfing.problem import ForwardModel
 from surfing.report import Column, Table
 from surfing.report.tables import count, number
@@ -150,10 +150,10 @@ def sample(
         **{"z0": file_fact(z0), "learned": file_fact(learned)},
         "given": None if not given else sorted(f"{g} {file_fact(_file(g))}" for g in given),
     }
-    size = block_size(device) if shard is None else shard
+    size = block_size(model) if shard is None else shard
     with (
         as_typed(*_OPTIONS),
-        ready(by),
+        by.ready(),
         Shards.open(
             out, facts, targets=len(y), size=size, overwrite=overwrite, read=Draws.open
         ) as shards,
@@ -200,7 +200,9 @@ class _Job:
         if kept.is_file():
             known = LearnedStarts.open(kept, model)
         else:
-            made = learned_for(self.sampler.solver, len(self.targets), given=self.targets.given)
+            made = starts_for(
+                self.sampler, len(self.targets), given=self.targets.given, learned=None
+            )
             if made is None:
                 return self
             known = made

@@ -6,37 +6,35 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from torch import Tensor
 
 from surfing import check
 from surfing.errors import InputError
-from surfing.execution import Executor, as_executor, ready
+from surfing.execution import Executor, as_executor
 from surfing.execution.dataset import is_elsewhere, opened
+from surfing.execution.solve import shards_of
 from surfing.execution.targets import Targets
-from surfing.portfolio.recover import block_size, learned_for, solver_of
+from surfing.portfolio.recover import bank_size, block_size, learned_for, solver_of
 from surfing.posterior.block import BlockSampler
 from surfing.posterior.draws import Draws
 from surfing.posterior.noise import AbstractNoise, UnknownLevel
 from surfing.precision import plain_precision
-from surfing.problem.model import ForwardModel, as_model
+from surfing.problem.model import ForwardModel, ModelArguments, as_model
+from surfing.starts.learned import LearnedStarts, learn
 from surfing.starts.rows import checked_ids
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
     from ray.data import Dataset
-    from torch import nn
 
-    from surfing.latents import Latent
     from surfing.problem.inputs import Given
     from surfing.problem.measurements import Noise
-    from surfing.problem.operators import OperatorLike
-    from surfing.starts.learned import LearnedStarts
     from surfing.trajectory import Trajectory
 
-__all__ = ["ESTIMATE", "sample", "sampler_of"]
+__all__ = ["ESTIMATE", "sample", "sampler_of", "starts_for"]
 
 ESTIMATE = "estimate"
 """The noise that says that its level is not known."""
@@ -49,21 +47,17 @@ def sample(
     *,
     noise: Noise | AbstractNoise | str,
     draws: int = 100,
-    generator: nn.Module | None = None,
-    operator: OperatorLike = None,
     prior: float | str = "law",
     budget: float = 2000,
     starts: int = 8,
     z0: Float[Tensor, "targets n k"] | np.ndarray | None = None,
     given: Given | None = None,
     learned: LearnedStarts | None = None,
-    latent: Latent | None = None,
     seed: int = 0,
     ids: Sequence[int] | None = None,
-    operator_seed: int = 0,
-    batch_invariant: bool = False,
     progress: Callable[[int, int], None] | None = None,
     executor: Executor | str | None = None,
+    **made: Unpack[ModelArguments],
 ) -> Draws:
     """Draw latents from the posterior, exp(-||W (A G(z) - y)||^2 / 2) times the law of z.
 
@@ -77,15 +71,12 @@ def sample(
     standard deviation), and through the number of targets that learned starts are made for.
 
     Args:
-        model: a :class:`ForwardModel`, or the trajectory that makes one with `generator` and
-            `operator`.
+        model: a :class:`ForwardModel`, or a trajectory beside the arguments that make one.
         y: measurements, (targets, ...) as the operator returns them; or a Ray Dataset.
         noise: standard deviations: a number > 0, one for each target, or the shape of y, where inf
             means not measured; :class:`Poisson` for counts; "estimate" for one unknown level for
             each target, where there are some ten measurements more than latents.
         draws: of each target.
-        generator: beside a trajectory: the module that was trained.
-        operator: beside a trajectory: A.
         prior: "law", or a weight as in :func:`surfing.recover`.
         budget: forward-equivalents that each target may spend on finding its modes; draws take
             about k + 6 each beyond.
@@ -93,13 +84,12 @@ def sample(
         z0: latents to start from too, (targets, k) or (targets, n, k).
         given: inputs by target.
         learned: starts learned before, by :func:`surfing.learn`, for this model.
-        latent: beside a trajectory: the law of z.
         seed: of everything random.
         ids: of the targets, for their random numbers; 0, 1, ... where left out.
-        operator_seed: beside a trajectory: of a named operator's random numbers.
-        batch_invariant: beside a trajectory: of the model's evaluations.
         progress: called with (targets done, targets in all).
         executor: who works on the blocks of targets, as in :func:`surfing.recover`.
+        made: beside a trajectory, what makes the model: generator, operator, latent,
+            operator_seed, batch_invariant; see :class:`ForwardModel`.
 
     Returns:
         :class:`Draws`: z, weights, modes, and a status for each target.
@@ -118,14 +108,7 @@ def sample(
     torch.Size([1, 20, 10])
     """
     began = time.perf_counter()
-    model = as_model(
-        model,
-        generator=generator,
-        operator=operator,
-        latent=latent,
-        operator_seed=operator_seed,
-        batch_invariant=batch_invariant,
-    )
+    model = as_model(model, made)
     job, level = sampler_of(
         model, noise=noise, draws=draws, prior=prior, budget=budget, starts=starts, seed=seed
     )
@@ -133,7 +116,7 @@ def sample(
     if not elsewhere:
         targets = Targets(y, noise=level, given=given, z0=z0)
         job.check(targets)
-    with ready(by):
+    with by.ready():
         if elsewhere:
             targets = Targets(opened(y), noise=level, given=given, z0=z0)
             job.check(targets.rows(range(1)), whole=len(targets))
@@ -141,7 +124,7 @@ def sample(
         ids = checked_ids(ids, count)
         if progress is not None:
             progress(0, count)
-        known = learned_for(job.solver, count, given=given, learned=learned)
+        known = starts_for(job, count, given=given, learned=learned)
         job = job.with_learned(known, math.inf if learned is not None else count)
         found = _sampled(job, targets, by, ids=ids, progress=progress)
     facts: dict[str, Any] = {"seed": seed, "draws": draws, "budget": job.solver.budget}
@@ -205,6 +188,23 @@ def sampler_of(
     return sampler, level
 
 
+def starts_for(
+    job: BlockSampler, targets: int, *, given: object, learned: LearnedStarts | None
+) -> LearnedStarts | None:
+    """The caller's learned starts, or ours wherever they can be had.
+
+    `recover` goes without where it has a better start; modes need several.
+    """
+    known = learned_for(job.solver, targets, given=given, learned=learned)
+    model = job.model
+    if known is not None or given or model.required or targets == 0:
+        return known
+    m = math.prod(model.measurement_shape)
+    company = 1 if model.batch_invariant else targets
+    size = bank_size(company, job.solver.budget, model.latent.dim, m)
+    return learn(model, size, seed=job.seed) if size else None
+
+
 def _sampled(
     job: BlockSampler,
     targets: Targets,
@@ -214,9 +214,8 @@ def _sampled(
     progress: Callable[[int, int], None] | None,
 ) -> Draws:
     """Block by block, by whoever works on them."""
-    place, total = job.model.device, len(targets)
-    size = block_size(place)
-    parts = [range(low, min(low + size, total)) for low in range(0, total, size)]
+    place = job.model.device
+    parts = shards_of(len(targets), block_size(job.model))
     if not parts:
         return job(targets, ids=ids)
     # Executors hand on whatever a block's work returns.
