@@ -56,6 +56,7 @@ from surfing.errors import (
 )
 from surfing.latents import Latent, Normal, Uniform
 from surfing.portfolio import Attempt, Rung, recover
+from surfing.posterior import Draws, DrawsStatus, Poisson, sample
 from surfing.problem import ForwardModel, Huber, StudentT
 from surfing.solution import Solution, StageRecord, Status
 from surfing.starts import LearnedStarts, Scouting, learn
@@ -82,6 +83,8 @@ __all__ = [
     "Checkpoint",
     "Constant",
     "CorruptTrajectoryError",
+    "Draws",
+    "DrawsStatus",
     "EmptyTrajectoryError",
     "EqualDrift",
     "Every",
@@ -105,6 +108,7 @@ __all__ = [
     "Normal",
     "NotATrajectoryError",
     "OutputExistsError",
+    "Poisson",
     "Population",
     "QuadraticSpaced",
     "Recorder",
@@ -134,6 +138,7 @@ __all__ = [
     "import_checkpoints",
     "learn",
     "recover",
+    "sample",
     "surf",
 ]
 

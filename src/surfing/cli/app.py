@@ -28,6 +28,7 @@ from surfing.cli.distil import distil
 from surfing.cli.importing import import_
 from surfing.cli.inspect import inspect
 from surfing.cli.recover import recover
+from surfing.cli.sample import sample
 from surfing.cli.selftest import selftest
 from surfing.cli.train import train
 from surfing.cli.view import view
@@ -48,6 +49,7 @@ Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 130 int
 
 _KEPT = {
     "recover": "the shards that were finished are kept; the same command continues from there.",
+    "sample": "the shards that were finished are kept; the same command continues from there.",
     "train": "the trajectory so far is kept; the same command continues from its last checkpoint.",
     "distil": "the stages so far are kept; the same command continues from there.",
     "import": "nothing is left half-written.",
@@ -69,6 +71,7 @@ def _app() -> App:
     app.command(import_, name="import")
     app.command(inspect)
     app.command(recover)
+    app.command(sample)
     app.command(selftest)
     app.command(train)
     app.command(view)
