@@ -202,8 +202,8 @@ def table1(model: Model, room: Room) -> Iterator[Record]:
     plan = room.plan
     settings = _settings(model, [ALL], plan.table, plan.seed)
     restarts, lm = plan.restarts[0], plan.lm_restarts[0]
-    yield from _lm(room, settings, dict.fromkeys(LM, 1) | {"LM direct": lm})
     yield from _both(model, room, settings, restarts, 1)
+    yield from _lm(room, settings, dict.fromkeys(LM, 1) | {"LM direct": lm})
 
 
 def few(model: Model, room: Room) -> Iterator[Record]:
