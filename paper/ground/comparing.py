@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from math import comb
 from statistics import fmean, stdev
 from typing import Any
 
 from surfing.report.intervals import wilson
 
-__all__ = ["FOUND", "AtCost", "any_found", "at_equal_cost", "bound", "first_found", "sign_test"]
+__all__ = [
+    "FOUND",
+    "AtCost",
+    "any_found",
+    "at_equal_cost",
+    "bound",
+    "disjoint",
+    "first_found",
+    "mean_cost",
+    "sign_test",
+    "slope_of_many",
+]
 
 Cell = Mapping[str, Any]
 Pair = tuple[int, int]
@@ -142,12 +152,12 @@ def _of_many(share: float, number: float) -> float:
     return number * share if number < 1 else 1 - (1 - share) ** number
 
 
+def slope_of_many(share: float, number: float) -> float:
+    """How fast the bound rises with the share of a single start."""
+    return number if number < 1 else number * (1 - share) ** (number - 1)
+
+
 def disjoint(ours: Pair, theirs: Pair) -> str:
     """Which of two rates is ahead with 95% intervals that do not meet."""
     (low, high), (their_low, their_high) = wilson(*ours), wilson(*theirs)
     return "ahead" if low > their_high else "behind" if high < their_low else ""
-
-
-def smallest(rates: Sequence[float]) -> bool:
-    """Whether rates rise, so that the first is the smallest."""
-    return all(a < b for a, b in pairwise(rates))

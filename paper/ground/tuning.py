@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paper.ground.comparing import Pair, bound
+from paper.ground.comparing import Pair, bound, slope_of_many
 from paper.ground.model import MODELS
 from paper.ground.tasks import DIRECT, RIDE
-from surfing.report.intervals import wilson
 
-__all__ = ["Line", "by_rate", "picked"]
+__all__ = ["Line", "Pooled", "by_rate", "picked", "pooled"]
 
 Grid = Mapping[str, Mapping[str, Any]]
 
@@ -47,17 +47,81 @@ class Line:
     @property
     def smallest(self) -> list[str]:
         """Ways for which the smallest step size was the best."""
-        return [way for way in (DIRECT, RIDE) if self.rates[way] == min(map(float, self.grids[way]))]
+        return [
+            way for way in (DIRECT, RIDE) if self.rates[way] == min(map(float, self.grids[way]))
+        ]
 
     def restarts(self) -> tuple[str, float, tuple[float, float, float]]:
         """Of direct Adam for the ride's cost: step size, number, bound and interval."""
         return bound(self.grids[DIRECT], self.targets, self.part(RIDE)["cost"])
 
-    def against_restarts(self) -> str:
-        """Whether the ride is ahead of the bound, or behind, with intervals that do not meet."""
-        low, high = wilson(*self.found(RIDE))
-        _, _, (_, least, most) = self.restarts()
-        return "ahead" if low > most else "behind" if high < least else ""
+
+@dataclass(frozen=True)
+class Pooled:
+    """Several models together, at equal cost.
+
+    Attributes:
+        lines: of the models.
+        direct: targets that one direct descent found, of all.
+        ride: targets that the ride found, of all.
+        restarts: share that restarts of direct Adam for the ride's cost find at most.
+        difference: ride less restarts, and the ends of its 95% interval.
+    """
+
+    lines: Sequence[Line]
+    direct: Pair
+    ride: Pair
+    restarts: float
+    difference: tuple[float, float, float]
+
+    @property
+    def verdict(self) -> str:
+        """Which of the two is ahead, where the interval tells."""
+        _, low, high = self.difference
+        return "ahead" if low > 0 else "behind" if high < 0 else "not told apart"
+
+
+def pooled(lines: Sequence[Line]) -> Pooled:
+    """The ride against the bound of restarts, the models counted alike.
+
+    The interval is normal; each share's variance is that of a count with one success and one
+    failure more, so that a share of 1 is not taken for certain.
+    """
+    gap, variance, most = 0.0, 0.0, 0.0
+    for line in lines:
+        size, number, (restarts, _, _) = line.restarts()
+        alone = line.found(DIRECT, float(size))
+        slope = slope_of_many(_shrunk(alone), number)
+        gap += _share(line.found(RIDE)) - restarts
+        variance += _variance(line.found(RIDE)) + slope**2 * _variance(alone)
+        most += restarts
+    models = len(lines)
+    mean, half = gap / models, 1.96 * math.sqrt(variance) / models
+    return Pooled(
+        lines,
+        _total(line.found(DIRECT) for line in lines),
+        _total(line.found(RIDE) for line in lines),
+        most / models,
+        (mean, mean - half, mean + half),
+    )
+
+
+def _share(pair: Pair) -> float:
+    return pair[0] / pair[1]
+
+
+def _shrunk(pair: Pair) -> float:
+    return (pair[0] + 1) / (pair[1] + 2)
+
+
+def _variance(pair: Pair) -> float:
+    share = _shrunk(pair)
+    return share * (1 - share) / pair[1]
+
+
+def _total(pairs: Iterable[Pair]) -> Pair:
+    found, targets = zip(*pairs)
+    return sum(found), sum(targets)
 
 
 def picked(record: Mapping[str, Any], *, again: bool = False) -> list[Line]:
@@ -100,6 +164,5 @@ def _line(entry: Mapping[str, Any], where: str) -> Line:
 
 def by_rate(lines: Sequence[Line], way: str, rate: float) -> tuple[Pair, float]:
     """All models at one step size: (found, targets), and the mean cost."""
-    pairs = [line.found(way, rate) for line in lines]
     cost = sum(line.part(way, rate)["cost"] for line in lines) / len(lines)
-    return (sum(f for f, _ in pairs), sum(n for _, n in pairs)), cost
+    return _total(line.found(way, rate) for line in lines), cost
