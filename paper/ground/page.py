@@ -164,8 +164,9 @@ def _step_sizes(record: Record) -> str:
         f"{', '.join(map(str, record['runs'][0]['plan']['rates']))} for each way **on these very "
         "targets**, so both columns are a little too high, by the same effort. R restarts that "
         "each find a share p find at most 1 - (1 - p)^R, here at the step size where that is "
-        "highest; with so few targets hardly a line alone tells the ride from them. A mean cost near "
-        f"{count(3 * record['tuning'][0]['cap'])} means that most direct descents ended at the cap. The smallest "
+        "highest; with so few targets hardly a line alone tells the ride from them. A mean cost "
+        f"near {count(3 * record['tuning'][0]['cap'])} means that most direct descents ended at "
+        "the cap. The smallest "
         f"step size was the best in {_smallest(lines)} of {2 * len(lines)} cases: there a smaller "
         f"one might find more. {_again(record)}"
     )

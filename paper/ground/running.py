@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--targets", type=int, help="at most so many of each task")
     parser.add_argument("--restarts", type=int, nargs=2, metavar=("ADAM", "LM"),
                         help="of the direct methods")  # fmt: skip
+    parser.add_argument("--rides", type=int, help="starts of Adam surfing at equal cost")
     parser.add_argument(
         "--together",
         type=int,
@@ -59,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, help="of the trainings")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="tiny networks and few targets")
-    options = parser.parse_args(argv)
+    tokens = sys.argv[1:] if argv is None else argv
+    options = parser.parse_args(tokens)
     began = time.time()
     limit = float("inf") if options.minutes is None else began + 60 * options.minutes
     sizes = Sizes(8, 32, 40, 10, "digits") if options.quick else Sizes()
@@ -72,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(error))
     options.out.mkdir(parents=True, exist_ok=True)
     _run(options, sizes, limit)
-    gather(options.out, facts={"command": " ".join(sys.argv[1:]), "sizes": asdict(sizes),
+    gather(options.out, facts={"command": " ".join(tokens), "sizes": asdict(sizes),
                                "seconds": round(time.time() - began, 1)})  # fmt: skip
     return 0
 
@@ -241,6 +243,8 @@ def _reduced(plan: Any, options: argparse.Namespace) -> Any:
     if options.restarts is not None:
         adam, lm = options.restarts
         plan = replace(plan, restarts=(adam, adam), lm_restarts=(lm, lm))
+    if options.rides is not None:
+        plan = replace(plan, rides=options.rides)
     return plan
 
 
