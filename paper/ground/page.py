@@ -53,19 +53,22 @@ def made_by(record: Record) -> str:
 def figures(record: Record, out: Path) -> list[Path]:
     """Pictures from the record, and the samples that its reading drew."""
     drawn = [found_by_model(record, out / "ground-adam.png")]
-    if told := [cell for panel in _panels(record) for cell in panel]:
-        drawn.append(distances(told, out / "ground-distances.png"))
+    if panels := _panels(record):
+        drawn.append(distances(panels, out / "ground-distances.png"))
     samples = out / _SAMPLES
     return [*drawn, samples] if samples.is_file() else drawn
 
 
-def _panels(record: Record) -> list[list[Cell]]:
+def _panels(record: Record) -> dict[str, list[Cell]]:
     """Cells of one model and number of measurements, where Adam and LM both stand."""
-    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    groups: dict[str, list[Cell]] = {}
     for cell in record["cells"]:
         if "error" in cell and cell["task"] in ("table1", "few"):
-            groups.setdefault((cell["run"], cell["model"], cell["m"]), []).append(cell)
-    return [cells for cells in groups.values() if len({c["method"] for c in cells}) >= 4]
+            what = f"m = {cell['m']}" if cell["m"] else "all pixels"
+            title = f"{labelled(cell['model'])}, {what}, {cell['targets']} targets"
+            groups.setdefault(title, []).append(cell)
+    return {title: cells for title, cells in groups.items()
+            if len({c["method"] for c in cells}) >= 4}  # fmt: skip
 
 
 def markdown(record: Record) -> str:

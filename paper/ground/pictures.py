@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from paper.ground.comparing import FOUND
 from paper.ground.model import MODELS
@@ -81,37 +82,61 @@ def _short(model: str) -> str:
     return f"{name.upper()}\nk={k}"
 
 
-def distances(cells: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Figure 2: cumulative shares of ||z - z*|| of first starts, a panel a model."""
-    models = [m for m in MODELS if any(c["model"] == m for c in cells)]
-    columns = 4
-    lines = -(-len(models) // columns)
-    figure = Figure(figsize=(9.6, 1.9 * lines + 0.5), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    methods = list(dict.fromkeys(c["method"] for c in cells))
-    for ax, model in zip(axes, models):
-        for cell in (c for c in cells if c["model"] == model):
-            colour, dashes, _ = LINES[methods.index(cell["method"]) % len(LINES)]
-            errors = np.sort([row[0] for row in cell["error"]])
-            share = np.arange(1, len(errors) + 1) / len(errors)
-            wide = 2.4 if cell["method"].startswith("Adam") else 1.2
-            ax.step(errors.clip(1e-6), share, where="post", color=colour, ls=dashes, lw=wide)
-        ax.axvline(FOUND, color="#888888", lw=0.8, ls=":")
-        ax.set_xscale("log")
-        ax.set_title(labelled(model), fontsize=8)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.tick_params(labelsize=7)
-    for ax in axes[len(models) :]:
+_LOOK = {
+    DIRECT: (0, 2.6),
+    RIDE: (1, 2.6),
+    "LM direct": (0, 1.1),
+    "LM surfing, 10 stages": (1, 1.1),
+    "LM prior annealed, no path": (2, 1.1),
+    "LM surfing, late annealed": (3, 1.1),
+    "LM surfing, every network": (5, 1.1),
+    "recover": (4, 1.8),
+}
+"""Place in the palette and width of each way's line: Adam's are thick."""
+
+
+def distances(panels: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> Path:
+    """Figure 2: cumulative shares of ||z - z*|| of first starts.
+
+    Args:
+        panels: by title, the cells of one model and one number of measurements.
+        path: where the picture goes.
+    """
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(1 + 3.0 * columns, 2.4 * lines + 0.8), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
+    for ax, (title, cells) in zip(axes, panels.items()):
+        _curves(ax, cells)
+        ax.set_title(title, fontsize=8)
+        ax.set_xlabel("||z - z*||, dotted: .01", fontsize=8)
+    for ax in axes[len(panels) :]:
         ax.set_axis_off()
-    for number, method in enumerate(methods):
-        colour, dashes, _ = LINES[number % len(LINES)]
-        wide = 2.4 if method.startswith("Adam") else 1.2
-        axes[0].plot([], [], color=colour, ls=dashes, lw=wide, label=method)
-    figure.supxlabel("||z - z*||, dotted: .01", fontsize=8)
-    figure.supylabel("share of targets below", fontsize=8)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
-                  frameon=False, fontsize=7)  # fmt: skip
+    for ax in axes[::columns]:
+        ax.set_ylabel("share of targets below", fontsize=8)
+    there = {cell["method"] for cells in panels.values() for cell in cells}
+    handles = [Line2D([], [], label=way, **_style(way)) for way in _LOOK if way in there]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, columns + 1),
+                  frameon=False, fontsize=8)  # fmt: skip
     return _saved(figure, path)
+
+
+def _curves(ax: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
+    for cell in cells:
+        errors = np.sort([row[0] for row in cell["error"]]).clip(1e-6)
+        share = np.arange(1, len(errors) + 1) / len(errors)
+        ax.step(errors, share, where="post", **_style(cell["method"]))
+    ax.axvline(FOUND, color="#888888", lw=0.8, ls=":")
+    ax.set_xscale("log")
+    ax.set_ylim(-0.03, 1.03)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=7)
+
+
+def _style(way: str) -> dict[str, Any]:
+    place, wide = _LOOK[way]
+    colour, dashes, _ = LINES[place]
+    return {"color": colour, "ls": dashes, "lw": wide}
 
 
 def _saved(figure: Figure, path: Path, dpi: int = 120) -> Path:

@@ -13,8 +13,10 @@ from paper.ground.model import MODELS
 from paper.ground.page import in_short, markdown
 from paper.ground.reading import lines_of, main, read
 from paper.ground.tasks import DIRECT, RIDE
-from paper.ground.tuning import picked, pooled
+from paper.ground.tuning import by_rate, picked, pooled
 from paper.ground.ways import LM
+
+from surfing.report import rate
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "records" / "ground.json"
 HIT, MISS = 1e-4, 1.0
@@ -171,3 +173,17 @@ def test_the_page_says_what_lost(published: dict[str, Any]) -> None:
 def test_the_page_is_written_from_the_record(published: dict[str, Any]) -> None:
     page = (PUBLISHED.parents[1] / "results.md").read_text(encoding="utf-8")
     assert markdown(published) in page
+
+
+def test_readme_says_what_the_record_says(published: dict[str, Any]) -> None:
+    readme = " ".join((PUBLISHED.parents[2] / "README.md").read_text(encoding="utf-8").split())
+    few = [w for w in picked(published) if w.where == "2k" and w.model != "vae-k2"]
+    ride, alone = (rate(by_rate(few, way, 0.02)[0]) for way in (RIDE, DIRECT))
+    assert f"Adam surfing finds {ride} of the latents and direct Adam {alone}" in readme
+    ahead = {
+        (where, k): pooled([w for w in picked(published) if w.where == where and "gan" in w.model
+                            and w.model.endswith(f"-k{k}")]).verdict
+        for where in ("all", "2k")
+        for k in (5, 10, 20)
+    }  # fmt: skip
+    assert {key for key, verdict in ahead.items() if verdict == "ahead"} == {("2k", 10), ("2k", 20)}
