@@ -77,9 +77,13 @@ class AtCost:
 
     @property
     def verdict(self) -> str:
-        """Which of the two is ahead, where the interval tells."""
+        """Which of the two is ahead, where the interval tells and the restarts were run."""
         _, low, high = self.difference
-        return "ahead" if low > 0 else "behind" if high < 0 else "not told apart"
+        if high < 0:
+            return "behind"
+        if not self.enough:
+            return "too few restarts were run to tell"
+        return "ahead" if low > 0 else "not told apart"
 
 
 def at_equal_cost(ride: Cell, restarts: Cell) -> AtCost:

@@ -7,20 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper.ground.comparing import (
-    AtCost,
-    any_found,
-    at_equal_cost,
-    disjoint,
-    first_found,
-    mean_cost,
-    sign_test,
-)
-from paper.ground.model import MODELS
+from paper.ground.comparing import disjoint
 from paper.ground.pictures import distances, found_by_model, labelled
 from paper.ground.tasks import DIRECT, RIDE
+from paper.ground.tables import ages, few, two, whole
 from paper.ground.tuning import Line, Pooled, by_rate, picked, pooled
-from paper.ground.ways import LM
+from paper.ground.wave import draw, wave
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
@@ -32,7 +24,6 @@ Cell = Mapping[str, Any]
 _COMMON = 0.02
 """A step size of both ways on all models, so that nothing is picked on what is told."""
 _SIGNALS = {"all": "all pixels", "2k": "2k Gaussian"}
-_WAYS = (DIRECT, RIDE, *LM)
 _SAMPLES = "ground-samples.png"
 
 
@@ -55,6 +46,8 @@ def figures(record: Record, out: Path) -> list[Path]:
     drawn = [found_by_model(record, out / "ground-adam.png")]
     if panels := _panels(record):
         drawn.append(distances(panels, out / "ground-distances.png"))
+    if drawing := draw(record, out / "ground-wave.png"):
+        drawn.append(drawing)
     samples = out / _SAMPLES
     return [*drawn, samples] if samples.is_file() else drawn
 
@@ -73,7 +66,8 @@ def _panels(record: Record) -> dict[str, list[Cell]]:
 
 def markdown(record: Record) -> str:
     """All of it."""
-    parts = [_ground(record), _step_sizes(record), _whole(record), *_few(record), *_ages(record)]
+    parts = [_ground(record), _step_sizes(record), whole(record), *few(record), wave(record),
+             *ages(record)]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
 
 
@@ -186,7 +180,7 @@ def _at_equal_cost(lines: Sequence[Line]) -> str:
             "what": f"{len(group)} GANs, k={k}, {_SIGNALS[where]}",
             "alone": rate(held.direct),
             "ride": rate(held.ride),
-            "restarts": f"{held.restarts:.2f}".removeprefix("0"),
+            "restarts": two(held.restarts),
             "difference": _difference(held),
         })  # fmt: skip
     columns = [
@@ -232,136 +226,5 @@ def _again(record: Record) -> str:
 
 
 def _share(*values: float) -> str:
-    share, low, high = (f"{v:.2f}".removeprefix("0") for v in values)
+    share, low, high = map(two, values)
     return f"{share} [{low}, {high}]"
-
-
-def _whole(record: Record) -> str:
-    """Table 1 as far as it was measured."""
-    cells = [c for c in record["cells"] if c["task"] == "table1"]
-    if not cells:
-        return ""
-    order = {
-        model: place for place, model in enumerate(sorted({c["model"] for c in cells}, key=_by))
-    }
-    cells.sort(key=lambda c: (c["run"], order[c["model"]], _WAYS.index(c["method"])))
-    rows = tuple(_cell_row(cell) for cell in cells)
-    note = (
-        f"One start each; where several were run, the last column takes the start with the lowest "
-        f"residual. {_missing(record, len(cells))} {_equal_costs(cells)}"
-    )
-    return "**Table 1, all pixels, as far as it was measured**\n\n" + _table(rows, note)
-
-
-def _by(model: str) -> tuple[str, int]:
-    name, _, k = model.rpartition("-k")
-    return str(("vae", "dcgan", "wgan", "wgan-gp").index(name)), int(k)
-
-
-def _table(rows: tuple[dict[str, Any], ...], note: str) -> str:
-    columns = [
-        Column("model", "model", right=False),
-        Column("method", "way", right=False),
-        Column("found", "found"),
-        Column("rate", "step size"),
-        Column("steps", "steps, third quartile"),
-        Column("cost", "cost", count),
-        Column("many", "best of so many starts"),
-    ]
-    return Table("", columns, rows, (note,)).markdown()
-
-
-def _cell_row(cell: Cell) -> dict[str, Any]:
-    once = cell.get("cost_once") or 0.0
-    steps = cell.get("steps_quartiles")
-    capped = f" ({cell['capped']} at the cap)" if cell.get("capped") else ""
-    many = f"{cell['starts']}: {rate(any_found(cell))}" if cell["starts"] > 1 else "–"
-    return {
-        "model": labelled(cell["model"]),
-        "method": cell["method"],
-        "found": rate(first_found(cell)),
-        "rate": str(cell.get("rate", "–")),
-        "steps": f"{count(steps[2])}{capped}" if steps else "–",
-        "cost": mean_cost(cell) + once / cell["targets"],
-        "many": many,
-    }
-
-
-def _missing(record: Record, there: int) -> str:
-    """How many cells of the table are not there, and why."""
-    lacking: Counter[str] = Counter()
-    for line in record["missing"]:
-        if line["task"] == "table1" and line["run"] == 0 and line["model"] in MODELS:
-            reason = "memory of the GPU" if "memory" in line["why"] else "time"
-            lacking[reason] += 1 if "method" in line else len(_WAYS)
-    told = " and ".join(f"{number} for want of {why}" for why, number in sorted(lacking.items()))
-    wanted = len(MODELS) * len(_WAYS)
-    return (
-        f"The first run, which was to have {wanted} such cells, lacks {told}: its models shared "
-        "one GPU for some eight minutes and stood in each other's way. `missing` in the record "
-        "names them. A cell that is there has all its targets."
-    )
-
-
-def _equal_costs(cells: Sequence[Cell]) -> str:
-    told = [_against(ride, alone) for ride, alone in _pairs(cells)]
-    return f"At equal cost, on the same targets: {'; '.join(told)}." if told else ""
-
-
-def _pairs(cells: Sequence[Cell]) -> Iterator[tuple[Cell, Cell]]:
-    """A ride, and the direct method that it is to be compared with, on the same targets."""
-    for ride in cells:
-        if "surfing" not in ride["method"]:
-            continue
-        wanted = DIRECT if ride["method"] == RIDE else "LM direct"
-        for alone in cells:
-            same = all(alone[key] == ride[key] for key in ("run", "model", "m", "task"))
-            if same and alone["method"] == wanted and alone.get("training") == ride.get("training"):
-                yield ride, alone
-
-
-def _against(ride: Cell, alone: Cell) -> str:
-    held: AtCost = at_equal_cost(ride, alone)
-    won, lost, p = sign_test(ride, alone)
-    most = "" if held.enough else f", of which {alone['starts']} were run"
-    mean, low, high = held.difference
-    return (
-        f"{labelled(ride['model'])}, m={ride['m'] or 'all'}: {ride['method']} {held.ride:.2f}, "
-        f"{held.number:.1f} starts of {alone['method']}{most} {held.restarts:.2f}, difference "
-        f"{mean:+.2f} [{low:+.2f}, {high:+.2f}], {held.verdict} (one start each: {won} found by "
-        f"the ride alone, {lost} by direct descent alone, p = {p:.2g})"
-    )
-
-
-def _few(record: Record) -> Iterator[str]:
-    """Few measurements, by model and run."""
-    groups: dict[tuple[int, str, int], list[Cell]] = {}
-    for cell in record["cells"]:
-        if cell["task"] == "few":
-            groups.setdefault((cell["run"], cell["model"], cell["m"]), []).append(cell)
-    for (run, model, m), cells in groups.items():
-        machine = record["runs"][run]["machine"].get("cuda") or "CPU"
-        rows = tuple(
-            _cell_row(cell) for cell in sorted(cells, key=lambda c: _WAYS.index(c["method"]))
-        )
-        note = (
-            f"{cells[0]['targets']} targets, trained and measured on {machine}. "
-            f"{_equal_costs(cells)}"
-        )
-        yield f"**{labelled(model)}, {m} Gaussian measurements**\n\n" + _table(rows, note)
-
-
-def _ages(record: Record) -> Iterator[str]:
-    """Other widths, other lengths."""
-    cells = [c for c in record["cells"] if c["task"] == "age"]
-    if not cells:
-        return
-    rows = tuple(
-        {**_cell_row(c), "model": f"{labelled(c['model'])}, after {c['training']} steps"}
-        for c in cells
-    )
-    note = (
-        f"{cells[0]['targets']} targets, m = 2k; what comes after is missing, so how success falls "
-        f"with the length of training was not measured. {_equal_costs(cells)}"
-    )
-    yield "**Other widths, early in the training**\n\n" + _table(rows, note)

@@ -18,7 +18,7 @@ from paper.ground.tuning import picked
 from surfing.report.intervals import wilson
 from surfing.report.palette import LINES
 
-__all__ = ["contact_sheet", "distances", "found_by_model", "labelled"]
+__all__ = ["contact_sheet", "distances", "found_by_model", "labelled", "on_the_wave"]
 
 
 def labelled(model: str) -> str:
@@ -137,6 +137,26 @@ def _style(way: str) -> dict[str, Any]:
     place, wide = _LOOK[way]
     colour, dashes, _ = LINES[place]
     return {"color": colour, "ls": dashes, "lw": wide}
+
+
+def on_the_wave(rides: Mapping[str, Sequence[float]], path: Path) -> Path:
+    """Share of targets near the truth's minimiser, network by network.
+
+    Args:
+        rides: by name, a share a network.
+        path: where the picture goes.
+    """
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    ax = figure.subplots()
+    for (name, shares), (colour, dashes, _) in zip(rides.items(), LINES):
+        ax.plot(range(len(shares)), shares, color=colour, ls=dashes, lw=1.6, label=name)
+    ax.set_ylim(-0.03, 1.03)
+    ax.set_xlabel("network", fontsize=8)
+    ax.set_ylabel("targets on the wave", fontsize=8)
+    ax.tick_params(labelsize=7)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
+    return _saved(figure, path)
 
 
 def _saved(figure: Figure, path: Path, dpi: int = 120) -> Path:

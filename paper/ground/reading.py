@@ -21,6 +21,7 @@ Document = dict[str, Any]
 
 _ROWS = ("error", "pixel_error", "residual", "cost")
 _PLACES = re.compile(r"--(?:out|data|keep|trajectories|tuned) \S+ ?")
+_LISTS = ("trainings", "tuning", "cells", "tracks", "missing")
 _METHODS = {"table1": (DIRECT, RIDE, *LM)}
 """Of tasks whose methods are told one by one where they are missing."""
 
@@ -48,7 +49,7 @@ def read(zips: Sequence[Path]) -> Document:
 
     Returns:
         The first run's facts and the time of all; `runs`, `trainings`, `tuning`, `cells` (the ways
-        down, row by row) and `missing`, each entry with the number of its run.
+        down, row by row), `tracks` (of the truth) and `missing`, each with the number of its run.
     """
     runs, parts = [], []
     for number, path in enumerate(zips):
@@ -57,10 +58,7 @@ def read(zips: Sequence[Path]) -> Document:
         runs.append(_run(path, facts, documents))
         parts.append(_part(number, documents, _wanted(facts["command"])))
     first = runs[0]
-    joined = {
-        key: [line for part in parts for line in part[key]]
-        for key in ("trainings", "tuning", "cells", "missing")
-    }
+    joined = {key: [line for part in parts for line in part[key]] for key in _LISTS}
     facts = {key: first[key] for key in ("seed", "versions", "machine", "date")}
     return {**facts, "seconds": round(sum(r["seconds"] for r in runs), 1), "runs": runs, **joined}
 
@@ -105,9 +103,7 @@ def _part(
     number: int, documents: Mapping[str, str], wanted: Sequence[str] | None
 ) -> dict[str, list[Document]]:
     """What one run holds."""
-    found: dict[str, list[Document]] = {
-        key: [] for key in ("trainings", "tuning", "cells", "missing")
-    }
+    found: dict[str, list[Document]] = {key: [] for key in _LISTS}
     for model in sorted({name.split("/")[0] for name in documents}):
         own = {
             name.split("/")[1].split(".")[0]: json.loads(text)
@@ -122,9 +118,9 @@ def _part(
             if task == "tune" and records:
                 found["tuning"].append({**where, **records[0]})
             elif task not in ("training", "sheet"):
-                found["cells"] += [
-                    {**where, "task": task, **record} for record in records if _rows(record)
-                ]
+                told = [{**where, "task": task, **record} for record in records]
+                found["cells"] += [record for record in told if _rows(record)]
+                found["tracks"] += [record for record in told if "median_drift" in record]
         found["missing"] += [{**where, **line} for line in _missing(own, wanted or tasks_of(model))]
     return found
 

@@ -50,6 +50,7 @@ def test_a_ride_that_pays_for_half_a_start_is_set_against_half_of_it() -> None:
 def test_more_restarts_than_were_run_are_said_to_be_too_few() -> None:
     held = at_equal_cost(cell([[HIT]] * 3, cost=500.0), cell([[MISS, MISS]] * 3))
     assert not held.enough
+    assert held.verdict == "too few restarts were run to tell"
     assert at_equal_cost(cell([[HIT]] * 3, cost=200.0), cell([[MISS, MISS]] * 3)).enough
 
 
