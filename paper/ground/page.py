@@ -9,8 +9,8 @@ from typing import Any
 
 from paper.ground.comparing import disjoint
 from paper.ground.pictures import distances, found_by_model, labelled
-from paper.ground.tasks import DIRECT, RIDE
 from paper.ground.tables import ages, few, two, whole
+from paper.ground.tasks import DIRECT, RIDE
 from paper.ground.tuning import Line, Pooled, by_rate, picked, pooled
 from paper.ground.wave import draw, wave
 from surfing.report import Column, Table, rate
