@@ -20,7 +20,7 @@ __all__ = ["main", "read"]
 Document = dict[str, Any]
 
 _ROWS = ("error", "pixel_error", "residual", "cost")
-_PLACES = re.compile(r"--(?:out|data|keep|trajectories|tuned) \S+ ?")
+_PLACES = re.compile(r"--(out|data|keep|trajectories|tuned) (\S+) ?")
 _LISTS = ("trainings", "tuning", "cells", "tracks", "missing")
 _METHODS = {"table1": (DIRECT, RIDE, *LM)}
 """Of tasks whose methods are told one by one where they are missing."""
@@ -56,7 +56,7 @@ def read(zips: Sequence[Path]) -> Document:
         documents = dict(_documents(path))
         facts = json.loads(documents.pop("facts.json"))
         runs.append(_run(path, facts, documents))
-        parts.append(_part(number, documents, _wanted(facts["command"])))
+        parts.append(_part(number, documents, facts["command"]))
     first = runs[0]
     joined = {key: [line for part in parts for line in part[key]] for key in _LISTS}
     facts = {key: first[key] for key in ("seed", "versions", "machine", "date")}
@@ -87,10 +87,16 @@ def _run(path: Path, facts: Document, documents: Mapping[str, str]) -> Document:
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         **facts,
-        # Where things lay on that machine tells nobody anything.
-        "command": _PLACES.sub("", f"{facts['command']} ").strip(),
+        "command": _PLACES.sub(_placed, f"{facts['command']} ").strip(),
         "plan": next((plan for plan in plans if plan), None),
     }
+
+
+def _placed(found: re.Match[str]) -> str:
+    """Where things lay on that machine tells nobody anything; that they were there does."""
+    option, place = found.groups()
+    told = {"keep": "KEPT", "trajectories": "KEPT", "tuned": Path(place).name}.get(option)
+    return f"--{option} {told} " if told else ""
 
 
 def _wanted(command: str) -> list[str] | None:
@@ -99,9 +105,7 @@ def _wanted(command: str) -> list[str] | None:
     return None if found is None else found[1].split()
 
 
-def _part(
-    number: int, documents: Mapping[str, str], wanted: Sequence[str] | None
-) -> dict[str, list[Document]]:
+def _part(number: int, documents: Mapping[str, str], command: str) -> dict[str, list[Document]]:
     """What one run holds."""
     found: dict[str, list[Document]] = {key: [] for key in _LISTS}
     for model in sorted({name.split("/")[0] for name in documents}):
@@ -111,7 +115,8 @@ def _part(
             if name.startswith(f"{model}/") and not name.endswith(".txt")
         }
         where = {"run": number, "model": model}
-        if "training" in own:
+        wanted = _wanted(command) or tasks_of(model)
+        if "training" in own and "--trajectories" not in command:
             found["trainings"].append({**where, **_training(own)})
         for task, document in own.items():
             records = document.get("records", [])
@@ -121,7 +126,7 @@ def _part(
                 told = [{**where, "task": task, **record} for record in records]
                 found["cells"] += [record for record in told if _rows(record)]
                 found["tracks"] += [record for record in told if "median_drift" in record]
-        found["missing"] += [{**where, **line} for line in _missing(own, wanted or tasks_of(model))]
+        found["missing"] += [{**where, **line} for line in _missing(own, wanted)]
     return found
 
 

@@ -38,7 +38,7 @@ def whole(record: Record) -> str:
         model: place for place, model in enumerate(sorted({c["model"] for c in cells}, key=_by))
     }
     cells.sort(key=lambda c: (c["run"], order[c["model"]], _WAYS.index(c["method"])))
-    rows = tuple(_cell_row(cell) for cell in cells)
+    rows = tuple(_cell_row(cell) | {"model": _told(record, cell)} for cell in cells)
     note = (
         f"One start each; where several were run, the last column takes the start with the lowest "
         f"residual. {_missing(record)}{_equal_costs(cells)}"
@@ -49,6 +49,16 @@ def whole(record: Record) -> str:
 def _by(model: str) -> tuple[str, int]:
     name, _, k = model.rpartition("-k")
     return str(("vae", "dcgan", "wgan", "wgan-gp").index(name)), int(k)
+
+
+def _told(record: Record, cell: Cell) -> str:
+    """The model; and what sets its cells apart from those of the first run."""
+    machine = record["runs"][cell["run"]]["machine"].get("cuda")
+    whole = record["runs"][0]["plan"]["table"]
+    apart = [] if machine else ["on a CPU"]
+    if cell["targets"] != whole:
+        apart.append(f"{cell['targets']} targets")
+    return labelled(cell["model"]) + (f" ({', '.join(apart)})" if apart else "")
 
 
 def _table(rows: tuple[dict[str, Any], ...], note: str) -> str:
@@ -92,7 +102,7 @@ def _missing(record: Record) -> str:
     return (
         f"The first run, which was to have {wanted} such cells, lacks {told}: its models shared "
         "one GPU for some eight minutes and stood in each other's way. `missing` in the record "
-        "names them. A cell that is there has all its targets."
+        f"names them. A cell of that run has {record['runs'][0]['plan']['table']} targets."
     )
 
 

@@ -98,7 +98,7 @@ def test_the_pooled_verdict_falls_either_way(
 
 
 def archive(path: Path, documents: dict[str, Any]) -> Path:
-    command = "--models vae-k5 --out somewhere --data elsewhere"
+    command = "--models vae-k5 --out somewhere --tuned /far/away/a.zip --data elsewhere"
     facts = {"seed": 0, "versions": {}, "machine": {}, "date": "2026-01-01", "seconds": 1.0,
              "command": command, "sizes": {}}  # fmt: skip
     with zipfile.ZipFile(path, "w") as opened:
@@ -121,7 +121,7 @@ def test_what_failed_and_what_never_came_is_told_with_its_cause(tmp_path: Path) 
     assert missing[way] == "memory of the GPU"
     assert missing[other] == missing[RIDE] == "time"
     assert DIRECT not in missing
-    assert record["runs"][0]["command"] == "--models vae-k5"
+    assert record["runs"][0]["command"] == "--models vae-k5 --tuned a.zip"
 
 
 def test_a_record_is_json_whatever_its_lines(tmp_path: Path) -> None:
