@@ -13,7 +13,7 @@ SurfingError
 ├── OutputExistsError (FileExistsError) the output would overwrite something
 ├── MissingExtraError (ImportError)     an optional dependency is not installed
 ├── WorkerLostError                     a cluster's workers die, or none can be had
-└── RecoveryError                       a numerical failure, where the caller asked for `throw=True`
+└── RecoveryError                       a numerical failure, raised by `Solution.raise_failures`
 
 Every message says what was expected, what came and the remedy, and `error.argument` which argument
 it is about. A numerical failure is otherwise a
@@ -123,7 +123,7 @@ class WorkerLostError(SurfingError):
 
 
 class RecoveryError(SurfingError):
-    """A numerical failure, raised only where the caller asked for ``throw=True``."""
+    """A numerical failure, raised by ``Solution.raise_failures``."""
 
 
 def require(module: str, extra: str) -> ModuleType:

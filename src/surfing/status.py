@@ -66,7 +66,8 @@ _MESSAGES = {
     Status.MAX_STEPS: "the steps ran out before it converged: raise max_steps.",
     Status.BUDGET_SPENT: "the budget ran out before it converged: raise the budget.",
     Status.STALLED: (
-        "no step lowers the risk any further at this precision: try polish=True, or more starts."
+        "no step lowers the risk any further at this precision: try Stopping(polish=True), or more "
+        "starts."
     ),
     Status.PIECE_LIMIT: "the limit on linear pieces was met: raise max_pieces, or lower tau.",
     Status.DIVERGED: "the risk grew without bound: lower the step size.",

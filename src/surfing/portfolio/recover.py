@@ -16,7 +16,9 @@ from surfing import check
 from surfing.continuation.ending import End, solution_of
 from surfing.continuation.polish import check_polish
 from surfing.descent.base import AbstractDescent
+from surfing.descent.broyden import Broyden
 from surfing.descent.default import default_descent
+from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
 from surfing.execution import Executor, as_executor, ready, solve_all
@@ -33,16 +35,16 @@ from surfing.starts.learned import LearnedStarts, learn
 from surfing.starts.rows import checked_ids
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import numpy as np
     from jaxtyping import Float, Int
     from ray.data import Dataset
-    from torch import nn
 
-    from surfing.latents import Latent
     from surfing.problem.inputs import Given
     from surfing.problem.loss import AbstractLoss
     from surfing.problem.measurements import Noise
-    from surfing.problem.operators import OperatorLike
+    from surfing.problem.model import ModelArguments
     from surfing.problem.problem import Problem
     from surfing.trajectory import Trajectory
 
@@ -59,7 +61,10 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _CANDIDATES = 12
+"""Half as many where measurements are plenty."""
 _TRIED = 6
+_PLENTY = 4
+"""Measurements for each latent, from which on nearly every start will do."""
 _HITS = 3
 """How often the best minimum is to be found before a target is left as it is."""
 _LEAST_TRIES = 5
@@ -74,8 +79,6 @@ def recover(
     model: ForwardModel | Trajectory,
     y: Float[Tensor, "targets ..."] | np.ndarray | Dataset,
     *,
-    generator: nn.Module | None = None,
-    operator: OperatorLike = None,
     budget: float = 2000,
     seconds: float | None = None,
     noise: Noise = None,
@@ -87,15 +90,11 @@ def recover(
     portfolio: Sequence[Attempt] | None = None,
     descent: AbstractDescent[Any] | None = None,
     stopping: Stopping | None = None,
-    latent: Latent | None = None,
     seed: int = 0,
     ids: Sequence[int] | None = None,
-    operator_seed: int = 0,
-    batch_invariant: bool = False,
-    polish: bool = False,
-    throw: bool = False,
     progress: Callable[[int, int], None] | None = None,
     executor: Executor | str | None = None,
+    **made: Unpack[ModelArguments],
 ) -> Solution:
     """Recover latents from measurements, within a budget.
 
@@ -106,14 +105,9 @@ def recover(
     again and again.
 
     Args:
-        model: a :class:`ForwardModel`, or the trajectory that makes one with `generator` and
-            `operator`.
+        model: a :class:`ForwardModel`, or a trajectory beside the arguments that make one.
         y: measurements, (targets, ...) as the operator returns them; or a Ray Dataset with one
             column, or one called y, with a row for each target, fetched as targets are begun.
-        generator: the module that was trained, beside a trajectory; may be left out where the
-            manifest names an architecture. It is never touched.
-        operator: beside a trajectory: None for the identity, a callable, an object with `.A(x)`,
-            or a name.
         budget: forward-equivalents that each target may spend: forward 1, tangent pass 1, reverse
             pass 2, its share of what is learned once included. That takes at most half of it;
             `solution.cost_once` says how much.
@@ -131,40 +125,29 @@ def recover(
         loss: how residuals are weighed: squares, or :class:`Huber` or :class:`StudentT`.
         learned: starts learned before, by :func:`surfing.learn`, for this model.
         portfolio: attempts to go through in turn instead of ours.
-        descent: the corrector; Levenberg-Marquardt, or L-BFGS where a Jacobian is expensive, where
-            left out.
+        descent: the corrector; where left out, :class:`Broyden`, or L-BFGS where a Jacobian is
+            expensive, or Levenberg-Marquardt with `loss` or batch invariance.
         stopping: tolerances.
-        latent: beside a trajectory: the law of z; the manifest's where left out.
         seed: of everything random.
         ids: of the targets, for their random numbers; 0, 1, ... where left out.
-        operator_seed: beside a trajectory: of a named operator's random numbers.
-        batch_invariant: beside a trajectory: give a target the same bits whatever targets are
-            beside it; takes longer, and there can be no limit in seconds.
-        polish: take a few more steps in float64, beyond the budget; z, x and risk are in float64.
-        throw: raise where a target fails.
         progress: called with (targets done, targets in all); with (0, targets) at once.
         executor: None, "local" or "ray", or one of :mod:`surfing.execution`, or your own: who
             works on the blocks of targets. What is learned is learned here, once.
+        made: beside a trajectory, what makes the model: generator (the module that was trained;
+            the manifest's where left out; it is never touched), operator (None for the identity, a
+            callable, an object with `.A(x)`, or a name), latent (the law of z; the manifest's
+            where left out), operator_seed, batch_invariant; see :class:`ForwardModel`.
 
     Returns:
         A :class:`Solution`; `info` says which tries solved how many targets.
 
     Raises:
-        SurfingError: bad input, before any work; with `throw`, a target that failed.
+        SurfingError: bad input, before any work.
     """
     began = time.perf_counter()
-    model = as_model(
-        model,
-        generator=generator,
-        operator=operator,
-        latent=latent,
-        operator_seed=operator_seed,
-        batch_invariant=batch_invariant,
-    )
+    model = as_model(model, made)
     until = deadline(seconds, began, batch_invariant=model.batch_invariant)
     stopping = Stopping() if stopping is None else stopping
-    if polish:
-        stopping = replace(stopping, polish=True)
     job = solver_of(
         model,
         budget=budget,
@@ -203,7 +186,7 @@ def recover(
                 job,
                 targets,
                 by,
-                shard=block_size(model.device),
+                shard=block_size(model),
                 ids=ids,
                 place=model.device,
                 progress=progress,
@@ -216,14 +199,13 @@ def recover(
     if seconds is not None:
         spent = time.perf_counter() - began
         facts["seconds"] = {"asked": float(seconds), "spent": spent}
-    solution = replace(
+    return replace(
         solution,
         info={**facts, **solution.info},
         method="recover",
         cost_once=solution.cost_once + once,
         seconds=time.perf_counter() - began,
     )
-    return solution.raise_failures() if throw else solution
 
 
 def solver_of(
@@ -249,7 +231,7 @@ def solver_of(
         prior=prior,
         loss=loss,
         portfolio=_checked_portfolio(portfolio, model),
-        descent=_checked_descent(descent, model),
+        descent=_checked_descent(descent, model, loss),
         stopping=Stopping() if stopping is None else stopping,
         seed=seed,
         until=until,
@@ -309,7 +291,7 @@ class BlockSolver:
         progress: Callable[[int, int], None] | None = None,
     ) -> Solution:
         """Block by block: memory does not grow with the number of targets."""
-        size, total = block_size(self.model.device), len(targets)
+        size, total = block_size(self.model), len(targets)
         parts = [range(low, min(low + size, total)) for low in range(0, total, size)]
         solutions = []
         for part in parts or [range(0)]:
@@ -418,7 +400,9 @@ class BlockSolver:
         if self.learned is None:
             return None
         part, alone = problem.data.take(open_), problem.batch_invariant
-        z = self.learned.candidates(part, _CANDIDATES, alone=alone).to(problem.y)
+        plenty = problem.y[:1].numel() >= _PLENTY * problem.latent.dim
+        count = _CANDIDATES // 2 if plenty else _CANDIDATES
+        z = self.learned.candidates(part, count, alone=alone).to(problem.y)
         return rank(context, z, open_)[:, :_TRIED]
 
     def _still_open(
@@ -482,7 +466,8 @@ class BlockSolver:
             stages=(record,),
             candidates=(best.z[:, None], best.misfit[:, None]),
             depth=context.meter.depth,
-            block=block_size(problem.device),
+            block=block_size(self.model),
+            allowance=context.remaining,
         )
         solvers = [n for n, met in zip(best.made_by, solution.success.tolist()) if met]
         solved = {name: solvers.count(name) for name in dict.fromkeys(solvers)}
@@ -498,20 +483,24 @@ def bank_size(targets: int, budget: float, k: int, m: int) -> int:
     >>> bank_size(1, 2000, 10, 784), bank_size(100, 2000, 10, 20), bank_size(10_000, 2000, 10, 20)
     (1000, 6000, 40000)
     """
-    wanted = 60 * k * math.sqrt(targets) * (0.5 if m >= 4 * k else 1.0)
+    wanted = 60 * k * math.sqrt(targets) * (0.5 if m >= _PLENTY * k else 1.0)
     most = BANK_SHARE * targets * budget
     size = int(min(max(wanted, 1000), most, _LARGEST_BANK))
     return size if size >= 2 * k + 200 else 0
 
 
-def block_size(device: torch.device) -> int:
+def block_size(model: ForwardModel) -> int:
     """Targets worked on at a time: memory does not grow with their number.
 
     A kernel's rounding depends on how many rows it is given, so that without batch invariance
     results are the same bit for bit only where the blocks are: shards of targets are whole blocks.
-    Caches like small blocks, and accelerators large ones.
+    Caches like small blocks, and accelerators large ones; Jacobians of all rows have to fit.
     """
-    return 256 if device.type == "cpu" else 4096
+    most, room = (256, 2**27) if model.device.type == "cpu" else (4096, 2**32)
+    if model.required:  # the number of measurements is known once there are inputs
+        return most
+    fit = room // (4 * math.prod(model.measurement_shape) * (model.latent.dim + 1))
+    return most if fit >= most else 1 << max(0, max(8, fit).bit_length() - 1)
 
 
 def learned_for(
@@ -612,13 +601,19 @@ def _checked_portfolio(
 
 
 def _checked_descent(
-    descent: AbstractDescent[Any] | None, model: ForwardModel
+    descent: AbstractDescent[Any] | None, model: ForwardModel, loss: AbstractLoss | None
 ) -> AbstractDescent[Any]:
     if descent is not None:
         if not isinstance(descent, AbstractDescent):
             raise InputError(
                 "descent: expected None or an object as in surfing.LevenbergMarquardt(), got "
                 f"{descent!r:.60}.",
+                argument="descent",
+            )
+        if loss is not None and isinstance(descent, Broyden):
+            raise InputError(
+                "descent: Broyden() expects a sum of squares; with loss= use "
+                "surfing.LevenbergMarquardt().",
                 argument="descent",
             )
         return descent
@@ -628,6 +623,9 @@ def _checked_descent(
     z = model.latent.sample([0], 1, seed=0)[0].to(model.device, model.dtype)
     with torch.no_grad():
         forward.linearise(z)  # finds out whether there is a forward mode
-    return default_descent(
+    descent = default_descent(
         forward.tangent_passes(model.latent.dim, math.prod(model.measurement_shape))
     )
+    if loss is None and not model.batch_invariant and isinstance(descent, LevenbergMarquardt):
+        return Broyden()
+    return descent

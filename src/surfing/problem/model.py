@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from surfing.problem.measurements import Noise
     from surfing.problem.operators import OperatorLike
 
-__all__ = ["ForwardModel", "as_model", "check_trajectory"]
+__all__ = ["ForwardModel", "ModelArguments", "as_model", "check_trajectory"]
 
 _PROBES = 3
 _SCALE = 20.0
@@ -400,38 +400,33 @@ class ForwardModel:
         )
 
 
-def as_model(
-    given: Trajectory | ForwardModel,
-    *,
-    generator: nn.Module | None = None,
-    operator: OperatorLike = None,
-    latent: Latent | None = None,
-    operator_seed: int = 0,
-    batch_invariant: bool = False,
-) -> ForwardModel:
+class ModelArguments(TypedDict, total=False):
+    """What makes a :class:`ForwardModel` of a trajectory, beside the trajectory."""
+
+    generator: nn.Module | None
+    operator: OperatorLike
+    latent: Latent | None
+    operator_seed: int
+    batch_invariant: bool
+
+
+def as_model(given: Trajectory | ForwardModel, made: ModelArguments) -> ForwardModel:
     """A model as it is, or the one that a trajectory and its parts make.
 
     Raises:
         InputError: a model, and parts of another beside it.
+        TypeError: an argument that there is not.
         SurfingError: see :class:`ForwardModel`.
     """
+    for name in made:
+        if name not in ModelArguments.__annotations__:
+            raise TypeError(
+                f"unexpected keyword argument {name!r}; beside those of the signature there are "
+                f"{', '.join(ModelArguments.__annotations__)}, which make a ForwardModel."
+            )
     if not isinstance(given, ForwardModel):
-        return ForwardModel(
-            given,
-            generator=generator,
-            operator=operator,
-            latent=latent,
-            operator_seed=operator_seed,
-            batch_invariant=batch_invariant,
-        )
-    parts: Mapping[str, object] = {
-        "generator": generator,
-        "operator": operator,
-        "latent": latent,
-        "operator_seed": operator_seed or None,
-        "batch_invariant": batch_invariant or None,
-    }
-    beside = [name for name, value in parts.items() if value is not None]
+        return ForwardModel(given, **made)
+    beside = [name for name, value in made.items() if value is not None and value is not False]
     if beside:
         raise InputError(
             f"{beside[0]}: the model has one already; make another ForwardModel, or pass the "
