@@ -28,6 +28,7 @@ from surfing.latents import Latent, Normal, Uniform
 from surfing.problem.operators import OPERATORS
 from surfing.trajectory import Checkpoint, Trajectory
 from surfing.trajectory.foreign import Selection, read_foreign
+from surfing.trajectory.sharded import joined
 
 __all__ = [
     "PACKAGED",
@@ -223,7 +224,9 @@ def load_weights(module: nn.Module, path: Path, *, prefix: str, key: str | None)
     """
     if not path.is_file():
         raise InputError(f"--weights: {path} is no file.")
-    state = read_foreign(path, Selection(prefix, key))
+    beside = joined(p.name for p in path.parent.iterdir())
+    parts = next((parts for parts in beside.values() if path.name in parts), (path.name,))
+    state = read_foreign([path.parent / part for part in parts], Selection(prefix, key))
     Generator(module).check(state)
     module.load_state_dict(state)
 
