@@ -18,14 +18,14 @@ from typing import Annotated, Any
 
 import torch
 from cyclopts import App, Parameter
+from paper.rides import still
 from torch import Tensor, nn
 
 import surfing
 from surfing.architectures import generator_from_manifest
 from surfing.descent import LevenbergMarquardt, TorchOptim
-from surfing.experiments.record import provenance
-from surfing.experiments.rides import still
-from surfing.experiments.selftest import FOUND, own_samples
+from surfing.evaluation.record import provenance
+from surfing.evaluation.selftest import FOUND, own_samples
 from surfing.problem import as_operator
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count

@@ -21,7 +21,7 @@ import surfing
 from benchmarks import measure
 from surfing.architectures import generator_from_manifest
 from surfing.errors import InputError
-from surfing.experiments.selftest import own_samples
+from surfing.evaluation.selftest import own_samples
 
 __all__ = ["main", "opened", "thousand"]
 

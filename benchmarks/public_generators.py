@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
 import surfing
-from surfing.experiments.record import provenance
+from surfing.evaluation.record import provenance
 from surfing.report import Column, Table
 from surfing.report.tables import count, number
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import surfing
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # for the tables of paper/, beside the package
 GENERATED = HERE / "_build" / "generated"
 EXECUTED = ("quickstart", "own_generator", "own_operator", "noise_level", "sensing_curve")
 """Examples that are quick enough to be run for the gallery; others are shown as they are."""
@@ -110,11 +112,11 @@ def commands() -> str:
 
 def record(name: str) -> str:
     """The tables of a committed record; a sentence where it has not been made."""
-    from surfing.experiments.registry import experiment
+    from paper.registry import experiment
 
     path = HERE / "records" / f"{name}.json"
     if not path.is_file():
-        return f"The record has not been made yet: `surfing reproduce {name}`."
+        return f"The record has not been made yet: `python -m paper {name}`."
     return experiment(name).markdown(json.loads(path.read_text(encoding="utf-8")))
 
 

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import surfing
-from surfing.experiments.selftest import own_samples
+from surfing.evaluation.selftest import own_samples
 from surfing.generator import Generator
 from surfing.integrations.deepinv import SurfingReconstructor
 

@@ -10,7 +10,7 @@ A G at the latent.
 import torch
 
 import surfing
-from surfing.experiments.selftest import own_samples
+from surfing.evaluation.selftest import own_samples
 from surfing.problem import as_operator
 
 noise = 0.02

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 import surfing
-from surfing.experiments.selftest import own_samples
+from surfing.evaluation.selftest import own_samples
 
 
 class SaturatingDetector:

@@ -10,7 +10,7 @@ the latents back.
 import matplotlib.pyplot as plt
 
 import surfing
-from surfing.experiments.selftest import own_samples
+from surfing.evaluation.selftest import own_samples
 from surfing.problem import as_operator
 from surfing.report import recovery_grid
 

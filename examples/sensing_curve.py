@@ -9,7 +9,7 @@ measurements, for one direct descent, one ride, and the default strategy.
 import matplotlib.pyplot as plt
 
 import surfing
-from surfing.experiments.selftest import FOUND, own_samples
+from surfing.evaluation.selftest import FOUND, own_samples
 from surfing.problem import as_operator
 from surfing.report import wilson
 

@@ -8,6 +8,8 @@ from surfing.architectures import (
     build_generator,
     conv_critic,
     conv_encoder,
+    deep_critic,
+    deep_encoder,
     generator_from_manifest,
     generator_names,
     mlp_critic,
@@ -17,36 +19,97 @@ from surfing.errors import GeneratorError, InputError, UnknownNameError
 
 SMALL = {
     "conv": {"latent_dim": 3, "width": 2, "hidden": 8},
+    "deep": {"latent_dim": 3, "width": 2},
     "mlp": {"latent_dim": 3, "hidden": 8},
+    "style": {"latent_dim": 3, "width": 2, "hidden": 8},
 }
 
 
-@pytest.mark.parametrize("name", generator_names())
-@pytest.mark.parametrize("size", [28, 8])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("conv", 28), ("conv", 8), ("mlp", 28), ("mlp", 8), ("deep", 32), ("deep", 8), ("style", 16)],
+)
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("output", "low"), [("sigmoid", 0.0), ("tanh", -1.0)])
-def test_images_have_the_shape_and_range_that_is_promised(name, size, output, low):
-    generator = build_generator(name, **SMALL[name], image_size=size, output=output)
+def test_images_have_the_shape_and_range_that_is_promised(name, size, channels, output, low):
+    generator = build_generator(
+        name, **SMALL[name], image_size=size, channels=channels, output=output
+    )
     x = generator(20 * torch.randn(16, 3))
-    assert x.shape == (16, 1, size, size)
+    assert x.shape == (16, channels, size, size)
     assert x.min() >= low
     assert x.max() <= 1
     assert x.min() < (low + 1) / 2 < x.max()
 
 
-def test_every_generator_is_a_plain_sequence_of_plain_layers():
-    for name in generator_names():
+def test_every_generator_but_the_style_based_is_a_plain_sequence_of_plain_layers():
+    for name in set(generator_names()) - {"style"}:
         generator = build_generator(name, **SMALL[name])
         assert type(generator) is nn.Sequential
         assert all(type(layer).__module__.startswith("torch.nn") for layer in generator)
 
 
-def test_only_the_convolutional_generator_has_batch_norm():
+def test_the_convolutional_generators_alone_have_batch_norm():
     def normed(name):
-        layers = build_generator(name, **SMALL[name])
+        layers = build_generator(name, **SMALL[name]).modules()
         return [layer for layer in layers if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
 
     assert len(normed("conv")) == 3
+    assert len(normed("deep")) == 4
     assert not normed("mlp")
+    assert not normed("style")
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
+def test_the_deep_layout_doubles_the_side_and_halves_the_channels(upsampling):
+    deep = build_generator("deep", latent_dim=5, width=3, image_size=64, upsampling=upsampling)
+    x, seen = torch.randn(2, 5), []
+    for layer in deep:
+        x = layer(x)
+        if isinstance(layer, nn.BatchNorm2d):
+            seen.append(tuple(x.shape[1:]))
+    assert seen == [(24, 4, 4), (12, 8, 8), (6, 16, 16), (3, 32, 32)]
+    assert x.shape == (2, 3, 64, 64)
+
+
+@pytest.mark.parametrize("size", [4, 12, 28, 96])
+def test_a_side_that_is_no_doubling_of_four_names_the_layout_that_takes_it(size):
+    for name in ("deep", "style"):
+        with pytest.raises(InputError, match=r"image_size.*'conv'"):
+            build_generator(name, **SMALL[name], image_size=size)
+
+
+def test_the_length_of_z_means_nothing_to_a_style_based_generator():
+    style = build_generator("style", **SMALL["style"], image_size=8)
+    z = torch.randn(4, 3)
+    torch.testing.assert_close(style(z), style(3 * z))
+
+
+def test_modulated_convolutions_are_those_of_their_source():
+    """Against weights made for each row: s_i W_oi, of unit norm by output channel."""
+    style = build_generator("style", **SMALL["style"], image_size=8)
+    layer = style.convolutions[2]
+    x, w = torch.randn(2, 8, 8, 8)[:, : layer.convolution.in_channels], torch.randn(2, 8)
+    by_row = []
+    for one, s in zip(x, layer.style(w), strict=True):
+        weight = s[None, :, None, None] * layer.convolution.weight
+        weight = weight / (weight.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
+        made = nn.functional.conv2d(one[None], weight, padding=1)
+        made = made + layer.strength * layer.noise + layer.bias
+        by_row.append(2**0.5 * nn.functional.leaky_relu(made, 0.2))
+    torch.testing.assert_close(layer(x, w), torch.cat(by_row))
+
+
+def test_w_plus_reaches_what_w_reaches_and_each_of_its_vectors_counts():
+    style = build_generator("style", **SMALL["style"], image_size=8)
+    z = torch.randn(2, 3)
+    w = style.mapping(z / z.square().mean(1, keepdim=True).sqrt())
+    each = w.unsqueeze(1).repeat(1, style.styles, 1)
+    torch.testing.assert_close(style.synthesis(each), style(z), atol=1e-5, rtol=1e-5)
+    for number in range(style.styles):
+        other = each.clone()
+        other[:, number] += 1
+        assert (style.synthesis(other) - style(z)).abs().max() > 1e-6
 
 
 def test_the_infogan_layout_at_its_own_width():
@@ -64,11 +127,15 @@ def test_critics_and_encoders_mirror_them():
     assert mlp_critic(hidden=4, image_size=8)(x).shape == (4, 1)
     assert conv_encoder(latent_dim=3, width=2, hidden=4, image_size=8)(x).shape == (4, 6)
     assert mlp_encoder(latent_dim=3, hidden=4, image_size=8)(x).shape == (4, 6)
+    colour = torch.rand(4, 3, 16, 16)
+    assert deep_critic(width=2, image_size=16)(colour).shape == (4, 1)
+    assert deep_encoder(latent_dim=3, width=2, image_size=16)(colour).shape == (4, 6)
+    assert conv_critic(width=2, hidden=4, image_size=16, channels=3)(colour).shape == (4, 1)
 
 
 def test_a_penalised_critic_has_no_batch_norm():
-    critic = conv_critic(width=2, hidden=4)
-    assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in critic.modules())
+    for critic in (conv_critic(width=2, hidden=4), deep_critic(width=2)):
+        assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in critic.modules())
 
 
 def test_a_manifest_rebuilds_the_generator():
@@ -77,7 +144,7 @@ def test_a_manifest_rebuilds_the_generator():
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(UnknownNameError, match="conv, mlp"):
+    with pytest.raises(UnknownNameError, match="conv, deep, mlp, style"):
         build_generator("os.system")
     with pytest.raises(UnknownNameError, match="sigmoid, tanh"):
         build_generator("conv", **SMALL["conv"], output="relu")

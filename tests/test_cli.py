@@ -23,9 +23,9 @@ from surfing.architectures import mlp_generator
 from surfing.cli import app, inputs, main
 from surfing.cli import demo as demo_command
 from surfing.errors import MissingExtraError
-from surfing.experiments import demo as demo_experiment
-from surfing.experiments.methods import METHODS
-from surfing.experiments.selftest import Selftest, own_samples
+from surfing.evaluation import demo as demo_experiment
+from surfing.evaluation.methods import METHODS
+from surfing.evaluation.selftest import Selftest, own_samples
 from surfing.portfolio.recover import BlockSolver
 from surfing.problem import as_operator
 
@@ -285,12 +285,6 @@ def test_an_empty_trajectory(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ("demo --targets 0", "--targets"),
         ("demo --run nowhere", "expected a trajectory"),
         ("selftest nowhere", "expected a trajectory"),
-        ("reproduce nothing --out {}", "ablations"),
-        ("reproduce theory --quick --out {} --cells vae-k5", "--cells: theory has none"),
-        ("reproduce table1 --quick --out {} --targets 0", "--targets"),
-        ("reproduce table1 --quick --out {} --cells nobody-k5", "none of nobody-k5 is trained"),
-        ("reproduce zoo --quick --out {} --cells vae", "vae-k5"),
-        ("reproduce zoo --quick --out {} --cells gan-k5", "dcgan, vae, wgan, wgan-gp"),
     ],
 )
 def test_bad_input_of_the_others(
@@ -563,7 +557,7 @@ def test_the_unexpected_keeps_its_traceback(
 def test_the_system_refuses_in_one_line(
     error: OSError, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(tokens: list[str]) -> int:
+    def refuse(commands: object, tokens: list[str]) -> int:
         raise error
 
     monkeypatch.setattr(app, "_run", refuse)
@@ -574,7 +568,7 @@ def test_the_system_refuses_in_one_line(
 def test_help_names_what_works(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    named = ("compare", "demo", "import", "inspect", "recover", "reproduce", "selftest", "train")
+    named = ("compare", "demo", "import", "inspect", "recover", "selftest", "train")
     for command in (*named, "view"):
         assert command in shown
         assert main([command, "--help"]) == 0

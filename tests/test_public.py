@@ -46,7 +46,7 @@ def test_the_whole_error_tree_is_public() -> None:
     assert tree <= set(surfing.__all__)
 
 
-@pytest.mark.parametrize("name", ["experiments", "integrations", "report", "theory", "zoo"])
+@pytest.mark.parametrize("name", ["evaluation", "integrations", "report", "theory", "zoo"])
 def test_subpackages_come_when_they_are_asked_for(name: str) -> None:
     assert isinstance(getattr(surfing, name), ModuleType)
     assert name in dir(surfing)

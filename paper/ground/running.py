@@ -229,7 +229,7 @@ def _keep(path: Path, document: Any) -> None:
 
 def gather(out: Path, *, facts: dict[str, Any]) -> Path:
     """Everything that was measured, in one zip of JSON documents, and the facts of the run."""
-    from surfing.experiments.record import provenance
+    from surfing.evaluation.record import provenance
 
     documents = sorted((out / "parts").glob("*/*"))
     target = out / "ground.zip"

@@ -178,8 +178,8 @@ def _lm_rides(
 def variants(model: Model, room: Room) -> Iterator[Record]:
     """The rides of the ablations, with LM, at m = 2k."""
     from paper.ground.ways import told_solution
+    from paper.variants import VARIANTS
     from surfing.continuation import surf
-    from surfing.experiments.variants import VARIANTS
 
     (setting,) = _settings(model, [2 * model.k], room.plan.few, room.plan.seed)
     for name, variant in VARIANTS.items():

@@ -135,7 +135,7 @@ __all__ = [
     "surf",
 ]
 
-_LAZY = ("experiments", "integrations", "report", "theory", "zoo")
+_LAZY = ("evaluation", "integrations", "report", "theory", "zoo")
 """Subpackages that need more than torch: imported when they are first asked for."""
 
 

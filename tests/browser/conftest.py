@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import surfing
-from surfing.experiments.selftest import own_samples
+from surfing.evaluation.selftest import own_samples
 
 FLAGS = [
     "--no-sandbox",

@@ -418,6 +418,26 @@ def test_tangents_can_be_had_a_few_at_a_time(columns: slice) -> None:
     torch.testing.assert_close(bound.linearise(z, columns=columns)[1], whole[:, columns])
 
 
+@pytest.mark.parametrize("opaque", [False, True])
+def test_many_tangents_of_a_wide_row_are_taken_a_few_at_a_time(opaque: bool) -> None:
+    class Wide(nn.Sequential):
+        def forward(self, z: Tensor) -> Tensor:
+            return super().forward(z if not opaque or len(z) > 0 else -z)
+
+    k = 40
+    torch.manual_seed(0)
+    net = Wide(nn.Linear(k, 6), nn.Tanh(), nn.Linear(6, 3)).double().eval()
+    z = torch.randn(2, k, dtype=torch.float64)
+    problem = Problem.build(net, net.state_dict(), net(z).detach(), latent=Normal(k))
+    assert problem.architecture.structured is not opaque
+    forward = problem.architecture.at(net.state_dict())
+    _, whole = forward.linearise(z)
+    problem.architecture.widest = 1 << 40
+    value, alone = forward.linearise(z[:1])
+    torch.testing.assert_close(value, net(z[:1]))
+    torch.testing.assert_close(alone, whole[:1])
+
+
 def test_a_harmless_note_does_not_change_the_engine() -> None:
     net = MODULES["mlp"].double().eval()
     z = torch.randn(ROWS, K, dtype=torch.float64)

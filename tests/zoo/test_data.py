@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -54,6 +55,38 @@ def test_a_folder_without_images_or_with_a_broken_one_says_so(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no png")
     with pytest.raises(DataError, match=r"broken\.png"):
         load_images(tmp_path)
+
+
+def test_a_zip_file_is_the_folder_that_it_holds(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, value in (("b.png", 200), ("a.png", 10)):
+        Image.new("RGB", (28, 28), (value, 0, value)).save(folder / name)
+    archive = tmp_path / "packed.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in folder.iterdir():
+            packed.write(path, path.name)
+        packed.writestr("notes.txt", "not an image")
+    for channels in (1, 3):
+        held = load_images(archive, channels=channels)
+        assert torch.equal(held, load_images(folder, channels=channels))
+    assert held[:, :, 0, 0].tolist() == [[10, 0, 10], [200, 0, 200]]
+
+
+def test_what_is_transparent_is_white_in_colour(tmp_path):
+    picture = Image.new("RGBA", (8, 8), (0, 0, 255, 0))
+    picture.paste((255, 0, 0, 255), (0, 0, 4, 8))
+    picture.save(tmp_path / "half.png")
+    (image,) = load_images(tmp_path, image_size=8, channels=3)
+    assert image[:, 0, 0].tolist() == [255, 0, 0]
+    assert image[:, 0, 7].tolist() == [255, 255, 255]
+
+
+def test_grey_data_in_colour_have_three_equal_channels():
+    images = load_images("digits", channels=3)
+    assert images.shape[1:] == (3, 8, 8)
+    assert torch.equal(images[:, :1], load_images("digits"))
+    assert torch.equal(images[:, 1], images[:, 2])
 
 
 def test_an_unknown_name_lists_the_known_ones():

@@ -155,7 +155,7 @@ def test_nothing_is_overwritten_unless_told(tmp_path):
     ("changes", "expected"),
     [
         ({"data": "cifar"}, "digits"),
-        ({"network": "unet"}, "conv, mlp"),
+        ({"network": "unet"}, "conv, deep, mlp, style"),
         ({"law": "cauchy"}, "normal, uniform"),
         ({"output": "linear"}, "sigmoid, tanh"),
     ],

@@ -28,13 +28,12 @@ from surfing.cli.distil import distil
 from surfing.cli.importing import import_
 from surfing.cli.inspect import inspect
 from surfing.cli.recover import recover
-from surfing.cli.reproduce import reproduce
 from surfing.cli.selftest import selftest
 from surfing.cli.train import train
 from surfing.cli.view import view
 from surfing.errors import InputError, SurfingError
 
-__all__ = ["main"]
+__all__ = ["execute", "main"]
 
 BAD_INPUT, UNEXPECTED, INTERRUPTED = 2, 1, 130
 
@@ -52,7 +51,6 @@ _KEPT = {
     "distil": "the stages so far are kept; the same command goes on from there.",
     "import": "nothing is left half-written.",
     "inspect": "nothing was changed.",
-    "reproduce": "the parts that were finished are kept; the same command goes on from there.",
 }
 
 
@@ -70,7 +68,6 @@ def _app() -> App:
     app.command(import_, name="import")
     app.command(inspect)
     app.command(recover)
-    app.command(reproduce)
     app.command(selftest)
     app.command(train)
     app.command(view)
@@ -87,17 +84,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for bad input, 130 for an interrupt, 1 for the unexpected.
     """
-    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    return execute(_app(), sys.argv[1:] if arguments is None else arguments, kept=_KEPT)
+
+
+def execute(app: App, arguments: Sequence[str], *, kept: Mapping[str, str]) -> int:
+    """Run one command of an application, whose commands take :class:`Common` and return a Report.
+
+    Args:
+        app: the commands.
+        arguments: without the program's name.
+        kept: for an interrupt: by the first argument, what is not lost.
+
+    Returns:
+        The exit code, as for :func:`main`.
+    """
+    tokens = list(arguments)
     command = tokens[0] if tokens else ""
     with _remembered_interrupts() as interrupts:
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
-                return _run(tokens)
+                return _run(app, tokens)
         except (Exception, KeyboardInterrupt) as error:
             if interrupts or isinstance(error, KeyboardInterrupt):
-                kept = _KEPT.get(command, "nothing was kept.")
-                return _fail(kept, INTERRUPTED, kind="interrupted")
+                told = kept.get(command, "nothing was kept.")
+                return _fail(told, INTERRUPTED, kind="interrupted")
             return _explain(error)
 
 
@@ -143,8 +154,7 @@ def _explain(failure: Exception) -> int:
         )
 
 
-def _run(tokens: list[str]) -> int:
-    app = _app()
+def _run(app: App, tokens: list[str]) -> int:
     settings = _config(tokens)
     if settings is not None:
         app.config = [Toml(settings, must_exist=True, use_commands_as_keys=False)]

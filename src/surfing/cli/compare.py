@@ -10,15 +10,14 @@ from typing import Annotated
 from cyclopts import Parameter
 from matplotlib.figure import Figure
 
-from surfing import check
+from surfing import check, files
 from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import load_generator, open_run, pick_device
 from surfing.errors import OutputExistsError
-from surfing.experiments import compare as experiment
-from surfing.experiments.compare import BUDGETS, RECOVER, Comparison
-from surfing.experiments.methods import METHODS
-from surfing.experiments.parts import write_text
-from surfing.experiments.record import provenance
+from surfing.evaluation import compare as experiment
+from surfing.evaluation.compare import BUDGETS, RECOVER, Comparison
+from surfing.evaluation.methods import METHODS
+from surfing.evaluation.record import provenance
 from surfing.report import Column, Table, rate, success_against_cost
 from surfing.report.tables import count
 
@@ -81,8 +80,8 @@ def compare(
     screen.say(table.rich())
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "compare.json", json.dumps(record, indent=1) + "\n")
-        write_text(out / "compare.md", table.markdown() + "\n")
+        files.write(out / "compare.json", json.dumps(record, indent=1) + "\n")
+        files.write(out / "compare.md", table.markdown() + "\n")
         figure_of(comparison).savefig(out / "compare.svg")
         screen.say(f"Written to {out}: compare.json, compare.md and compare.svg.")
     return record

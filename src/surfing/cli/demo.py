@@ -14,9 +14,9 @@ from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import PACKAGED, load_generator, open_run, pick_device
 from surfing.cli.inspect import summary_line
 from surfing.errors import OutputExistsError
-from surfing.experiments import demo as experiment
-from surfing.experiments.demo import Outcome
-from surfing.experiments.record import provenance
+from surfing.evaluation import demo as experiment
+from surfing.evaluation.demo import Outcome
+from surfing.evaluation.record import provenance
 from surfing.report import Column, Table, rate, recovery_grid
 from surfing.report.tables import count, number, seconds
 

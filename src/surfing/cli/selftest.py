@@ -10,7 +10,7 @@ from torch import Tensor
 from surfing import check
 from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import load_generator, open_run, pick_device
-from surfing.experiments import selftest as experiment
+from surfing.evaluation import selftest as experiment
 from surfing.report import Column, Table, rate
 from surfing.report.tables import number
 from surfing.trajectory import Trajectory

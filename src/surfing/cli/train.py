@@ -30,6 +30,9 @@ def train(
     width: int | None = None,
     hidden: int | None = None,
     image_size: int | None = None,
+    channels: int | None = None,
+    upsampling: str | None = None,
+    flips: bool = False,
     output: str | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -48,14 +51,17 @@ def train(
     Args:
         model: vae, dcgan, wgan or wgan-gp.
         out: folder for the trajectory.
-        data: fashion-mnist, mnist, digits, or a folder of images.
+        data: fashion-mnist, mnist, digits, or a folder of images or a zip file of one.
         data_root: where named data lie or are downloaded to; $SURFING_DATA where left out.
         latent_dim: length of z.
         law: of z, normal or uniform.
-        network: conv or mlp.
+        network: conv, mlp, deep (which is the default from 64 pixels a side on) or style.
         width: channels of the convolutional generator.
-        hidden: units of its fully connected layers.
+        hidden: units of its fully connected layers; of a style network, length of w.
         image_size: pixels a side; that of the data where left out.
+        channels: 1 grey, 3 colour.
+        upsampling: of a deep network, transposed or nearest.
+        flips: mirror half of the images.
         output: sigmoid or tanh.
         steps: generator steps.
         batch_size: images per step.
@@ -76,6 +82,9 @@ def train(
             width=width,
             hidden=hidden,
             image_size=image_size,
+            channels=channels,
+            upsampling=upsampling,
+            flips=flips or None,
             output=output,
             steps=steps,
             batch_size=batch_size,

@@ -14,9 +14,9 @@ from surfing.cli.common import Common, Report, Screen, Tick
 from surfing.cli.inputs import PACKAGED, load_generator, open_run, pick_device, read_measurements
 from surfing.continuation import direct, surf
 from surfing.errors import InputError
+from surfing.evaluation.curves import read_curves
+from surfing.evaluation.selftest import own_samples
 from surfing.execution.parquet import Column
-from surfing.experiments.curves import read_curves
-from surfing.experiments.selftest import own_samples
 from surfing.problem import as_operator
 from surfing.report.page import view as write
 from surfing.solution import Solution
@@ -59,7 +59,7 @@ def view(
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         targets: how many to draw, 48 where left out, or to take of the measurements, all.
         starts: start points per target.
-        comparison: compare.json of surfing compare, or budget.json of surfing reproduce budget:
+        comparison: compare.json of surfing compare, or budget.json of python -m paper budget:
             the page draws success against cost from it.
         featured: how many targets get a surface.
         out: the page; surfing-view.html, surfing-view-2.html, ... where left out.

@@ -18,7 +18,7 @@ from surfing.problem.operators import Operator
 from surfing.problem.program import BoundProgram, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from jaxtyping import Float
 
@@ -32,6 +32,7 @@ __all__ = ["BLOCK", "Architecture", "Blocks", "ForwardMap"]
 _CHUNK_BYTES = 48 * 2**20
 _ACCELERATOR_CHUNK_BYTES = 2**30
 _LEAST_PASSES = 3
+_LEAST_COLUMNS = 16  # tangents of one row at a time: with fewer, layers were slower by a tenth
 
 BLOCK = 32
 """Rows of every evaluation, where results must not depend on the batch.
@@ -72,6 +73,7 @@ class Architecture:
         signal_shape: of one signal G(z).
         batch_invariant: evaluate blocks of one size only, so that the bits of a row don't depend
             on the others.
+        inputs: names of what rows bring with them for the generator, beside z.
     """
 
     def __init__(
@@ -81,27 +83,38 @@ class Architecture:
         signal_shape: tuple[int, ...],
         *,
         batch_invariant: bool = False,
+        inputs: Iterable[str] = (),
     ) -> None:
         self.generator = generator
         self.operator = operator
         self.signal_shape = signal_shape
         self.blocks = Blocks(BLOCK, BLOCK) if batch_invariant else None
-        self._program = Program.trace(generator.module)
+        self._program = Program.trace(generator.module, tuple(inputs))
+        self.widest = 24 * max(1, math.prod(signal_shape))
+        """Numbers of one row in its largest layer: a guess until :meth:`check` has seen it."""
         self.reverse_only = False
         """No forward mode was found: derivatives are taken in reverse."""
         self.notes: list[str] = []
         """What was done in another way than one would expect; words alone, nothing reads them."""
 
-    def check(self, state: State, z: Float[Tensor, "rows k"], x: Float[Tensor, "rows ..."]) -> None:
+    def check(
+        self,
+        state: State,
+        z: Float[Tensor, "rows k"],
+        x: Float[Tensor, "rows ..."],
+        inputs: RowInputs | None = None,
+    ) -> None:
         """See on one example, x = G_theta(z), that the structured engine reads the module right.
 
         Where it does not, it is left aside: a layer may mean something else than its type says.
         """
         if self._program is None:
             return
-        bound = self.generator.at(state)
+        bound, beside = self.generator.at(state), {} if inputs is None else inputs.generator
         try:
-            right = _same_derivative(self._program.bind(bound.state), bound, z, x)
+            program = self._program.bind(bound.state)
+            right = _same_derivative(program, bound, z, x, beside)
+            self.widest = max(self.widest, program.widest(z, beside))
         except Exception:  # an odd module; whatever is wrong with it, torch.func will say
             right = False
         if not right:
@@ -161,11 +174,10 @@ class Architecture:
             aligned = {name: t.clone() for name, t in bound.state.items()}
             bound = BoundGenerator(self.generator.module, aligned)
         operator = self.operator.double() if dtype is torch.float64 else self.operator
-        structured = self._program is not None
-        signal: Callable[[Tensor], Tensor] = bound
+        program = None
         if self._program is not None:
-            signal = self._program.bind(bound.state, batch_invariant=self.batch_invariant)
-        return ForwardMap(signal, self, bound, operator=operator, structured=structured)
+            program = self._program.bind(bound.state, batch_invariant=self.batch_invariant)
+        return ForwardMap(program, self, bound, operator=operator)
 
 
 class ForwardMap:
@@ -173,20 +185,18 @@ class ForwardMap:
 
     def __init__(
         self,
-        signal: Callable[[Tensor], Tensor],
+        program: BoundProgram | None,
         architecture: Architecture,
         bound: BoundGenerator,
         *,
         operator: Operator,
-        structured: bool,
     ) -> None:
-        self.signal = signal
         self.bound = bound
         """The module and theta, for descents that look inside G."""
         self.operator = operator
         """A."""
         self._architecture = architecture
-        self._structured = structured
+        self._structured = program
 
     def __call__(
         self, z: Float[Tensor, "rows k"], inputs: RowInputs | None = None
@@ -198,9 +208,15 @@ class ForwardMap:
         self, z: Float[Tensor, "rows k"], inputs: RowInputs | None = None
     ) -> Float[Tensor, "rows ..."]:
         """Signals of latents; differentiable in z."""
-        if inputs is not None and inputs.generator:
-            return self.bound(z, **inputs.generator)
-        return self.signal(z)
+        beside = {} if inputs is None else inputs.generator
+        program = self._program(inputs)
+        return self.bound(z, **beside) if program is None else program(z, beside)
+
+    def _program(self, inputs: RowInputs | None) -> BoundProgram | None:
+        """The structured engine, where it was made for these inputs."""
+        names = frozenset() if inputs is None else frozenset(inputs.generator)
+        program = self._structured
+        return program if program is not None and program.inputs == names else None
 
     def _measured(
         self, x: Float[Tensor, "rows ..."], inputs: RowInputs | None
@@ -292,31 +308,62 @@ class ForwardMap:
         return self._reverse_mode(z, inputs)
 
     def _forward_mode(self, z: Tensor, inputs: RowInputs | None) -> tuple[Tensor, Tensor]:
-        rows, k = z.shape
-        structured = self._structured and not (inputs is not None and inputs.generator)
-        if not (structured and self.operator.linear):
+        program = self._program(inputs)
+        if program is None or not self.operator.linear:
             _prepare_forward_mode()
-        if not structured:
-            basis = torch.eye(k, dtype=z.dtype, device=z.device)
-            # torch's annotations know neither a tuple of axes nor None in one.
-            axes: Any = (None, 2)
+        if program is not None:
+            return self._in_structure(program, z, inputs)
+        rows, k = z.shape
+        basis = torch.eye(k, dtype=z.dtype, device=z.device)
+        # torch's annotations know neither a tuple of axes nor None in one.
+        axes: Any = (None, 2)
 
-            def along(e: Tensor) -> Any:
-                return jvp(lambda at: self(at, inputs), (z,), (e.expand(rows, k),))
+        def along(e: Tensor) -> Any:
+            return jvp(lambda at: self(at, inputs), (z,), (e.expand(rows, k),))
 
-            value, columns = vmap(along, out_dims=axes)(basis)
-            return value, columns
-        x, tangents = self.signal.linearise(z)  # type: ignore[attr-defined]
+        # All columns at once, but where they are many: memory does not grow with k.
+        parts = [
+            vmap(along, out_dims=axes)(b) for b in torch.split(basis, self._columns(rows, k) or k)
+        ]
+        value, columns = parts[0]
+        return value, columns if len(parts) == 1 else torch.cat([c for _, c in parts], 2)
+
+    def _in_structure(
+        self, program: BoundProgram, z: Tensor, inputs: RowInputs | None
+    ) -> tuple[Tensor, Tensor]:
+        (rows, k), beside = z.shape, {} if inputs is None else inputs.generator
+        step = self._columns(rows, k) or k
+        value, parts = torch.empty(0), []
+        for low in range(0, k, step):
+            x, tangents = program.linearise(z, beside, slice(low, low + step))
+            value = self._measured(x, inputs) if low == 0 else value
+            parts.append(self._columns_of(x, tangents, inputs))
+        return value, parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+
+    def _columns(self, rows: int, k: int) -> int | None:
+        """Tangents that are taken at a time, where not all at once: of one row alone."""
+        if rows > 1 or self._architecture.blocks is not None:
+            return None
+        size = max(_LEAST_COLUMNS, self._budget() // (4 * self._architecture.widest))
+        return size if size < k else None
+
+    def _columns_of(
+        self, x: Tensor, tangents: Float[Tensor, "rows k ..."], inputs: RowInputs | None
+    ) -> Float[Tensor, "rows m k"]:
+        """What the operator makes of tangents at x."""
+        rows, k = tangents.shape[:2]
         if self.operator.linear:
             beside = None if inputs is None else inputs.repeated(k)
             image = self._measured(tangents.flatten(0, 1), beside)  # (rows * k, m)
-            return self._measured(x, inputs), image.reshape(rows, k, -1).mT
+            return image.reshape(rows, k, -1).mT
 
         def measured(at: Tensor) -> Tensor:
             return self._measured(at, inputs)
 
-        columns = vmap(lambda t: jvp(measured, (x,), (t,))[1], in_dims=1, out_dims=2)(tangents)
-        return measured(x), columns
+        columns: Tensor = vmap(lambda t: jvp(measured, (x,), (t,))[1], in_dims=1, out_dims=2)(
+            tangents
+        )
+        return columns
 
     def _reverse_mode(self, z: Tensor, inputs: RowInputs | None) -> tuple[Tensor, Tensor]:
         # Plain reverse passes, one a measurement for all rows: any operator with a backward will
@@ -366,15 +413,18 @@ class ForwardMap:
         """Whether rows must not depend on the others."""
         return self._architecture.batch_invariant
 
+    def _budget(self) -> int:
+        """Bytes of one layer's tangents."""
+        on_cpu = all(t.device.type == "cpu" for t in self.bound.state.values())
+        return _CHUNK_BYTES if on_cpu else _ACCELERATOR_CHUNK_BYTES
+
     def chunk(self, passes: int, *, reverse: bool = False) -> int:
         """Rows whose `passes` (tangents, or forward and reverse) fit the memory budget."""
-        # Inner layers take some ten signals' worth, and each op holds its input and output.
-        signal = max(1, math.prod(self._architecture.signal_shape))
-        on_cpu = all(t.device.type == "cpu" for t in self.bound.state.values())
-        budget = _CHUNK_BYTES if on_cpu else _ACCELERATOR_CHUNK_BYTES
+        # Each op holds its input and output; the widest layer stands for all of them.
+        budget = self._budget()
         if self.batch_invariant:
             passes = max(passes, _LEAST_PASSES)  # no larger blocks than those that were tried
-        rows = max(1, budget // (4 * max(1, passes) * signal * 24))
+        rows = max(1, budget // (4 * max(1, passes) * self._architecture.widest))
         if self._architecture.blocks is None:
             return rows
         return min(self._architecture.blocks[reverse], 1 << (rows.bit_length() - 1))
@@ -385,15 +435,32 @@ def _filled_up(part: Any, size: int) -> Any:
     return part[torch.arange(size, device=part.device).clamp(max=len(part) - 1)]
 
 
-def _same_derivative(program: BoundProgram, bound: BoundGenerator, z: Tensor, x: Tensor) -> bool:
+def _same_derivative(
+    program: BoundProgram,
+    bound: BoundGenerator,
+    z: Tensor,
+    x: Tensor,
+    beside: Mapping[str, Tensor],
+) -> bool:
     """Whether a program gives x = G(z), and for one measure of x the slope of the reverse mode."""
-    value, tangents = program.linearise(z)
+    value = program(z, beside)
     weights = torch.cos(torch.arange(x.numel(), device=x.device).to(x.dtype)).view_as(x)
     with torch.enable_grad():
         leaf = z.detach().requires_grad_()
-        (slope,) = torch.autograd.grad((weights * bound(leaf)).sum(), leaf)
-    found = (weights.unsqueeze(1) * tangents).flatten(2).sum(2)
+        (slope,) = torch.autograd.grad((weights * bound(leaf, **beside)).sum(), leaf)
+    found = _slopes(program, z, weights, beside)
     return _close(value, x, 1e-3) and _close(found, slope, 1e-2)
+
+
+def _slopes(
+    program: BoundProgram, z: Tensor, weights: Tensor, beside: Mapping[str, Tensor]
+) -> Tensor:
+    """The same slope from tangents, a few at a time."""
+    found = []
+    for low in range(0, z.shape[1], _LEAST_COLUMNS):
+        _, tangents = program.linearise(z, beside, slice(low, low + _LEAST_COLUMNS))
+        found.append((weights.unsqueeze(1) * tangents).flatten(2).sum(2))
+    return torch.cat(found, 1)
 
 
 def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:

@@ -138,36 +138,36 @@ class Normalisation:
 
     def value(self, *args: Any) -> Tensor:
         """Gain (x - mean) / deviation + bias."""
-        x = args[0]
-        scaled = self._scaled(self._standard(x)[0].reshape(x.shape), x.ndim - 2)
-        return scaled if self.bias is None else scaled + self._shaped(self.bias, x.ndim - 2)
+        (x,) = args
+        if self.trailing:
+            return F.layer_norm(x, x.shape[-self.trailing :], self.weight, self.bias, self.eps)
+        return F.group_norm(x, self.groups or x.shape[1], self.weight, self.bias, self.eps)
 
     def push(self, value: Tensor, args: Sequence[Any], tangents: Sequence[Tensor | None]) -> Tensor:
         """Gain / deviation (dx - mean(dx) - u mean(u dx)), u = (x - mean) / deviation."""
         (x,), (t,) = args, tangents
         assert t is not None
-        u, inverse = self._standard(x)
-        u, inverse = u.unsqueeze(1), inverse.unsqueeze(1)  # (rows, 1, groups, entries)
-        flat = t.reshape(*t.shape[:2], u.shape[2], u.shape[3])
-        centred = flat - flat.mean(-1, keepdim=True) - u * (u * flat).mean(-1, keepdim=True)
-        shape = (len(x), t.shape[1], *x.shape[1:])
-        return self._scaled((inverse * centred).reshape(shape), x.ndim - 2)
+        grouped = self._grouped(x, 1)
+        over = tuple(range(-self.trailing, 0) if self.trailing else range(2, grouped.ndim))
+        variance, mean = torch.var_mean(grouped, over, correction=0, keepdim=True)
+        inverse = (variance + self.eps).rsqrt().unsqueeze(1)
+        u = (grouped - mean).unsqueeze(1) * inverse
+        t = self._grouped(t, 2)
+        over = tuple(axis + 1 if axis > 0 else axis for axis in over)
+        taken = torch.addcmul(t.mean(over, True), u, (u * t).mean(over, True))
+        # In the memory of what is taken off: tangents are large.
+        left = torch.sub(t, taken, out=taken).mul_(inverse)
+        left = left if self.trailing else left.flatten(2, 3)
+        if self.weight is None:
+            return left
+        channels = self.weight if self.trailing else self.weight.view(-1, *[1] * (x.ndim - 2))
+        return left.mul_(channels)
 
-    def _standard(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(x - mean) / deviation as (rows, groups, entries), and 1 / deviation."""
-        entries = x.shape[x.ndim - self.trailing :].numel() if self.trailing else 0
-        groups = self.groups or x.shape[1]
-        flat = x.reshape(len(x), -1, entries) if self.trailing else x.reshape(len(x), groups, -1)
-        centred = flat - flat.mean(-1, keepdim=True)
-        inverse = (centred.square().mean(-1, keepdim=True) + self.eps).rsqrt()
-        return centred * inverse, inverse
-
-    def _scaled(self, x: Tensor, after: int) -> Tensor:
-        return x if self.weight is None else x * self._shaped(self.weight, after)
-
-    def _shaped(self, gain: Tensor, after: int) -> Tensor:
-        """A gain as it meets a row: a number a channel has `after` axes behind it."""
-        return gain if self.trailing else gain.reshape(-1, *[1] * after)
+    def _grouped(self, t: Tensor, channel: int) -> Tensor:
+        """With an axis for the groups, where channels are grouped; layouts stay what they are."""
+        if self.trailing:
+            return t
+        return torch.unflatten(t, channel, (self.groups or t.shape[channel], -1))
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,10 @@ __all__ = ["BoundProgram", "Program"]
 class Program:
     """The operations of one architecture, before theta is known. Made by :meth:`trace`."""
 
-    def __init__(self, operations: list[Traced], source: str, output: str) -> None:
+    def __init__(
+        self, operations: list[Traced], source: str, output: str, inputs: frozenset[str]
+    ) -> None:
+        self._inputs = inputs
         self._operations = operations
         self._source = source
         self._output = output
@@ -54,7 +57,7 @@ class Program:
             inputs: names of the keyword arguments that rows bring with them.
         """
         try:
-            return cls(*traced_operations(module, inputs))
+            return cls(*traced_operations(module, inputs), frozenset(inputs))
         except NotKnownError:
             return None
 
@@ -72,7 +75,7 @@ class Program:
             _Operation(t.name, *t.rule(state, dtype, aligned=batch_invariant), t)
             for t in self._operations
         ]
-        return BoundProgram(operations, self._source, self._output)
+        return BoundProgram(operations, self._source, self._output, self._inputs)
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,10 @@ def _from_rows(tangent: Tensor) -> _Dual:
 class BoundProgram:
     """G_theta and its tangents. Made by :meth:`Program.bind`."""
 
-    def __init__(self, operations: list[_Operation], source: str, output: str) -> None:
+    def __init__(
+        self, operations: list[_Operation], source: str, output: str, inputs: frozenset[str]
+    ) -> None:
+        self._inputs = inputs
         self._source = source
         self._output = output
         self._fixed: dict[str, Any] = {}
@@ -187,6 +193,20 @@ class BoundProgram:
                 duals.pop(name, None)
         dual = duals[self._output].apart(rows)
         return values[self._output], _by_row(dual, rows)
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Names of what it is given beside z."""
+        return self._inputs
+
+    def widest(self, z: Float[Tensor, "rows k"], inputs: Mapping[str, Tensor] | None = None) -> int:
+        """Numbers of one row in the largest value on the way."""
+        values, most = self._start(z, inputs), 0
+        for op in self._operations:
+            value = values[op.name] = op.value(values)
+            if isinstance(value, Tensor) and op.traced.moving:
+                most = max(most, value.numel() // len(z))
+        return most
 
     def _start(self, z: Tensor, inputs: Mapping[str, Tensor] | None) -> dict[str, Any]:
         given = {INPUT + name: t for name, t in (inputs or {}).items()}
@@ -249,7 +269,7 @@ class BoundProgram:
         for op in self._operations:
             passed_on = op.traced.idle and op.traced.moving[0] in fresh
             if readers.get(op.name, 0) == 1 and (
-                op.kind in (Kind.AFFINE, Kind.SCALE, Kind.MAP) or passed_on
+                op.kind in (Kind.AFFINE, Kind.SCALE, Kind.MAP, Kind.MIXING) or passed_on
             ):
                 fresh.add(op.name)
         return fresh

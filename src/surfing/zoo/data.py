@@ -1,17 +1,20 @@
-"""Images to train on, by name: one tensor of bytes (n, 1, s, s), 0 black and 255 white.
+"""Images to train on, by name: one tensor of bytes (n, c, s, s), 0 black and 255 white.
 
 Fashion-MNIST and MNIST are read through torchvision from ``<root>/<name>/raw``, downloaded there
 if they are absent, and their image files compared with known SHA-256 sums, because the mirror of
 the former speaks plain HTTP. Scikit-learn's digits need no network. Any folder of images will do
-in their place.
+in their place, grey or in colour, or a zip file of one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -49,16 +52,19 @@ def load_images(
     image_size: int | None = None,
     root: str | Path | None = None,
     train: bool = True,
-) -> UInt8[Tensor, "n 1 s s"]:
+    channels: int = 1,
+) -> UInt8[Tensor, "n c s s"]:
     """Images by name, or from a folder.
 
     Args:
-        data: "fashion-mnist", "mnist" (28x28), "digits" (8x8), or a folder of images, which are
-            made grey, cropped to the central square and resized.
+        data: "fashion-mnist", "mnist" (28x28), "digits" (8x8), or a folder of images or a zip
+            file of one; these are made grey (with three channels, put on white and kept in
+            colour), cropped to the central square and resized.
         image_size: s; None keeps the size of the named data and takes 28 for a folder.
         root: where named data lie or are downloaded to; None means :func:`data_root`.
         train: the training part, or the held-out one. Every sixth of the digits is held out; a
             folder has no held-out part.
+        channels: c: 1 for grey, 3 for colour, which named data have none of.
 
     Returns:
         Bytes 0..255; divide by 255 for values in [0, 1].
@@ -74,11 +80,15 @@ def load_images(
         images = _torchvision_images(name, data_root() if root is None else Path(root), train)
     elif name == "digits":
         images = _digits(train)
-    elif Path(data).is_dir():
-        return _folder_images(Path(data), 28 if image_size is None else image_size)
+    elif Path(data).is_dir() or zipfile.is_zipfile(Path(data)):
+        size = 28 if image_size is None else image_size
+        return _folder_images(Path(data), size, "L" if channels == 1 else "RGB")
     else:
-        raise UnknownNameError("data set", name, [*DATA_NAMES, "the path of a folder of images"])
-    return images if image_size is None else _resized(images, image_size)
+        known = [*DATA_NAMES, "the path of a folder of images, or of a zip file of one"]
+        raise UnknownNameError("data set", name, known)
+    if image_size is not None:
+        images = _resized(images, image_size)
+    return images.expand(-1, channels, -1, -1).contiguous()
 
 
 def data_root() -> Path:
@@ -127,27 +137,48 @@ def _digits(train: bool) -> Tensor:
     return images[~held_out if train else held_out]
 
 
-def _folder_images(folder: Path, size: int) -> Tensor:
+_UNREADABLE = (OSError, ValueError, zipfile.BadZipFile)
+
+
+def _folder_images(folder: Path, size: int, mode: str) -> Tensor:
     image_module = require("PIL.Image", "train")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not paths:
+    rows = []
+    for name, file in _files(folder):
+        try:
+            with file() as opened, image_module.open(opened) as image:
+                rows.append(_square(image, size, mode))
+        except (*_UNREADABLE, image_module.DecompressionBombError) as error:
+            raise DataError(f"{name}: expected an image, but: {error}. Remove the file.") from error
+    if not rows:
         raise DataError(
             f"{folder}: expected images ({', '.join(sorted(SUFFIXES))}), found none. "
             "Give the folder that holds them; those in subfolders are found."
         )
-    rows = []
-    for path in paths:
-        try:
-            with image_module.open(path) as image:
-                rows.append(_grey_square(image.convert("L"), size))
-        except (OSError, ValueError, image_module.DecompressionBombError) as error:
-            raise DataError(f"{path}: expected an image, but: {error}. Remove the file.") from error
-    return torch.from_numpy(np.stack(rows)).unsqueeze(1)
+    stacked = torch.from_numpy(np.stack(rows))
+    return stacked.unsqueeze(1) if mode == "L" else stacked.movedim(-1, 1).contiguous()
 
 
-def _grey_square(image: object, size: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+def _files(folder: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Names of images, in order, and what opens them."""
+    if folder.is_dir():
+        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+            if path.is_file():
+                yield str(path), partial(path.open, "rb")
+        return
+    with zipfile.ZipFile(folder) as packed:
+        for name in sorted(packed.namelist()):
+            if Path(name).suffix.lower() in SUFFIXES:
+                yield f"{folder}: {name}", partial(packed.open, name)
+
+
+def _square(image: Any, size: int, mode: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     ops = require("PIL.ImageOps", "train")
-    return np.asarray(ops.fit(image, (size, size)), dtype=np.uint8).copy()
+    if mode == "RGB" and image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = require("PIL.Image", "train").new("RGBA", image.size, "white")
+        white.alpha_composite(image)
+        image = white
+    return np.asarray(ops.fit(image.convert(mode), (size, size)), dtype=np.uint8).copy()
 
 
 def _resized(images: Tensor, size: int) -> Tensor:

@@ -27,8 +27,8 @@ class AdversarialLoss(Protocol):
     def critic(
         self,
         critic: nn.Module,
-        real: Float[Tensor, "rows 1 s s"],
-        fake: Float[Tensor, "rows 1 s s"],
+        real: Float[Tensor, "rows c s s"],
+        fake: Float[Tensor, "rows c s s"],
         *,
         mix: Float[Tensor, " rows"],
     ) -> Float[Tensor, ""]:
@@ -56,8 +56,8 @@ class NonSaturating:
     def critic(
         self,
         critic: nn.Module,
-        real: Float[Tensor, "rows 1 s s"],
-        fake: Float[Tensor, "rows 1 s s"],
+        real: Float[Tensor, "rows c s s"],
+        fake: Float[Tensor, "rows c s s"],
         *,
         mix: Float[Tensor, " rows"],
     ) -> Float[Tensor, ""]:
@@ -85,8 +85,8 @@ class Clipped:
     def critic(
         self,
         critic: nn.Module,
-        real: Float[Tensor, "rows 1 s s"],
-        fake: Float[Tensor, "rows 1 s s"],
+        real: Float[Tensor, "rows c s s"],
+        fake: Float[Tensor, "rows c s s"],
         *,
         mix: Float[Tensor, " rows"],
     ) -> Float[Tensor, ""]:
@@ -123,8 +123,8 @@ class GradientPenalty:
     def critic(
         self,
         critic: nn.Module,
-        real: Float[Tensor, "rows 1 s s"],
-        fake: Float[Tensor, "rows 1 s s"],
+        real: Float[Tensor, "rows c s s"],
+        fake: Float[Tensor, "rows c s s"],
         *,
         mix: Float[Tensor, " rows"],
     ) -> Float[Tensor, ""]:
@@ -154,8 +154,8 @@ LOSSES: Mapping[str, AdversarialLoss] = {
 
 
 def elbo_loss(
-    images: Float[Tensor, "rows 1 s s"],
-    decoded: Float[Tensor, "rows 1 s s"],
+    images: Float[Tensor, "rows c s s"],
+    decoded: Float[Tensor, "rows c s s"],
     *,
     mean: Float[Tensor, "rows k"],
     log_variance: Float[Tensor, "rows k"],

@@ -39,7 +39,7 @@ class GeneratorTraining(LightningModule):  # type: ignore[misc]
         images: the data, bytes.
     """
 
-    def __init__(self, recipe: Recipe, images: UInt8[Tensor, "n 1 s s"]) -> None:
+    def __init__(self, recipe: Recipe, images: UInt8[Tensor, "n c s s"]) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.recipe = recipe
@@ -48,7 +48,7 @@ class GeneratorTraining(LightningModule):  # type: ignore[misc]
         self.step = 0
         self.report: dict[str, Tensor] = {}
         # Channels last: transposed convolutions are twice as fast on a CPU.
-        self.layout = torch.channels_last if recipe.network == "conv" else torch.contiguous_format
+        self.layout = torch.contiguous_format if recipe.network == "mlp" else torch.channels_last
 
     @property
     def steps_per_turn(self) -> int:
@@ -63,10 +63,13 @@ class GeneratorTraining(LightningModule):  # type: ignore[misc]
         """The random numbers of one turn in this step, on this rank."""
         return _Draw(self.recipe.seed, self.step, turn=turn, rank=self.global_rank)
 
-    def batch(self, draw: _Draw) -> Float[Tensor, "rows 1 s s"]:
+    def batch(self, draw: _Draw) -> Float[Tensor, "rows c s s"]:
         """Images in [0, 1]."""
         rows = draw.integers(len(self.images), self.recipe.batch_size).to(self.device)
         chosen: Tensor = self.images[rows].float().div_(255)
+        if self.recipe.flips:
+            mirrored = (draw.uniform((len(chosen), 1, 1, 1)) < 0.5).to(self.device)
+            chosen = torch.where(mirrored, chosen.flip(-1), chosen)
         return chosen.contiguous(memory_format=self.layout)
 
     def latents(self, draw: _Draw) -> Float[Tensor, "rows k"]:
@@ -92,7 +95,7 @@ class GeneratorTraining(LightningModule):  # type: ignore[misc]
 class AdversarialTraining(GeneratorTraining):
     """`critic_steps` steps of the critic, one of the generator."""
 
-    def __init__(self, recipe: Recipe, images: UInt8[Tensor, "n 1 s s"]) -> None:
+    def __init__(self, recipe: Recipe, images: UInt8[Tensor, "n c s s"]) -> None:
         super().__init__(recipe, images)
         size = images.shape[-1]
         self.loss = LOSSES[recipe.model]
@@ -150,7 +153,7 @@ class AdversarialTraining(GeneratorTraining):
 class VariationalTraining(GeneratorTraining):
     """A VAE; its decoder is the generator."""
 
-    def __init__(self, recipe: Recipe, images: UInt8[Tensor, "n 1 s s"]) -> None:
+    def __init__(self, recipe: Recipe, images: UInt8[Tensor, "n c s s"]) -> None:
         super().__init__(recipe, images)
         size = images.shape[-1]
         self.generator = recipe.build_generator(size).to(memory_format=self.layout)
@@ -178,7 +181,7 @@ class VariationalTraining(GeneratorTraining):
         self.counted()
 
 
-def build(recipe: Recipe, images: UInt8[Tensor, "n 1 s s"]) -> GeneratorTraining:
+def build(recipe: Recipe, images: UInt8[Tensor, "n c s s"]) -> GeneratorTraining:
     """The module that trains a recipe, its weights drawn from the recipe's seed."""
     kind = VariationalTraining if recipe.model == "vae" else AdversarialTraining
     with torch.random.fork_rng(devices=[]):

@@ -5,22 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
 
 from surfing import files
 from surfing.integrations.lightning import RecorderCallback
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
 __all__ = ["Progress", "SaveState"]
 
@@ -66,7 +60,7 @@ class Progress(Callback):  # type: ignore[misc]
     def __init__(self, steps: int, *, seconds: float = 30.0) -> None:
         self._steps, self._seconds = steps, seconds
         self._bar: Bar | None = None
-        self._task = TaskID(0)
+        self._task: TaskID | None = None
         self._first, self._start, self._last = 0, 0.0, 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -75,15 +69,7 @@ class Progress(Callback):  # type: ignore[misc]
         self._last = self._start
         if not trainer.is_global_zero or not sys.stderr.isatty():
             return
-        columns = (
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[said]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        self._bar = Bar(*columns, console=Console(stderr=True))
+        self._bar = _terminal_bar()
         self._task = self._bar.add_task("", total=self._steps, completed=self._first, said="")
         self._bar.start()
 
@@ -96,7 +82,7 @@ class Progress(Callback):  # type: ignore[misc]
             return
         self._last = now
         said = ", ".join(f"{name} {float(x):.3g}" for name, x in pl_module.report.items())
-        if self._bar is not None:
+        if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=pl_module.step, said=said)
             return
         left = (now - self._start) / (pl_module.step - self._first) * (self._steps - pl_module.step)
@@ -105,7 +91,7 @@ class Progress(Callback):  # type: ignore[misc]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave a full bar behind."""
-        if self._bar is not None:
+        if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=pl_module.step)
         self._stop()
 
@@ -117,3 +103,26 @@ class Progress(Callback):  # type: ignore[misc]
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _terminal_bar() -> Bar:
+    """Rich is only needed where there is a terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[said]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True))

@@ -13,6 +13,8 @@ from surfing.architectures import (
     build_generator,
     conv_critic,
     conv_encoder,
+    deep_critic,
+    deep_encoder,
     generator_names,
     mlp_critic,
     mlp_encoder,
@@ -34,10 +36,11 @@ class Recipe:
         data: a name that :func:`surfing.zoo.data.load_images` knows, or a folder of images.
         latent_dim: k.
         law: of z, "normal" (0, I) or "uniform" on [-1, 1]^k; a VAE's is normal.
-        network: "conv" or "mlp", for the generator and for its critic or encoder.
+        network: "conv", "mlp" or "deep", for the generator and for its critic or encoder; or
+            "style", whose critic or encoder is a deep one.
         width: channels of the convolutional generator.
-        hidden: units of the generator's fully connected layers.
-        layers: hidden layers of an mlp.
+        hidden: units of the generator's fully connected layers; of a style-based one, length of w.
+        layers: hidden layers of an mlp, or of the mapping network.
         image_size: s; None takes that of the data.
         output: "sigmoid" or "tanh"; images are scaled to [0, 1] or [-1, 1] to match.
         other_width: channels of the convolutional critic or encoder.
@@ -50,6 +53,9 @@ class Recipe:
         critic_rate: of the critic, as a multiple of `learning_rate`.
         momentum: Adam's first decay rate; the second is .9 for the Wasserstein losses, else .999.
         seed: of the weights, the batches and the latents.
+        channels: of the images, 1 grey or 3 colour.
+        upsampling: of a deep generator, "transposed" or "nearest".
+        flips: mirror half of the images of every batch, left to right.
     """
 
     model: str
@@ -71,6 +77,9 @@ class Recipe:
     critic_rate: float = 1.0
     momentum: float = 0.5
     seed: int = 0
+    channels: int = 1
+    upsampling: str = "transposed"
+    flips: bool = False
 
     def __post_init__(self) -> None:
         if self.model not in MODEL_NAMES:
@@ -81,6 +90,8 @@ class Recipe:
             raise UnknownNameError("latent law", str(self.law), ["normal", "uniform"])
         if self.output not in ("sigmoid", "tanh"):
             raise UnknownNameError("output", str(self.output), ["sigmoid", "tanh"])
+        if self.upsampling not in ("transposed", "nearest"):
+            raise UnknownNameError("upsampling", str(self.upsampling), ["transposed", "nearest"])
         if self.model == "vae" and self.law != "normal":
             raise InputError("law: a VAE's latents are normal by construction; leave law alone.")
         self._check_numbers()
@@ -90,6 +101,8 @@ class Recipe:
         for name, low in least.items():
             value = check.integer(name, getattr(self, name), low=low)
             object.__setattr__(self, name, value)  # into recipe.json
+        if self.channels not in (1, 3) or isinstance(self.channels, bool):
+            raise InputError(f"channels: expected 1 (grey) or 3 (colour), got {self.channels!r}.")
         for name in ("learning_rate", "critic_rate"):
             check.number(name, getattr(self, name), low=0, open_low=True)
         check.number("momentum", self.momentum, low=0, high=1, open_high=True)
@@ -101,54 +114,55 @@ class Recipe:
 
     def architecture(self, image_size: int) -> dict[str, Any]:
         """The manifest's entry for the generator."""
-        sizes = {"width": self.width} if self.network == "conv" else {"layers": self.layers}
-        arguments = {
-            "latent_dim": self.latent_dim,
-            "hidden": self.hidden,
-            **sizes,
-            "image_size": image_size,
-            "output": self.output,
-        }
+        sizes: dict[str, Any] = {}
+        if self.network != "deep":
+            sizes["hidden"] = self.hidden
+        if self.network != "mlp":
+            sizes["width"] = self.width
+        if self.network in ("mlp", "style"):
+            sizes["layers"] = self.layers
+        if self.network == "deep":
+            sizes["upsampling"] = self.upsampling
+        image = {"image_size": image_size, "output": self.output}
+        # The manifests of grey images of 28x28 are as they were before there were others.
+        if self.channels != 1 or self.network in ("deep", "style"):
+            image["channels"] = self.channels
+        arguments = {"latent_dim": self.latent_dim, **sizes, **image}
         return {"name": self.network, "arguments": arguments}
 
-    def build_generator(self, image_size: int) -> nn.Sequential:
+    def build_generator(self, image_size: int) -> nn.Module:
         """A fresh generator, with the global random numbers."""
         return build_generator(self.network, **self.architecture(image_size)["arguments"])
 
     def build_critic(self, image_size: int, *, batch_norm: bool) -> nn.Sequential:
         """A fresh critic, with the global random numbers."""
+        image = {"image_size": image_size, "channels": self.channels}
         if self.network == "mlp":
-            return mlp_critic(hidden=self.other_hidden, layers=self.layers, image_size=image_size)
-        return conv_critic(
-            width=self.other_width,
-            hidden=self.other_hidden,
-            image_size=image_size,
-            batch_norm=batch_norm,
-        )
+            return mlp_critic(hidden=self.other_hidden, layers=self.layers, **image)
+        if self.network == "conv":
+            sizes = {"width": self.other_width, "hidden": self.other_hidden}
+            return conv_critic(**sizes, **image, batch_norm=batch_norm)
+        return deep_critic(width=self.other_width, **image, batch_norm=batch_norm)
 
     def build_encoder(self, image_size: int) -> nn.Sequential:
         """A fresh encoder, with the global random numbers."""
+        image = {"image_size": image_size, "channels": self.channels}
         if self.network == "mlp":
-            return mlp_encoder(
-                latent_dim=self.latent_dim,
-                hidden=self.other_hidden,
-                layers=self.layers,
-                image_size=image_size,
-            )
-        return conv_encoder(
-            latent_dim=self.latent_dim,
-            width=self.other_width,
-            hidden=self.other_hidden,
-            image_size=image_size,
-        )
+            sizes = {"hidden": self.other_hidden, "layers": self.layers}
+            return mlp_encoder(latent_dim=self.latent_dim, **sizes, **image)
+        if self.network == "conv":
+            sizes = {"width": self.other_width, "hidden": self.other_hidden}
+            return conv_encoder(latent_dim=self.latent_dim, **sizes, **image)
+        return deep_encoder(latent_dim=self.latent_dim, width=self.other_width, **image)
 
     def rate_at(self, step: int) -> float:
         """The factor on the learning rate before the given step is taken."""
         return 1 - 0.95 * max(0.0, (step / self.steps - 0.3) / 0.7)
 
     def to_dict(self) -> dict[str, Any]:
-        """What the manifest keeps."""
-        return asdict(self)
+        """What the manifest keeps; what came later is left out where it is as it was before."""
+        later = {"channels": 1, "upsampling": "transposed", "flips": False}
+        return {n: v for n, v in asdict(self).items() if n not in later or v != later[n]}
 
 
 _MODELS: Mapping[str, Recipe] = {
@@ -159,7 +173,13 @@ _MODELS: Mapping[str, Recipe] = {
     # at k = 10: 230 against 67): not what a generator to recover latents from should be.
     "wgan-gp": Recipe("wgan-gp", critic_steps=2, learning_rate=2e-4, momentum=0.0),
 }
-_MLP = {"hidden": 256, "other_hidden": 256, "steps": 30_000}
+_NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    "mlp": {"hidden": 256, "other_hidden": 256, "steps": 30_000},
+    "deep": {"width": 24, "other_width": 24, "batch_size": 64},
+    "style": {"width": 16, "hidden": 256, "other_width": 24, "batch_size": 64},
+}
+_DEEP_FROM = 64
+"""Pixels a side from which a deep network is the recommended one."""
 
 
 def recipe_for(model: str, **changes: Any) -> Recipe:
@@ -184,5 +204,7 @@ def recipe_for(model: str, **changes: Any) -> Recipe:
             f"recipe: unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}."
         )
     given = {name: value for name, value in changes.items() if value is not None}
-    base = _MLP if given.get("network") == "mlp" else {}
+    if int(given.get("image_size", 0)) >= _DEEP_FROM:
+        given = {"network": "deep", **given}
+    base = _NETWORKS.get(given.get("network", ""), {})
     return replace(_MODELS[model], **{**base, **given})

@@ -24,10 +24,13 @@ __all__ = ["draw_samples", "write_sample_sheet"]
 IDENTITY = 1_000_000
 """Far from the identities of anybody's targets."""
 
+_LARGE = 64
+"""Pixels a side from which samples are shown as they are."""
+
 
 def draw_samples(
     trajectory: Trajectory, count: int, *, stage: int = -1, seed: int = 0
-) -> Float[Tensor, "count 1 s s"]:
+) -> Float[Tensor, "count c s s"]:
     """Samples of one checkpoint, values in [0, 1].
 
     Args:
@@ -69,13 +72,16 @@ def write_sample_sheet(
     from matplotlib.image import imsave
 
     buffer = io.BytesIO()
-    imsave(buffer, sheet.repeat_interleave(2, 0).repeat_interleave(2, 1).numpy(), cmap="gray",
-           vmin=0, vmax=1, format="png")  # fmt: skip
+    if rows[0].shape[-1] < _LARGE:
+        sheet = sheet.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    imsave(buffer, sheet.numpy(), cmap="gray", vmin=0, vmax=1, format="png")
     files.write(Path(path), buffer.getvalue())
 
 
-def _grid(images: Float[Tensor, "n 1 s s"], columns: int) -> Float[Tensor, "height width"]:
-    """Row by row, two pixels of grey between."""
-    framed = torch.nn.functional.pad(images, (1, 1, 1, 1), value=0.5)[:, 0]  # (n, s + 2, s + 2)
-    side = framed.shape[-1]
-    return framed.view(-1, columns, side, side).transpose(1, 2).reshape(-1, columns * side)
+def _grid(images: Float[Tensor, "n c s s"], columns: int) -> Float[Tensor, "height width ..."]:
+    """Row by row, two pixels of grey between; in colour, the channels last."""
+    framed = torch.nn.functional.pad(images, (1, 1, 1, 1), value=0.5)  # (n, c, s + 2, s + 2)
+    channels, side = framed.shape[1], framed.shape[-1]
+    lines = framed.view(-1, columns, channels, side, side).permute(0, 3, 1, 4, 2)
+    sheet = lines.reshape(-1, columns * side, channels)
+    return sheet[..., 0] if channels == 1 else sheet

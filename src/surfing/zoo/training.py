@@ -87,7 +87,9 @@ def train(
     out = Path(out)
     if not overwrite and _is_finished(recipe, out):
         return Trajectory.open(out)
-    images = load_images(recipe.data, image_size=recipe.image_size, root=data_root)
+    images = load_images(
+        recipe.data, image_size=recipe.image_size, root=data_root, channels=recipe.channels
+    )
     with _quiet():
         from surfing.integrations.lightning import RecorderCallback
         from surfing.zoo.modules import build

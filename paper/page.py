@@ -1,0 +1,77 @@
+"""The page of results, written from the records: no number in it is typed by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from paper.registry import Record, experiment
+from paper.summary import summary
+from surfing.report.tables import count
+
+__all__ = ["PARTS", "draw", "page", "read_records"]
+
+PARTS = {
+    "adam": "Adam surfing against direct Adam",
+    "table1": "In-range targets, all of the signal measured (Table 1)",
+    "fig2": "How far from the truth (Figure 2)",
+    "fig1": "The surface and the surfer (Figure 1)",
+    "fig3": "Recovery against the number of measurements (Figure 3)",
+    "fig4": "Images that the generator never saw (Figure 4)",
+    "budget": "Success at equal cost",
+    "ablations": "What makes a ride work",
+    "zoo": "The models",
+}
+_SHARED = {"fig2": "table1"}
+"""Experiments that draw another's record."""
+
+
+def read_records(folder: Path) -> dict[str, Record]:
+    """The records that are there, by experiment."""
+    found: dict[str, Record] = {}
+    for name in PARTS:
+        path = folder / f"{_SHARED.get(name, name)}.json"
+        if path.is_file():
+            found[name] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def draw(records: dict[str, Record], out: Path) -> dict[str, list[Path]]:
+    """All pictures, by experiment."""
+    return {name: experiment(name).figures(record, out) for name, record in records.items()}
+
+
+def page(records: dict[str, Record], pictures: dict[str, list[Path]], *, root: Path) -> str:
+    """Markdown: one screen that sums up, then a section an experiment.
+
+    Args:
+        records: by experiment.
+        pictures: by experiment.
+        root: the folder of the page, for the links to pictures.
+    """
+    lines = [
+        "# Results",
+        "",
+        "After Song, Fan and Lafferty, *Surfing* (NeurIPS 2019), on generators of our own: "
+        "settings that the paper's abstract and reviews do not tell are reconstructed, and no "
+        "number below is the paper's. This page is written by `scripts/results` from the records "
+        "in `docs/records`; each section names the command that made its record.",
+        "",
+        "## In short",
+        "",
+        *(f"- {line}" for line in summary(records)),
+    ]
+    for name, record in records.items():
+        lines += ["", f"## {PARTS[name]}", "", _made_by(name, record), ""]
+        lines += [experiment(name).markdown(record)]
+        for picture in pictures.get(name, []):
+            lines += ["", f"![{PARTS[name]}]({picture.relative_to(root).as_posix()})"]
+    return "\n".join(lines) + "\n"
+
+
+def _made_by(name: str, record: Record) -> str:
+    return (
+        f"`python -m paper {name}`, seed {record['seed']}, {record['date']}, surfing "
+        f"{record['versions']['surfing']}, torch {record['versions']['torch']}, "
+        f"{record['machine']['cpus']} CPU cores; {count(record['seconds'])} s of work."
+    )

@@ -1,0 +1,124 @@
+"""Adam as the paper runs it, direct or riding, with the step size that suits each best.
+
+Adam's step size decides a lot, and not the same for both. So each takes the one with which it finds
+the most of some targets that are not reported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from surfing.continuation import EqualDrift, direct, surf
+from surfing.descent import TorchOptim
+from surfing.evaluation.selftest import FOUND, own_samples
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from paper.cells import Bed
+    from surfing.problem.operators import Operator
+    from surfing.solution import Solution
+
+__all__ = ["ADAM_METHODS", "AdamRuns", "Tuned"]
+
+ADAM_METHODS = ("direct Adam", "Adam surfing")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A step size, and why it.
+
+    Args:
+        step_size: the chosen one.
+        found: of the tuning targets, by step size.
+    """
+
+    step_size: float
+    found: dict[str, int]
+
+
+@dataclass(frozen=True)
+class AdamRuns:
+    """One run from one start for every target.
+
+    Args:
+        direct_steps: of direct Adam.
+        stages: of the ride, at equal drift.
+        stage_steps: at each stage but the last.
+        last_steps: at the last, as many as direct Adam has: the ride is what differs.
+        step_sizes: to choose from.
+        tuning_targets: for each step size; other targets than those reported.
+    """
+
+    direct_steps: int = 2000
+    stages: int = 40
+    stage_steps: int = 50
+    last_steps: int = 2000
+    step_sizes: tuple[float, ...] = (0.1, 0.2, 0.4)
+    tuning_targets: int = 20
+
+    def run(
+        self,
+        method: str,
+        step_size: float,
+        bed: Bed,
+        y: Tensor,
+        operator: Operator | None,
+        seed: int,
+    ) -> Solution:
+        """Direct Adam or Adam surfing, by name."""
+        descent = TorchOptim(partial(torch.optim.Adam, lr=step_size))
+        if method == ADAM_METHODS[0]:
+            return direct(
+                bed.trajectory,
+                y,
+                generator=bed.generator,
+                operator=operator,
+                descent=descent,
+                max_steps=self.direct_steps,
+                seed=seed,
+            )
+        return surf(
+            bed.trajectory,
+            y,
+            generator=bed.generator,
+            operator=operator,
+            descent=descent,
+            schedule=EqualDrift(self.stages),
+            stage_steps=self.stage_steps,
+            max_steps=self.last_steps,
+            seed=seed,
+        )
+
+    def tune(self, method: str, bed: Bed, *, seed: int) -> Tuned:
+        """The step size that finds the most; among equals, meets the most, then ends nearest.
+
+        Args:
+            method: as for :meth:`run`.
+            bed: the model; all pixels are measured.
+            seed: of the tuning targets and starts.
+        """
+        own = own_samples(bed.trajectory, bed.generator, self.tuning_targets, seed=seed)
+        ends = {size: self.run(method, size, bed, own.x, None, seed) for size in self.step_sizes}
+        error = {size: (end.z - own.z).norm(dim=1) for size, end in ends.items()}
+        hits = {size: int((e < FOUND).sum()) for size, e in error.items()}
+
+        def merit(size: float) -> tuple[int, int, float]:
+            return hits[size], int(ends[size].success.sum()), -float(error[size].median())
+
+        best = max(self.step_sizes, key=merit)
+        return Tuned(best, {str(size): number for size, number in hits.items()})
+
+    def described(self) -> str:
+        """How they are run, for people."""
+        return (
+            f"Direct Adam: {self.direct_steps} steps. Adam surfing: {self.stages} stages of "
+            f"{self.stage_steps} steps, {self.last_steps} at the last. Step sizes: picked from "
+            f"{', '.join(map(str, self.step_sizes))} for each method and model, on "
+            f"{self.tuning_targets} other targets; where the smallest is picked, a smaller one "
+            "might find more."
+        )

@@ -1,0 +1,126 @@
+"""Table 1: targets in the range of the generator, all of the signal measured, one start each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from paper.cells import PACKAGED, ZOO, available, open_cell
+from paper.document import found_by_cell, labelled, save
+from paper.registry import Record
+from paper.rides import RECOVER_BUDGET, RIDES, Ride, judge
+from paper.running import Run
+from paper.step_sizes import ADAM_METHODS, AdamRuns
+from surfing.evaluation.selftest import own_samples
+from surfing.report import Column, Table, rate
+from surfing.report.tables import count
+
+__all__ = ["FULL", "METHODS", "QUICK", "Config", "figures", "markdown", "run"]
+
+METHODS = (*ADAM_METHODS, *RIDES)
+_EARLIER = (
+    "A first form, with half as many steps for direct Adam and half of those again at the ride's "
+    "last stage, was broken off after five models: on one of them Adam surfing had found fewer "
+    "than direct Adam, for want of steps at the last network."
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run.
+
+    Args:
+        seed: of targets and starts; the next one is for tuning Adam's step size.
+        cells: trained models; those that are not trained are left out, and the record says so.
+        targets: the same for all methods.
+        adam: how Adam is run.
+    """
+
+    seed: int = 0
+    cells: tuple[str, ...] = ZOO
+    targets: int = 300
+    adam: AdamRuns = field(default_factory=AdamRuns)
+
+
+FULL = Config()
+QUICK = Config(
+    cells=(PACKAGED,),
+    targets=12,
+    adam=AdamRuns(40, 4, 5, 20, step_sizes=(0.1, 0.2), tuning_targets=4),
+)
+
+
+def _tasks(config: Config) -> dict[str, tuple[str, str]]:
+    return {f"{cell} {name}": (cell, name) for cell in available(config.cells) for name in METHODS}
+
+
+def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
+    bed = open_cell(cell).boxed()
+    told: dict[str, Any] = {}
+    ride: Ride
+    if name in ADAM_METHODS:
+        tuned = config.adam.tune(name, bed, seed=config.seed + 1)
+        ride = partial(config.adam.run, name, tuned.step_size)
+        told = {"step_size": tuned.step_size, "tuned": tuned.found}
+    else:
+        ride = RIDES[name]
+    own = own_samples(bed.trajectory, bed.generator, config.targets, seed=config.seed)
+    result = judge(ride, bed, own.x, own.z, seed=config.seed)
+    return {"cell": cell, "method": name, **told, **result}
+
+
+run = Run("table1", _tasks, _measure, {"success": "||z - z*|| < .01"})
+"""A part is a cell and a method."""
+
+
+def figures(record: Record, out: Path) -> list[Path]:
+    """Success by cell and method, with intervals."""
+    results = list(record["results"].values())
+    cells = list(dict.fromkeys(r["cell"] for r in results))
+    figure = Figure(figsize=(1.6 + 1.1 * len(cells), 3.4), layout="constrained")
+    ax = figure.subplots()
+    found_by_cell(ax, results, METHODS, spacing=0.13, size=4, line=1)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside right", frameon=False, fontsize=8)
+    return [save(figure, out / "table1-success.png")]
+
+
+def markdown(record: Record) -> str:
+    """A line a cell and method."""
+    columns = [
+        Column("cell", "model", right=False),
+        Column("method", "method", right=False),
+        Column("found", "found", rate),
+        Column("targets", "targets", count),
+        Column("step_size", "step size"),
+        Column("steps", "steps, 75th percentile", count),
+        Column("cost", "cost a target", count),
+        Column("once", "spent once", count),
+    ]
+    config = record["config"]
+    missing = [c for c in config["cells"] if f"{c} direct LM" not in record["results"]]
+    notes = [
+        f"Found: {record['success']}, with its 95% Wilson interval. Cost in forward-equivalents. "
+        f"Targets and starts uniform on [-1, 1]^k [reconstructed], all pixels measured, one start "
+        f"a target (recover: up to {RECOVER_BUDGET} forward-equivalents; its pilot, made once for "
+        "all of them, is in the last column). "
+        f"{AdamRuns(**config['adam']).described()} {_EARLIER}",
+    ]
+    if missing:
+        notes.append(f"\nNot run, because not trained yet: {', '.join(map(labelled, missing))}.")
+    table = Table("", columns, notes=tuple(notes))
+    for part in record["results"].values():
+        table = table.add(
+            cell=labelled(part["cell"]),
+            method=part["method"],
+            found=part["found"],
+            targets=part["found"][1],
+            step_size=part.get("step_size", "–"),
+            steps=part["steps_75"],
+            cost=part["cost"],
+            once=part["cost_once"] or None,
+        )
+    return table.markdown()

@@ -1,0 +1,1 @@
+"""The user's own measuring: own samples found again, methods compared, the demonstration."""

@@ -1,0 +1,235 @@
+"""Success against cost: every method at the same budgets, on the same targets.
+
+A method that fails goes again from another start until the budget is spent; of a target's goes
+the one with the lowest measurement loss counts, whatever the truth is. So each curve is that of
+best-of-R, with R what the budget pays for.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import comb
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from surfing.descent import Stopping
+from surfing.errors import InputError
+from surfing.evaluation.methods import METHODS, Method, Task, method
+from surfing.evaluation.selftest import FOUND, own_samples
+from surfing.portfolio import recover
+from surfing.problem import as_operator
+from surfing.problem.measurements import Measurements
+from surfing.report.intervals import wilson
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from surfing.problem.operators import OperatorLike
+    from surfing.trajectory import Trajectory
+
+__all__ = ["BUDGETS", "Comparison", "Curve", "compare", "hits", "paired"]
+
+BUDGETS = (200, 400, 1000, 2000, 4000, 8000, 16000)
+RECOVER = "recover"
+_SCARCE = 100
+"""Goes after which a method gives a target up, whatever is left of the budget."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One method.
+
+    Attributes:
+        name: its key.
+        label: for people.
+        found: for each budget, whether each target's latent is found.
+        cost: for each budget, mean forward-equivalents spent.
+        extra: forward-equivalents spent once for all targets: recover's pilot.
+    """
+
+    name: str
+    label: str
+    found: list[list[bool]]
+    cost: list[float]
+    extra: float = 0.0
+
+    def rates(self) -> list[tuple[int, int]]:
+        """(found, targets) for each budget."""
+        return [(sum(row), len(row)) for row in self.found]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All methods on one problem."""
+
+    budgets: tuple[int, ...]
+    curves: tuple[Curve, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values, intervals and paired differences included."""
+        return {
+            **self.facts,
+            "budgets": list(self.budgets),
+            "methods": [self._line(curve) for curve in self.curves],
+        }
+
+    def _line(self, curve: Curve) -> dict[str, Any]:
+        line: dict[str, Any] = {
+            "name": curve.name,
+            "label": curve.label,
+            "found": [list(pair) for pair in curve.rates()],
+            "interval": [list(wilson(*pair)) for pair in curve.rates()],
+            "cost": curve.cost,
+            "extra_cost": curve.extra,
+            "by_target": ["".join("01"[hit] for hit in row) for row in curve.found],
+        }
+        ours = next((c for c in self.curves if c.name == RECOVER), None)
+        if ours is not None and curve.name != RECOVER:
+            line["recover_against_it"] = [
+                paired(mine, theirs) for mine, theirs in zip(ours.found, curve.found)
+            ]
+        return line
+
+
+def hits(told: str) -> list[bool]:
+    """Whether each target was found, of the digits that a record keeps.
+
+    >>> hits("101")
+    [True, False, True]
+    """
+    return [digit == "1" for digit in told]
+
+
+def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> dict[str, float]:
+    """Targets that only one of two methods found, and how surprising that is.
+
+    The p-value is that of the exact two-sided sign test: were the two alike, either would win a
+    disputed target with probability 1/2.
+
+    >>> paired([True] * 8 + [False], [False] * 8 + [True])["p"]
+    0.0390625
+    """
+    won = sum(a and not b for a, b in zip(ours, theirs))
+    lost = sum(b and not a for a, b in zip(ours, theirs))
+    disputed = won + lost
+    tail = sum(comb(disputed, i) for i in range(max(won, lost), disputed + 1)) / 2**disputed
+    return {"won": won, "lost": lost, "p": min(1.0, 2 * tail) if disputed else 1.0}
+
+
+def compare(
+    trajectory: Trajectory,
+    generator: nn.Module,
+    *,
+    operator: OperatorLike = None,
+    targets: int = 100,
+    budgets: Sequence[int] = BUDGETS,
+    methods: Sequence[str] = (),
+    scarce: Sequence[str] = ("cma-es",),
+    scarce_targets: int = 20,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Give every method the same targets and the same budgets.
+
+    Args:
+        trajectory: checkpoints of training.
+        generator: their architecture.
+        operator: what measures the signals; None for the identity.
+        targets: own samples of the generator, so that the truth is known.
+        budgets: forward-equivalents a target, increasing.
+        methods: names from :data:`surfing.evaluation.methods.METHODS`, and "recover"; all where
+            left out.
+        scarce: methods so slow that they get the first `scarce_targets` only.
+        scarce_targets: see there.
+        seed: of targets, starts and a named operator.
+        progress: called with (methods done, in all).
+
+    Raises:
+        InputError, UnknownNameError: a bad argument, before any work.
+    """
+    budgets = _checked(budgets)
+    names = list(methods) or [*METHODS, RECOVER]
+    chosen = {name: method(name) for name in names if name != RECOVER}
+    own = own_samples(trajectory, generator, targets, seed=seed)
+    forward = as_operator(operator, tuple(own.x.shape[1:]), seed=seed, device=own.x.device)
+    task = Task(trajectory, generator, forward, forward(own.x), seed)
+    curves = []
+    for number, name in enumerate(names):
+        if name == RECOVER:
+            curves.append(_recovered(task, own.z, budgets))
+        else:
+            label, go = chosen[name]
+            few = min(targets, scarce_targets) if name in scarce else targets
+            curves.append(_restarted(name, label, go, task, own.z[:few], budgets))
+        if progress is not None:
+            progress(number + 1, len(names))
+    facts = {
+        "operator": forward.name,
+        "m": task.y[0].numel(),
+        "k": own.z.shape[1],
+        "targets": targets,
+        "success": f"||z - z*|| < {FOUND}",
+    }
+    return Comparison(budgets, tuple(curves), facts)
+
+
+def _checked(budgets: Sequence[int]) -> tuple[int, ...]:
+    whole = tuple(budgets)
+    if not whole or whole[0] <= 0 or any(b <= a for a, b in itertools.pairwise(whole)):
+        raise InputError(f"budgets: expected increasing positive numbers, got {list(budgets)}.")
+    return whole
+
+
+def _restarted(
+    name: str, label: str, go: Method, task: Task, truth: Tensor, budgets: tuple[int, ...]
+) -> Curve:
+    """Goes until each target's measurements are met or the largest budget is spent."""
+    count, stopping = len(truth), Stopping()
+    best = torch.full((count,), torch.inf, dtype=torch.float64)
+    hit = torch.zeros(count, dtype=torch.bool)
+    spent = torch.zeros(count, dtype=torch.float64)
+    found = torch.zeros(len(budgets), count, dtype=torch.bool)
+    paid = torch.zeros(len(budgets), count, dtype=torch.float64)
+    level = Measurements.of(task.y[:count].cpu()).level
+    open_ = torch.arange(count)
+    for number in range(_SCARCE):
+        went = go(task, open_.tolist(), number)
+        spent[open_] += went.cost.cpu()
+        better = went.misfit.cpu() < best[open_]
+        index = open_[better]
+        best[index] = went.misfit.cpu()[better]
+        hit[index] = ((went.z - truth[open_]).norm(dim=1) < FOUND).cpu()[better]
+        for i, budget in enumerate(budgets):
+            within = open_[spent[open_] <= budget]
+            found[i, within], paid[i, within] = hit[within], spent[within]
+        met = stopping.met(best[open_], level.take(open_))
+        open_ = open_[~met & (spent[open_] < budgets[-1])]
+        if len(open_) == 0:
+            break
+    # What a target had come to by a smaller budget it also has at every larger one.
+    for i in range(1, len(budgets)):
+        unchanged = paid[i] == 0
+        found[i, unchanged], paid[i, unchanged] = found[i - 1, unchanged], paid[i - 1, unchanged]
+    return Curve(name, label, found.tolist(), paid.mean(1).tolist())
+
+
+def _recovered(task: Task, truth: Tensor, budgets: tuple[int, ...]) -> Curve:
+    """The default strategy, anew at every budget; what it spends once is in its cost."""
+    found, cost = [], []
+    for budget in budgets:
+        solution = recover(
+            task.trajectory,
+            task.y,
+            generator=task.generator,
+            operator=task.operator,
+            budget=budget,
+            seed=task.seed,
+        )
+        found.append(((solution.z - truth).norm(dim=1) < FOUND).tolist())
+        cost.append(float(solution.cost.mean()) + solution.cost_once / max(1, len(truth)))
+    return Curve(RECOVER, "recover", found, cost)

@@ -1,1 +1,0 @@
-"""The paper, reproduced and answered: one module a table or figure."""

@@ -1,0 +1,93 @@
+"""Success against cost: the same targets for all, and curves that are what they say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import surfing
+from surfing.evaluation.compare import BUDGETS, compare, paired
+from surfing.evaluation.methods import METHODS, Go, Task, method
+from surfing.evaluation.selftest import own_samples
+from surfing.problem import as_operator
+
+FEW = (60, 400, 2500)
+
+
+@pytest.fixture(scope="module")
+def comparison(path, net):
+    names = ("lm", "annealed-lm", "surf-lm", "recover")
+    return compare(path, net, targets=6, budgets=FEW, methods=names, seed=1)
+
+
+def test_more_budget_finds_no_less_on_the_same_goes(comparison):
+    for curve in comparison.curves:
+        rates = [hits for hits, _ in curve.rates()]
+        assert all(0 <= hits <= 6 for hits in rates)
+        if curve.name != "recover":  # recover is run anew at each budget
+            assert rates == sorted(rates)
+            assert curve.cost == sorted(curve.cost)
+            # What recover learns once takes time too, which is told in forwards beside its budget.
+            assert all(spent <= budget for spent, budget in zip(curve.cost, comparison.budgets))
+    ours = next(c for c in comparison.curves if c.name == "recover")
+    assert ours.rates()[-1] == (6, 6)
+
+
+def test_it_is_json_with_intervals_and_paired_differences(comparison):
+    read = json.loads(json.dumps(comparison.to_dict()))
+    assert [line["name"] for line in read["methods"]] == [c.name for c in comparison.curves]
+    for line in read["methods"]:
+        for (hits, of), (low, high), bits in zip(
+            line["found"], line["interval"], line["by_target"]
+        ):
+            assert bits.count("1") == hits
+            assert len(bits) == of
+            assert low <= hits / of <= high
+    against = read["methods"][0]["recover_against_it"]
+    assert len(against) == len(FEW)
+
+
+def test_the_seed_decides(path, net, comparison):
+    again = compare(path, net, targets=6, budgets=FEW, methods=("lm",), seed=1)
+    assert again.curves[0] == comparison.curves[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_makes_a_go_that_tells_the_truth(path, net, name):
+    own = own_samples(path, net, 3, seed=0)
+    operator = as_operator(None, tuple(own.x.shape[1:]))
+    label, go = method(name)
+    went = go(Task(path, net, operator, own.x, 0), [0, 2], 0)
+    assert label
+    assert isinstance(went, Go)
+    assert went.z.shape == (2, 3)
+    with torch.no_grad():
+        x = surfing.generator.Generator(net).at(path.state(-1))(went.z.float())
+    misfit = (x - own.x[[0, 2]]).flatten(1).double().square().sum(1) / 2
+    assert torch.allclose(went.misfit, misfit, rtol=1e-2, atol=1e-6)
+    assert bool((went.cost > 0).all())
+    other = go(Task(path, net, operator, own.x, 0), [0, 2], 1)
+    assert not torch.equal(other.z, went.z) or float(went.misfit.max()) < 1e-9
+
+
+def test_paired_differences():
+    assert paired([True, False], [True, False]) == {"won": 0, "lost": 0, "p": 1.0}
+    assert paired([True] * 5, [False] * 5)["p"] == pytest.approx(2 / 2**5)
+    assert paired([True, False], [False, True])["p"] == 1.0
+
+
+@pytest.mark.parametrize("budgets", [(), (0, 5), (5, 5), (7, 3)])
+def test_bad_budgets(path, net, budgets):
+    with pytest.raises(surfing.InputError, match="budgets"):
+        compare(path, net, targets=2, budgets=budgets)
+
+
+def test_an_unknown_method_lists_the_known(path, net):
+    with pytest.raises(surfing.UnknownNameError, match="annealed-lm"):
+        compare(path, net, targets=2, methods=("newton",))
+
+
+def test_the_published_budgets_increase():
+    assert list(BUDGETS) == sorted(set(BUDGETS))
