@@ -428,7 +428,7 @@ def test_many_tangents_of_a_wide_row_are_taken_a_few_at_a_time(opaque: bool) -> 
     torch.manual_seed(0)
     net = Wide(nn.Linear(k, 6), nn.Tanh(), nn.Linear(6, 3)).double().eval()
     z = torch.randn(2, k, dtype=torch.float64)
-    problem = Problem.build(net, net.state_dict(), net(z).detach(), latent=Normal(k))
+    problem = built(net, net.state_dict(), net(z).detach(), latent=Normal(k))
     assert problem.architecture.structured is not opaque
     forward = problem.architecture.at(net.state_dict())
     _, whole = forward.linearise(z)

@@ -58,8 +58,8 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-_CANDIDATES = 8
-_TRIED = 4
+_CANDIDATES = 12
+_TRIED = 6
 _HITS = 3
 """How often the best minimum is to be found before a target is left as it is."""
 _LEAST_TRIES = 5

@@ -144,10 +144,13 @@ class ForwardModel:
             )
             y = try_operator(operator, x, inputs)
         architecture = Architecture(
-            self._generator, operator, shape, batch_invariant=self._batch_invariant
+            self._generator,
+            operator,
+            shape,
+            batch_invariant=self._batch_invariant,
+            inputs=() if inputs is None else inputs.generator,
         )
-        if inputs is None or not inputs.generator:
-            architecture.check(self.trajectory[-1].state, z, x)
+        architecture.check(self.trajectory[-1].state, z, x, inputs)
         check_derivative(
             lambda at: operator(
                 _signals(self._bound, at, inputs), **({} if inputs is None else inputs.operator)

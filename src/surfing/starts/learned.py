@@ -37,7 +37,8 @@ _BANK = 1 << 43
 """The identity whose stream the bank's latents come from; far from any target's own."""
 _COMPONENTS = 3
 """Principal components kept for each latent, where there are more measurements."""
-_NEIGHBOURS = 200
+_NEIGHBOURS, _MOST_NEIGHBOURS = 60, 2400
+"""For each latent, and in all, beyond four for each latent."""
 _CHUNK = 2048
 _BLOCK_BYTES = 128 * 2**20
 _RIDGE = 1e-4
@@ -146,7 +147,8 @@ class LearnedStarts:
             count: for each target.
             alone: work on one target at a time, so that bits don't depend on the others.
         """
-        neighbours = min(len(self), max(_NEIGHBOURS, 2 * self.z.shape[1]))
+        k = self.z.shape[1]
+        neighbours = min(len(self), max(200, 4 * k, min(_NEIGHBOURS * k, _MOST_NEIGHBOURS)))
         width = self.features.shape[1] + self.z.shape[1]
         size = max(1, _BLOCK_BYTES // (4 * (neighbours * width * 2 + 2 * len(self))))
         size = 1 if alone else size
