@@ -5,6 +5,7 @@ Fifteen cases in the order of their numbers; the smaller ones are in test_carele
 
 from __future__ import annotations
 
+import importlib
 import time
 import warnings
 
@@ -396,8 +397,7 @@ def test_08_weights_tied_in_the_module_are_filled_in(tmp_path):
 
 def test_09_seconds_bound_the_call_and_progress_speaks_at_once(packaged, pictures, monkeypatch):
     """By a clock that counts the calls of its own: no wall time is measured."""
-    from surfing.portfolio import recover as module
-
+    module = importlib.import_module("surfing.portfolio.recover")
     began, told = time.perf_counter(), []
     y = pictures(latents(1)).detach()
     limit = 0.5
@@ -499,7 +499,7 @@ def test_12_a_module_that_changed_after_its_last_step_is_recorded_anew(tmp_path)
     trajectory = surfing.Trajectory.open(tmp_path / "r")
     assert trajectory.steps == (0, 1, 2, 3)
     assert torch.equal(trajectory.state(-1)["0.weight"], net[0].weight)
-    assert trajectory.verify().ok
+    assert "all whole" in str(trajectory.verify())
 
 
 # 13 ---------------------------------------------------------------------------------------------

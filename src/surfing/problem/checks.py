@@ -208,7 +208,8 @@ def counting_entries(
     low, high = (float(t) for t in torch.nan_to_num(x).aminmax())
     span = high - low or 1.0
     stream = torch.Generator().manual_seed(0)
-    drawn = low + span * torch.rand(_DRAWS, *x.shape[1:], generator=stream).to(x)
+    shape = (_DRAWS, *x.shape[1:])
+    drawn = low + span * torch.rand(shape, generator=stream, dtype=torch.float32).to(x)
     by_target = inputs is not None and bool(inputs.operator)
     parts = []
     with torch.no_grad():

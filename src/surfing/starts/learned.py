@@ -295,7 +295,8 @@ def learn(
     if model.required:
         raise InputError(
             f"model: generator or operator ask for {', '.join(sorted(model.required))} of each "
-            "target, so that no samples can be learned from for all; leave learned= out.",
+            "target, so that there are no samples to learn from for all; recover(given=...) starts "
+            "without.",
             argument="model",
         )
     spent = 0.0
@@ -348,7 +349,9 @@ def _features(y: Float[Tensor, "n m"], k: int) -> _Features:
     # Randomised subspace iteration (Halko, Martinsson and Tropp, 2011): an eigendecomposition of
     # 784 pixels took the time of 2,500 forwards.
     stream = torch.Generator().manual_seed(0)
-    basis = torch.randn(y.shape[1], width + _OVERSAMPLING, generator=stream).to(y)
+    # In single precision whatever the caller's default is: the same starts for all.
+    shape = (y.shape[1], width + _OVERSAMPLING)
+    basis = torch.randn(shape, generator=stream, dtype=torch.float32).to(y)
     for _ in range(_POWERS):
         basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
     # Contiguous, as it comes back from a file or another process: kernels go by the layout.
