@@ -22,7 +22,7 @@ from surfing.status import Status, summarise_status
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-__all__ = ["Solution", "StageRecord", "Status", "summarise_status"]
+__all__ = ["Solution", "StageRecord", "Status", "open_directions", "summarise_status"]
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,7 @@ class Solution:
         """
         if self.singular_values is None:
             return torch.zeros_like(self.status)
-        largest = self.singular_values[:, :1].clamp(min=torch.finfo(torch.float32).tiny)
-        return (self.singular_values < 1e-6 * largest).sum(-1)
+        return open_directions(self.singular_values)
 
     def __len__(self) -> int:
         return len(self.z)
@@ -311,6 +310,12 @@ _OUT = 4.0
 """Standard deviations of the law's norm beyond which latents are called far out."""
 _STAGE_FIELDS = ("z", "risk", "steps", "cost", "status", "damping")
 _OPTIONAL_STAGE_FIELDS = ("damping",)
+
+
+def open_directions(singular_values: Float[Tensor, "r k"]) -> Int[Tensor, " r"]:
+    """How many of a Jacobian's singular values are next to nothing beside the largest."""
+    largest = singular_values[:, :1].clamp(min=torch.finfo(torch.float32).tiny)
+    return (singular_values < 1e-6 * largest).sum(-1)
 
 
 def _concatenated(name: str, parts: Sequence[Mapping[str, Tensor]]) -> Tensor:

@@ -45,6 +45,7 @@ __all__ = [
     "read_measurements",
     "read_noise",
     "read_prior",
+    "read_rows",
     "source_digest",
     "state_digest",
 ]
@@ -213,6 +214,30 @@ def read_given(pairs: list[str] | None) -> dict[str, np.ndarray] | None:
             raise InputError(f"--given: expected NAME=FILE.npy, got {pair!r}.", argument="--given")
         read[name] = read_array("--given", Path(path))
     return read
+
+
+def read_rows(option: str, path: Path, count: int | None = None) -> Tensor:
+    """The first rows of a file in memory, or all of them; see :func:`read_measurements`.
+
+    Raises:
+        MeasurementError: as there, with the option's name.
+    """
+    try:
+        y = read_measurements(path)
+        if isinstance(y, Column):
+            raise _refused("expected .npy, .npz or .safetensors, got .parquet.")
+    except MeasurementError as error:
+        said = str(error).removeprefix("--measurements: ")
+        raise MeasurementError(f"{option}: {said}", argument=option) from error
+    if count is not None and count > len(y):
+        raise InputError(
+            f"--targets: expected at most the {len(y)} lines of {path}, got {count}.",
+            argument="--targets",
+        )
+    part = y[: len(y) if count is None else count]
+    if isinstance(part, Tensor):
+        return part
+    return torch.from_numpy(np.array(part, dtype=part.dtype.newbyteorder("=")))
 
 
 def load_weights(module: nn.Module, path: Path, *, prefix: str, key: str | None) -> None:

@@ -265,9 +265,8 @@ def _newest(before: Tensor | None, newer: Tensor | None) -> Tensor | None:
 def _edge(end: End, problem: Problem) -> Int[Tensor, " targets"]:
     """The status; unmet targets on the edge of the support, or far out, end as such."""
     edge = bounds(problem.latent)
-    if edge is None:
-        on = _far(end.z, problem)
-    else:
+    on = _far(end.z, problem)
+    if edge is not None:
         on = ((end.z <= edge[0]) | (end.z >= edge[1])).any(-1)
     settled = torch.isin(
         end.status,

@@ -16,9 +16,9 @@ from surfing.continuation import EqualDrift, Population, StepControl, direct, su
 from surfing.descent import AbstractDescent, LevenbergMarquardt, TorchOptim
 from surfing.descent.lbfgs import LBFGS
 from surfing.descent.stopping import Stopping
-from surfing.errors import InputError, UnknownNameError, require
+from surfing.errors import UnknownNameError, require
+from surfing.evaluation.samples import beside
 from surfing.execution.targets import Targets
-from surfing.generator import Generator
 from surfing.portfolio.attempt import ATTEMPTS
 from surfing.portfolio.recover import solver_of
 from surfing.problem import ForwardModel
@@ -26,10 +26,9 @@ from surfing.starts.scouting import derived_seed
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import nn
 
-    from surfing.problem.operators import Operator
-    from surfing.trajectory import Trajectory
+    from surfing.problem.inputs import Given
+    from surfing.problem.measurements import Noise
 
 __all__ = ["ADAM_STEP_SIZE", "METHODS", "Go", "Method", "Task", "method"]
 
@@ -39,18 +38,24 @@ class Task:
     """What all methods are given alike.
 
     Args:
-        trajectory: checkpoints of training.
-        generator: their architecture.
-        operator: what measures.
+        model: trajectory, generator, operator and law.
         y: measurements.
         seed: of starts and everything else random.
+        noise: of the measurements.
+        prior: kept in the answer.
+        given: inputs by target.
     """
 
-    trajectory: Trajectory
-    generator: nn.Module
-    operator: Operator
+    model: ForwardModel
     y: Float[Tensor, "targets ..."]
     seed: int
+    noise: Noise = None
+    prior: float | str | None = None
+    given: Given | None = None
+
+    def beside(self, ids: Sequence[int]) -> dict[str, Any]:
+        """What goes with the measurements of some targets, as arguments."""
+        return {"prior": self.prior, **beside(ids, self.noise, self.given, len(self.y))}
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,9 @@ class Direct:
     def __call__(self, task: Task, ids: Sequence[int], number: int) -> Go:
         """One restart."""
         solution = direct(
-            task.trajectory,
+            task.model,
             task.y[list(ids)],
-            generator=task.generator,
-            operator=task.operator,
+            **task.beside(ids),
             descent=self.descent,
             max_steps=self.max_steps,
             seed=derived_seed(task.seed, "go", number),
@@ -108,10 +112,9 @@ class Surf:
     def __call__(self, task: Task, ids: Sequence[int], number: int) -> Go:
         """One ride."""
         solution = surf(
-            task.trajectory,
+            task.model,
             task.y[list(ids)],
-            generator=task.generator,
-            operator=task.operator,
+            **task.beside(ids),
             descent=self.descent,
             schedule=EqualDrift(self.stages, start=self.start),
             starts=self.starts,
@@ -134,9 +137,15 @@ class Planned:
 
     def __call__(self, task: Task, ids: Sequence[int], number: int) -> Go:
         """One attempt."""
-        model = ForwardModel(task.trajectory, generator=task.generator, operator=task.operator)
-        solver = solver_of(model, budget=1e12, seed=task.seed, portfolio=[ATTEMPTS[self.name]])
-        context = solver.context(Targets(task.y[list(ids)]), ids)
+        solver = solver_of(
+            task.model,
+            budget=1e12,
+            prior=task.prior,
+            seed=task.seed,
+            portfolio=[ATTEMPTS[self.name]],
+        )
+        mine = beside(ids, task.noise, task.given, len(task.y))
+        context = solver.context(Targets(task.y[list(ids)], **mine), ids)
         everybody = torch.arange(len(ids), device=task.y.device)
         found = ATTEMPTS[self.name].run(context, everybody, number=number)
         return Go(found.z[:, 0], found.misfit[:, 0], context.meter.spent)
@@ -157,41 +166,40 @@ class CMAES:
     def __call__(self, task: Task, ids: Sequence[int], number: int) -> Go:
         """One restart for each target."""
         cma = require("cmaes", "bench").CMA
-        law = task.trajectory.latent
-        if law is None:
-            raise InputError("latent: the trajectory does not say what law its latents have.")
-        ends = [self._one(cma, task, law, identity, number) for identity in ids]
+        ends = [self._one(cma, task, identity, number) for identity in ids]
         z, misfit, cost = (torch.stack(column) for column in zip(*ends))
         return Go(z, misfit, cost)
 
     def _one(
-        self, cma: Any, task: Task, law: Any, identity: int, number: int
+        self, cma: Any, task: Task, identity: int, number: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        bound = _bound(task)
+        law = task.model.latent
+        problem = task.model.problem(task.y[[identity]], **task.beside([identity]))
+        state = task.model.last
         seed = derived_seed(task.seed, "cma", number)
         start = law.sample([identity], 1, seed=seed)[0, 0].double().numpy()
         search = cma(mean=start, sigma=self.sigma * law.std, seed=seed % 2**31)
-        best, best_z, spent = float("inf"), start, 0
+        best, best_z, best_misfit, spent = float("inf"), start, float("inf"), 0
         while spent + search.population_size <= self.evaluations and not search.should_stop():
             asked = np.stack([search.ask() for _ in range(search.population_size)])
-            with torch.no_grad():
-                measured = task.operator(bound(torch.from_numpy(asked).to(task.y)))
-            gap = (measured - task.y[identity]).flatten(1).double()
-            values = (gap.square().sum(1) / 2).tolist()
+            owner = torch.zeros(len(asked), dtype=torch.long, device=problem.device)
+            rows = torch.arange(len(asked), device=problem.device)
+            at = torch.from_numpy(asked).to(problem.y)
+            misfits = problem.risk(state, owner).misfit(at, rows)
+            penalised = misfits
+            if problem.prior is not None:
+                penalised = misfits + problem.prior * law.penalty(at.double())
+            values = penalised.tolist()
             spent += len(values)
             low = int(np.argmin(values))
             if values[low] < best:
-                best, best_z = values[low], asked[low]
+                best, best_z, best_misfit = values[low], asked[low], float(misfits[low])
             search.tell([(z, value) for z, value in zip(asked, values)])
-        return torch.from_numpy(best_z).to(task.y), _number(best), _number(spent)
+        return torch.from_numpy(best_z).to(task.y), _number(best_misfit), _number(spent)
 
 
 def _number(value: float) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
-
-
-def _bound(task: Task) -> Any:
-    return Generator(task.generator).at(task.trajectory[-1].state)
 
 
 ADAM_STEP_SIZE = 0.2

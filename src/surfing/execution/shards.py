@@ -30,6 +30,7 @@ from surfing.execution.manifest import (
     check_measured,
     fingerprint,
     locked,
+    read_run,
     write_json,
 )
 from surfing.execution.parquet import write_solution
@@ -178,6 +179,27 @@ class Shards:
         """One shard after the other."""
         for ids in self.ranges():
             yield ids, Solution.load(self.path(ids))
+
+    @classmethod
+    def read(cls, out: Path | str) -> tuple[Solution, dict[str, Any]]:
+        """The solution of a finished run, and the facts that it depends on.
+
+        Raises:
+            InputError: no such run, or not all of its shards are there.
+        """
+        folder = Path(out)
+        found = read_run(folder)
+        if found is None:
+            raise InputError(f"solution: {folder} is not the folder of a run.")
+        files_there = sorted((folder / "shards").glob("*.safetensors"))
+        parts = [Solution.load(file) for file in files_there]
+        count = sum(map(len, parts))
+        if count == 0 or count != found.get("targets", count):
+            raise InputError(
+                f"solution: {folder} holds {count} of {found.get('targets', '?')} targets; give "
+                "the command that began it once more to finish it."
+            )
+        return Solution.joined(parts), dict(found["facts"])
 
     def gather(self, *, parquet: bool = False) -> dict[str, Any]:
         """Write z.npy, x.npy and result.json, a shard in memory at a time.

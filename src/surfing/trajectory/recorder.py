@@ -37,9 +37,10 @@ class Recorder:
     """Record a generator's training into a directory, within a budget of checkpoints.
 
     The random weights at step 0 are recorded at once, and the last state when the recorder is
-    closed, also by an exception: the trajectory ends at the weights that the module has then, though
-    they were changed after the last step (by an average, or the best weights, put back). Every checkpoint is on disk, complete and hashed, before
-    :meth:`step` returns; whatever kills the process, the directory opens and can be resumed.
+    closed, also by an exception: the trajectory ends at the weights that it has then, though they
+    were changed after the last step, by an average or the best weights put back. Every checkpoint
+    is on disk, complete and hashed, before :meth:`step` returns; whatever kills the process, the
+    directory opens and can be resumed.
 
     Beyond `max_checkpoints`, the checkpoint whose removal leaves the smallest gap goes, so that
     those that stay are near-evenly spaced in drift: the RMS change of G on fixed probe latents

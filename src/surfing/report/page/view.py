@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from surfing import files
 from surfing.errors import InputError, OutputExistsError
-from surfing.problem.model import ForwardModel
+from surfing.problem.model import ForwardModel, as_model
 from surfing.report.page.document import document
 from surfing.report.page.render import render
 from surfing.report.page.scene import Scene
@@ -33,7 +33,7 @@ def view(
     solution: Solution,
     path: str | os.PathLike[str] | None = None,
     *,
-    trajectory: Trajectory | None = None,
+    trajectory: ForwardModel | Trajectory | None = None,
     y: Float[Tensor, "targets ..."] | np.ndarray | None = None,
     generator: nn.Module | None = None,
     operator: OperatorLike = None,
@@ -59,7 +59,7 @@ def view(
     Args:
         solution: what a run returned.
         path: of the page; surfing-view.html, surfing-view-2.html, ... where left out.
-        trajectory: the training that was ridden.
+        trajectory: the training that was ridden, or the :class:`surfing.ForwardModel`.
         y: the measurements.
         generator: the architecture, where the trajectory names none.
         operator: see :func:`surfing.surf`.
@@ -95,15 +95,17 @@ def view(
     if y is not None and trajectory is None:
         raise InputError("trajectory: expected the one that was ridden, along with y.")
     problem = None
+    ridden = trajectory.trajectory if isinstance(trajectory, ForwardModel) else trajectory
     if trajectory is not None and y is not None:
-        problem = ForwardModel(
+        model = as_model(
             trajectory,
             generator=generator,
             operator=operator,
             latent=latent,
             operator_seed=operator_seed,
-        ).problem(y, noise=noise, given=given)
-    scene = Scene(solution, title, trajectory, problem, beside, truth, x, success)
+        )
+        problem = model.problem(y, noise=noise, given=given)
+    scene = Scene(solution, title, ridden, problem, beside, truth, x, success)
     page = render(document(scene, featured=featured, size=size))
     target.parent.mkdir(parents=True, exist_ok=True)
     files.write(target, page)
