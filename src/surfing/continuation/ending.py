@@ -164,11 +164,9 @@ def _brought_back(
     unmet = ~torch.isin(end.status, torch.tensor(met, device=end.status.device))
     finite = torch.isfinite(end.misfit) & torch.isfinite(end.z).all(-1)
     pull = _PULL * end.misfit / k
-    if problem.data.noise is not None:
-        own = problem.data.noise.square()
-        kept_in = torch.zeros_like(own) if problem.prior is None else problem.prior
-        pull = torch.where(unmet, pull, (own - kept_in).clamp(min=0))
-        unmet = unmet | (kept_in < own)
+    if problem.data.noise is not None and not problem.has_prior:
+        pull = torch.where(unmet, pull, problem.data.noise.square())
+        unmet = torch.ones_like(unmet)
     rows = (unmet & finite & _far(end.z, problem)).nonzero().flatten()
     if len(rows) == 0:
         return end
@@ -276,7 +274,12 @@ def _edge(end: End, problem: Problem) -> Int[Tensor, " targets"]:
 
 
 def _identified(solution: Solution, problem: Problem) -> Int[Tensor, " targets"]:
-    """The status, where measurements that are met leave directions open as such."""
+    """The status, where measurements that are met leave directions open as such.
+
+    A prior that was asked for determines them.
+    """
+    if problem.has_prior:
+        return solution.status
     loose = ((solution.undetermined > 0) | (problem.surely_open > 0)) & solution.success
     return torch.where(loose, int(Status.UNIDENTIFIED), solution.status)
 

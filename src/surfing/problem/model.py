@@ -314,6 +314,7 @@ class ForwardModel:
             self._known("blind"),
             (*notes, *remark),
             prior=kept,
+            weak=prior is None,
             loss=loss,
             loss_scale=None if loss is None else _loss_scale(data),
         )
