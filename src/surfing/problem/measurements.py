@@ -202,4 +202,4 @@ def as_measurements(y: object, device: torch.device) -> Tensor:
         )
     if y.ndim == 0:
         raise MeasurementError("y: expected (targets, ...), got a single number.")
-    return y.detach()
+    return y.detach().clone() if y.is_inference() else y.detach()

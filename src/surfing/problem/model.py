@@ -14,6 +14,7 @@ from surfing.architectures import generator_from_manifest
 from surfing.errors import InputError, MeasurementError
 from surfing.generator import BoundGenerator, Generator
 from surfing.latents import Latent as LatentLaw
+from surfing.precision import plain_precision
 from surfing.problem.checks import (
     check_derivative,
     counting_entries,
@@ -78,6 +79,7 @@ class ForwardModel:
     torch.Size([2, 1, 28, 28])
     """
 
+    @plain_precision
     def __init__(
         self,
         trajectory: Trajectory,
@@ -213,6 +215,7 @@ class ForwardModel:
         """The last checkpoint: theta of the trained network."""
         return self.trajectory[-1].state
 
+    @plain_precision
     def measure(
         self, x: Float[Tensor, "rows ..."] | np.ndarray, *, given: Given | None = None
     ) -> Float[Tensor, "rows ..."]:
@@ -235,6 +238,7 @@ class ForwardModel:
         with torch.no_grad():
             return self.operator(read, **({} if inputs is None else inputs.operator))
 
+    @plain_precision
     def signals(
         self, z: Float[Tensor, "rows k"], *, stage: float = -1, given: Given | None = None
     ) -> Float[Tensor, "rows ..."]:
@@ -258,6 +262,7 @@ class ForwardModel:
         at = z.detach().to(self.device, self.dtype)
         return self.architecture.signals(state, at, inputs)
 
+    @plain_precision
     def problem(
         self,
         y: Float[Tensor, "targets ..."] | np.ndarray,
@@ -568,10 +573,15 @@ def _scale(data: Measurements, size: float) -> tuple[str, ...]:
     """A note where y and the generator's own measurements differ in scale beyond reason."""
     if len(data) == 0 or size == 0:
         return ()
-    own = float(data.y.double().square().mean().sqrt())
-    if own == 0 or 1 / _SCALE < own / size < _SCALE:
+    each = data.y.double().square().mean(-1).sqrt()
+    large, own = each > _SCALE * size, float(each.square().mean().sqrt())
+    # A dark picture among others is a picture; where all are dark, units are the likelier reason.
+    if not bool(large.any()) and (own == 0 or own > size / _SCALE):
         return ()
+    some = bool(large.any()) and not bool(large.all())
+    who = f"{int(large.sum())} of {len(data)} targets are" if some else "y is"
+    told = float(each[large].square().mean().sqrt()) if bool(large.any()) else own
     return (
-        f"y is about {own:.2g} in size where measurements of the generator's signals are about "
-        f"{size:.2g}: is it in the generator's units (0..1, -1..1)?",
+        f"{who} about {told:.2g} in size where measurements of the generator's signals are about "
+        f"{size:.2g}: is this in the generator's units (0..1, -1..1)?",
     )

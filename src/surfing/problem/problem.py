@@ -219,4 +219,5 @@ class Problem:
             raise InputError(f"z0: expected device {self.device}, got {z0.device}.", argument="z0")
         if not bool(torch.isfinite(z0).all()):
             raise InputError("z0: expected finite numbers, got NaN or infinity.", argument="z0")
-        return shaped.detach().to(self.y.dtype)
+        shaped = shaped.detach().clone() if shaped.is_inference() else shaped.detach()
+        return shaped.to(self.y.dtype)

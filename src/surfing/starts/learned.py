@@ -22,6 +22,7 @@ from torch import Tensor
 from surfing import check
 from surfing.errors import InputError, OutputExistsError
 from surfing.files import replacing
+from surfing.precision import plain_precision
 from surfing.problem.measurements import as_measurements
 
 if TYPE_CHECKING:
@@ -266,6 +267,7 @@ class LearnedStarts:
 _FACTS = ("fingerprint", "cost", "seconds", "forward_seconds")
 
 
+@plain_precision
 def learn(
     model: ForwardModel, samples: int = 20_000, *, seed: int = 0, until: float | None = None
 ) -> LearnedStarts:

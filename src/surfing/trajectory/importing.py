@@ -82,8 +82,6 @@ def import_checkpoints(
     steps = steps_of(names, pattern)
     ordered = sorted(zip(steps, files, strict=True))
     kept = kept_prefix(files[ordered[0][1]], Selection(prefix, key))
-    if not kept:
-        _log.info("%s: no key starts with %r: all keys are kept", source, prefix)
     write_trajectory(
         Path(out),
         _read_all([(step, files[label]) for step, label in ordered], Selection(prefix, key)),
@@ -96,7 +94,15 @@ def import_checkpoints(
             "imported_prefix": kept,
         },
     )
-    return Trajectory.open(out)
+    made = Trajectory.open(out)
+    if not kept:
+        names = list(made.state(0))
+        _log.warning(
+            "%s: no name starts with %r: all %d were kept, from %s to %s. Where these are more "
+            "than the generator's, give its prefix.",
+            *(source, prefix, len(names), names[0], names[-1]),
+        )
+    return made
 
 
 def weights_among(
