@@ -68,7 +68,7 @@ class Pair(nn.Linear):
     ("net", "said"),
     [
         (Complex(), r"real signals.*view_as_real"),
-        (Pair(6, 9), "wrap it in a module that returns one tensor"),
+        (Pair(6, 9), "Wrap it in a module that returns one tensor"),
         (
             nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8, track_running_stats=False)),
             "track_running_stats=True",

@@ -16,7 +16,7 @@ from surfing.descent.default import EXPENSIVE_TANGENTS
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
 from surfing.generator import Generator
-from surfing.problem.measurements import Level
+from surfing.problem.measurements import Level, Measurements
 from surfing.solution import open_directions
 from surfing.starts.scouting import derived_seed
 
@@ -91,20 +91,14 @@ def noisy(
     """
     if noise is None:
         return y
+    Measurements.of(y, noise=noise)  # refuses what is no level
     level = torch.as_tensor(np.asarray(noise) if not isinstance(noise, Tensor) else noise)
     level = level.to(y.device, y.dtype)
     if level.ndim == 1 and len(level) == len(y) and y.ndim > 1:
         level = level.reshape(-1, *[1] * (y.ndim - 1))
     stream = torch.Generator().manual_seed(derived_seed(seed, "noise", 0))
     drawn = torch.randn(y.shape, generator=stream, dtype=torch.float64).to(y)
-    try:
-        return y + torch.where(torch.isfinite(level), level, 0.0) * drawn
-    except RuntimeError as error:
-        raise InputError(
-            "noise: expected a number, one for each target, or the shape of the measurements, "
-            f"{tuple(y.shape)}; got {tuple(level.shape)}.",
-            argument="noise",
-        ) from error
+    return y + torch.where(torch.isfinite(level), level, 0.0) * drawn
 
 
 def beside(ids: Sequence[int], noise: Noise, given: Given | None, targets: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from surfing.execution.manifest import (
 from surfing.execution.parquet import write_solution
 from surfing.execution.solve import Executor, Measurements, Progress, Solve, rows_of
 from surfing.execution.targets import Targets
-from surfing.solution import Solution, Status
+from surfing.solution import Solution, Status, remarks
 from surfing.trajectory.lock import DirectoryLock
 
 __all__ = ["Shards"]
@@ -210,10 +210,10 @@ class Shards:
         Returns:
             What result.json holds.
         """
-        risk, status, cost = (np.zeros(self.targets) for _ in range(3))
+        risk, status, cost, far, unknown = (np.zeros(self.targets) for _ in range(5))
         arrays: dict[str, np.memmap[Any, Any]] = {}
         notes: dict[str, None] = {}
-        seconds, method = 0.0, ""
+        seconds, method, k = 0.0, "", 1
         for ids, solution in self.solutions():
             place = slice(ids.start, ids.stop)
             for name, values in (("z", solution.z), ("x", solution.x)):
@@ -225,6 +225,9 @@ class Shards:
                 arrays[name][place] = whole
             risk[place], cost[place] = solution.risk.numpy(), solution.cost.numpy()
             status[place] = solution.status.numpy()
+            far[place] = np.nan if solution.distance is None else solution.distance.numpy()
+            unknown[place] = solution.undetermined.numpy()
+            k = solution.z.shape[1]
             notes |= dict.fromkeys(solution.notes)
             seconds, method = seconds + solution.seconds, solution.method
             if parquet:
@@ -236,7 +239,8 @@ class Shards:
         if parquet:
             self._drop_strangers()
         result = _summary(risk, status, cost)
-        result |= {"method": method, "seconds": seconds, "notes": list(notes)}
+        said = remarks(torch.from_numpy(far), torch.from_numpy(unknown).long(), k)
+        result |= {"method": method, "seconds": seconds, "notes": [*notes, *said]}
         write_json(self.out / "result.json", result)
         return result
 

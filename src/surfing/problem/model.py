@@ -17,6 +17,8 @@ from surfing.latents import Latent as LatentLaw
 from surfing.precision import plain_precision
 from surfing.problem.checks import (
     check_derivative,
+    check_scale,
+    check_unmeasured,
     counting_entries,
     try_generator,
     try_operator,
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
 __all__ = ["ForwardModel", "as_model", "check_trajectory"]
 
 _PROBES = 3
-_SCALE = 20.0
 _SKETCH = 64
 _WEAK_PRIOR = 1e-9
 
@@ -235,6 +236,8 @@ class ForwardModel:
                 f"x: expected signals (rows, {_listed(self.signal_shape)}), got "
                 f"{tuple(read.shape)}.{_fitting(read, self.signal_shape, 'x')}"
             )
+        if not bool(torch.isfinite(read).all()):
+            raise MeasurementError("x: expected finite signals, got NaN or infinity.")
         with torch.no_grad():
             return self.operator(read, **({} if inputs is None else inputs.operator))
 
@@ -304,7 +307,10 @@ class ForwardModel:
         counts = self._counts(inputs)
         data = Measurements.of(read, noise=noise, counts=counts, inputs=inputs)
         _check_finite(data)
-        notes = (*_unmeasured(data, read[:1].numel()), *_scale(data, self._known("size")))
+        notes = (
+            *check_unmeasured(data.count, read[:1].numel()),
+            *check_scale(data.y, self._known("size")),
+        )
         if not isinstance(loss, AbstractLoss | None):
             raise InputError(
                 f"loss: expected None, surfing.Huber() or surfing.StudentT(), got {loss!r:.60}.",
@@ -559,29 +565,3 @@ def _loss_scale(data: Measurements) -> Tensor:
         return data.noise
     size = data.level.norm2 / data.count.clamp(min=1)
     return 0.01 * size.sqrt().clamp(min=1e-12)
-
-
-def _unmeasured(data: Measurements, m: int) -> tuple[str, ...]:
-    if len(data) == 0 or not bool((data.count < m).any()):
-        return ()
-    few, many = int(data.count.min()), int(data.count.max())
-    span = f"{few}" if few == many else f"{few} to {many}"
-    return (f"{span} of {m} entries of y count as measurements; the others don't depend on x.",)
-
-
-def _scale(data: Measurements, size: float) -> tuple[str, ...]:
-    """A note where y and the generator's own measurements differ in scale beyond reason."""
-    if len(data) == 0 or size == 0:
-        return ()
-    each = data.y.double().square().mean(-1).sqrt()
-    large, own = each > _SCALE * size, float(each.square().mean().sqrt())
-    # A dark picture among others is a picture; where all are dark, units are the likelier reason.
-    if not bool(large.any()) and (own == 0 or own > size / _SCALE):
-        return ()
-    some = bool(large.any()) and not bool(large.all())
-    who = f"{int(large.sum())} of {len(data)} targets are" if some else "y is"
-    told = float(each[large].square().mean().sqrt()) if bool(large.any()) else own
-    return (
-        f"{who} about {told:.2g} in size where measurements of the generator's signals are about "
-        f"{size:.2g}: is this in the generator's units (0..1, -1..1)?",
-    )
