@@ -28,6 +28,7 @@ from surfing.continuation import (
 from surfing.descent import (
     AbstractDescent,
     Armijo,
+    Broyden,
     GradientDescent,
     LevenbergMarquardt,
     Stopping,
@@ -76,6 +77,7 @@ __all__ = [
     "AbstractSchedule",
     "Armijo",
     "Attempt",
+    "Broyden",
     "ByDrift",
     "Checkpoint",
     "Constant",

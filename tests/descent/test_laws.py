@@ -98,7 +98,7 @@ def test_the_damping_kept_is_that_of_the_rows_own_last_step(case):
     assert minimise(risk_of(problem, net), z, surfing.LBFGS(), max_steps=2).damping is None
 
 
-@pytest.mark.parametrize("name", ["armijo", "lbfgs", "lm", "matrix-free lm"])
+@pytest.mark.parametrize("name", ["armijo", "lbfgs", "lm", "broyden", "matrix-free lm"])
 def test_the_truth_is_found_from_nearby(case, name):
     problem, truth, net = make_problem(case)
     z = truth + 0.02 * starts(problem)
@@ -108,7 +108,7 @@ def test_the_truth_is_found_from_nearby(case, name):
     assert float((end.z - truth).norm(dim=1).max()) < tolerance
 
 
-@pytest.mark.parametrize("name", ["lbfgs", "lm", "matrix-free lm"])
+@pytest.mark.parametrize("name", ["lbfgs", "lm", "broyden", "matrix-free lm"])
 def test_agreement_with_scipy(name):
     """From the same start both end at the same minimum, to 1e-5."""
     problem, truth, net = make_problem(PROBLEMS[0])

@@ -124,7 +124,7 @@ def test_learned_starts_serve_another_run(path, y):
 def test_the_callers_latents_are_tried_first(path, y, truth):
     near = truth + 0.05
     warm = surfing.recover(path, y, z0=near)
-    alone = surfing.direct(path, y, z0=near)
+    alone = surfing.direct(path, y, z0=near, descent=surfing.Broyden())
     assert set(warm.info["solved_by"]) == {"z0"}
     assert torch.equal(warm.cost, alone.cost)
     assert torch.equal(warm.z, alone.z)
@@ -306,3 +306,12 @@ def test_a_single_checkpoint_is_enough(path, y, budget):
     solution = surfing.recover(path[-1:], hard, budget=budget)
     assert 0 < float(solution.cost.min()) <= float(solution.cost.max()) <= budget
     assert not bool(solution.success.any())
+
+
+@pytest.mark.parametrize("budget", [30, 120, 500])
+def test_what_the_ending_takes_is_within_the_budget_too(path, y, budget):
+    hard = y + 0.3 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    solution = surfing.recover(path, hard, budget=budget, noise=0.05)
+    assert float(solution.cost.max()) <= budget
+    wild = surfing.recover(path, 40 * hard, budget=budget)
+    assert float(wild.cost.max()) <= budget

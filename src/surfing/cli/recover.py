@@ -148,7 +148,7 @@ def recover(
     facts = job.facts() | {"measurements": digest(measurements)}
     facts |= {name: _file_fact(value) for name, value in files.items()}
     facts |= {"given": None if not given else {n: _file_fact(f) for n, f in _pairs(given)}}
-    size = block_size(device) if shard is None else shard
+    size = block_size(solver.model) if shard is None else shard
     with (
         as_typed(*_OPTIONS),
         ready(by),

@@ -30,6 +30,7 @@ __all__ = ["End", "laplace", "singular_values", "solution_of"]
 _PULL_STEPS = 10
 _PULL = 0.3
 _ASKED = 1.1
+_NEARLY_OPEN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def solution_of(
     candidates: tuple[Tensor, Tensor] | None = None,
     depth: int = 0,
     block: int | None = None,
+    allowance: Float[Tensor, " targets"] | None = None,
     info: dict[str, Any] | None = None,
     method: str = "",
 ) -> Solution:
@@ -70,16 +72,18 @@ def solution_of(
         candidates: latents and misfits of all rows of each target.
         depth: sequential depth so far.
         block: targets worked on at a time.
+        allowance: forward-equivalents that each target may still spend; what it can't afford is
+            left out, but for the polish, which was asked for.
         info: facts of the run.
         method: its name.
     """
     meter = CostMeter(len(problem), problem.device)
     status = _verdict(end.status, end.misfit, end.z, problem, state, stopping)
     end = replace(end, status=status)
-    end = _brought_back(end, problem, state, stopping=stopping, descent=descent, meter=meter)
-    curvature = end.curvature
-    if problem.data.noise is not None:
-        curvature = _curvature_at(end.z, problem, state, curvature, meter=meter)
+    left = torch.full_like(end.misfit, torch.inf) if allowance is None else allowance
+    end = _brought_back(end, problem, state, left, stopping=stopping, descent=descent, meter=meter)
+    sure = descent.exact_curvature
+    curvature = _curvature_at(end, problem, state, left - meter.spent, sure=sure, meter=meter)
     spectrum, covariance = _spectrum(curvature, problem)
     z, risk, status = end.z, end.misfit, _edge(end, problem)
     solution = Solution(
@@ -147,6 +151,7 @@ def _brought_back(
     end: End,
     problem: Problem,
     state: State,
+    allowance: Tensor,
     *,
     stopping: Stopping,
     descent: AbstractDescent[Any],
@@ -167,7 +172,11 @@ def _brought_back(
     if problem.data.noise is not None and not problem.has_prior:
         pull = torch.where(unmet, pull, problem.data.noise.square())
         unmet = torch.ones_like(unmet)
-    rows = (unmet & finite & _far(end.z, problem)).nonzero().flatten()
+    rows = unmet & finite & _far(end.z, problem)
+    if not bool(rows.any()):
+        return end
+    every = problem.risk(state, torch.arange(len(problem), device=problem.device))
+    rows = (rows & (allowance >= (_PULL_STEPS + 1) * descent.max_step_cost(every))).nonzero()[:, 0]
     if len(rows) == 0:
         return end
     was = torch.isin(end.status[rows], torch.tensor(met, device=rows.device))
@@ -202,15 +211,36 @@ def _brought_back(
 
 
 def _curvature_at(
-    z: Tensor, problem: Problem, state: State, known: Tensor | None, *, meter: CostMeter
+    end: End,
+    problem: Problem,
+    state: State,
+    allowance: Tensor,
+    *,
+    sure: bool,
+    meter: CostMeter,
 ) -> Tensor | None:
-    """J'J at the very end, for a covariance: what a descent keeps is from one step before."""
+    """J'J taken at the very end, where something hangs on it.
+
+    For a covariance: what a descent keeps is from one step before. And where an updated one, which
+    is not `sure`, says that a direction is open, or nearly so.
+    """
+    known, noisy = end.curvature, problem.data.noise is not None
+    if len(problem) == 0 or (not noisy and (known is None or sure)):
+        return known
     targets = torch.arange(len(problem), device=problem.device)
     risk = problem.risk(state, targets, meter=meter)
     passes = risk.forward.tangent_passes(problem.latent.dim, problem.y.shape[1])
-    if passes > EXPENSIVE_TANGENTS or len(problem) == 0:
+    if passes > EXPENSIVE_TANGENTS:
         return known
-    return risk.quadratic(z, targets).hessian
+    asked = torch.isfinite(end.misfit) & (allowance >= 1 + passes)
+    if not noisy and known is not None:
+        values = singular_values(known)
+        asked &= values[:, -1] <= _NEARLY_OPEN * values[:, 0]
+    rows = asked.nonzero().flatten()
+    taken = risk.quadratic(end.z[rows], rows).hessian
+    if known is None:
+        known = taken.new_full((len(problem), *taken.shape[1:]), torch.nan)
+    return known.index_copy(0, rows, taken)
 
 
 def _spectrum(

@@ -63,6 +63,8 @@ class AbstractDescent(abc.ABC, Generic[S]):
     the best iterate; a descent says how to start and how to take one step for every row given.
     """
 
+    exact_curvature: ClassVar[bool] = True
+    """Whether :meth:`curvature` tells products of a Jacobian that was taken, near the end."""
     stage_steps: ClassVar[int] = 50
     """Steps at each stage of a ride, unless the caller says otherwise."""
     final_steps: ClassVar[int] = 1000

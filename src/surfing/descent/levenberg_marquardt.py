@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from surfing.problem.risk import Risk
 
-__all__ = ["LevenbergMarquardt"]
+__all__ = ["LevenbergMarquardt", "cholesky_step"]
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class LevenbergMarquardt(AbstractDescent[_State]):
         # Coordinates that lie on the edge of the support and want to leave rest for this step.
         resting = blocked(risk.latent, state.z, state.gradient)
         if state.hessian is not None:
-            d, found = _cholesky_step(state, state.hessian, resting)
+            d, found = cholesky_step(state.hessian, state.gradient, state.damping, resting)
             image = product(state.hessian, d)
         else:
             d, residual = conjugate_gradients(
@@ -203,13 +203,18 @@ class LevenbergMarquardt(AbstractDescent[_State]):
         return state.damping * torch.where(accept, relax, raise_)
 
 
-def _cholesky_step(state: _State, hessian: Tensor, resting: Tensor | None) -> tuple[Tensor, Tensor]:
-    """d of each row, 0 for resting coordinates, and which rows have one."""
-    eye = torch.eye(state.z.shape[1], dtype=torch.float64, device=state.z.device)
-    matrix = hessian + state.damping[:, None, None] * eye
-    finite = torch.isfinite(matrix).all(-1).all(-1) & torch.isfinite(state.gradient).all(-1)
+def cholesky_step(
+    hessian: Float[Tensor, "r k k"],
+    gradient: Float[Tensor, "r k"],
+    damping: Float[Tensor, " r"],
+    resting: Bool[Tensor, "r k"] | None,
+) -> tuple[Float[Tensor, "r k"], Bool[Tensor, " r"]]:
+    """-(H + damping I)^-1 g of each row, 0 for resting coordinates, and which rows have one."""
+    eye = torch.eye(hessian.shape[-1], dtype=torch.float64, device=hessian.device)
+    matrix = hessian + damping[:, None, None] * eye
+    finite = torch.isfinite(matrix).all(-1).all(-1) & torch.isfinite(gradient).all(-1)
     matrix = torch.where(finite[:, None, None], matrix, eye)
-    gradient = torch.where(finite[:, None], state.gradient, 0.0)
+    gradient = torch.where(finite[:, None], gradient, 0.0)
     if resting is not None:
         gradient = gradient.masked_fill(resting, 0.0)
         cross = resting[:, :, None] | resting[:, None]

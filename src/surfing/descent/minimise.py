@@ -80,19 +80,23 @@ def minimise(
         state, first=first, floor=floor, noisy=noisy, ended=descent.ended(state)
     )
     steps = torch.zeros_like(rows)
-    curvature = _noted(None, place, descent.curvature(state), rows=len(z))
-    damping = _noted(None, place, descent.current_damping(state), rows=len(z))
+    curvature: Tensor | None = None
+    damping: Tensor | None = None
     for _ in range(max_steps):
         if ceiling is not None:
             broke = (status == int(Status.RUNNING)) & (risk.meter.spent[rows] > ceiling)
             status[broke] = int(Status.BUDGET_SPENT)
         if until is not None and time.perf_counter() > until:
             status[status == int(Status.RUNNING)] = int(Status.BUDGET_SPENT)
-        active = (status[place] == int(Status.RUNNING)).nonzero().flatten()
-        if len(active) == 0:
-            break
-        if len(active) < len(place):
+        running = status[place] == int(Status.RUNNING)
+        if not bool(running.all()):
+            ended, left = (~running).nonzero().flatten(), state.take((~running).nonzero().flatten())
+            curvature = _noted(curvature, place[ended], descent.curvature(left), rows=len(z))
+            damping = _noted(damping, place[ended], descent.current_damping(left), rows=len(z))
+            active = running.nonzero().flatten()
             state, place = state.take(active), place[active]
+        if len(place) == 0:
+            break
         state = descent.step(risk, state)
         steps[place] += 1
         better = state.value < best[place]
@@ -101,8 +105,8 @@ def minimise(
         status[place] = stopping.judge(
             state, first=first[place], floor=limit, noisy=noisy, ended=descent.ended(state)
         )
-        curvature = _noted(curvature, place, descent.curvature(state), rows=len(z))
-        damping = _noted(damping, place, descent.current_damping(state), rows=len(z))
+    curvature = _noted(curvature, place, descent.curvature(state), rows=len(z))
+    damping = _noted(damping, place, descent.current_damping(state), rows=len(z))
     status[status == int(Status.RUNNING)] = int(Status.MAX_STEPS)
     return Minimum(best_z, best, status, steps, first, curvature, damping)
 

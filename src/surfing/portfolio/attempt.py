@@ -12,6 +12,7 @@ from torch import Tensor
 from surfing import check
 from surfing.continuation.stage import run_stage
 from surfing.descent.base import AbstractDescent
+from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
 from surfing.problem.risk import CostMeter
@@ -55,7 +56,8 @@ class Rung:
 
     Args:
         rows: how many go on, for every target.
-        steps: of the descent.
+        steps: of Levenberg-Marquardt; another descent takes more in proportion to its steps at a
+            stage of a ride.
         penalty: weight of the MAP penalty, as a multiple of the typical risk by latent dimension.
         window: the network is the average of so many of the last checkpoints; 1 is the last.
     """
@@ -135,7 +137,7 @@ class RunContext:
         Args:
             z: where the rows are.
             targets: whose they are.
-            steps: of the descent.
+            steps: of Levenberg-Marquardt, or as many more of another descent as it needs.
             penalty: weight of the MAP penalty by target.
             window: of the network.
             patient: give no row up early.
@@ -149,7 +151,7 @@ class RunContext:
             z.flatten(0, 1),
             self.descent,
             stage=0.0,
-            max_steps=steps,
+            max_steps=round(steps * self.descent.stage_steps / LevenbergMarquardt.stage_steps),
             stopping=self.stopping if patient else self.hurried,
             rows=torch.arange(len(owner), device=owner.device),
             allowance=(self.remaining[targets] / rows).repeat_interleave(rows),

@@ -16,7 +16,9 @@ from surfing import check
 from surfing.continuation.ending import End, solution_of
 from surfing.continuation.polish import check_polish
 from surfing.descent.base import AbstractDescent
+from surfing.descent.broyden import Broyden
 from surfing.descent.default import default_descent
+from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
 from surfing.execution import Executor, as_executor, ready, solve_all
@@ -59,7 +61,10 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _CANDIDATES = 12
+"""Half as many where measurements are plenty."""
 _TRIED = 6
+_PLENTY = 4
+"""Measurements for each latent, from which on nearly every start will do."""
 _HITS = 3
 """How often the best minimum is to be found before a target is left as it is."""
 _LEAST_TRIES = 5
@@ -131,8 +136,8 @@ def recover(
         loss: how residuals are weighed: squares, or :class:`Huber` or :class:`StudentT`.
         learned: starts learned before, by :func:`surfing.learn`, for this model.
         portfolio: attempts to go through in turn instead of ours.
-        descent: the corrector; Levenberg-Marquardt, or L-BFGS where a Jacobian is expensive, where
-            left out.
+        descent: the corrector; where left out, :class:`Broyden`, or L-BFGS where a Jacobian is
+            expensive, or Levenberg-Marquardt with `loss` or batch invariance.
         stopping: tolerances.
         latent: beside a trajectory: the law of z; the manifest's where left out.
         seed: of everything random.
@@ -203,7 +208,7 @@ def recover(
                 job,
                 targets,
                 by,
-                shard=block_size(model.device),
+                shard=block_size(model),
                 ids=ids,
                 place=model.device,
                 progress=progress,
@@ -249,7 +254,7 @@ def solver_of(
         prior=prior,
         loss=loss,
         portfolio=_checked_portfolio(portfolio, model),
-        descent=_checked_descent(descent, model),
+        descent=_checked_descent(descent, model, loss),
         stopping=Stopping() if stopping is None else stopping,
         seed=seed,
         until=until,
@@ -309,7 +314,7 @@ class BlockSolver:
         progress: Callable[[int, int], None] | None = None,
     ) -> Solution:
         """Block by block: memory does not grow with the number of targets."""
-        size, total = block_size(self.model.device), len(targets)
+        size, total = block_size(self.model), len(targets)
         parts = [range(low, min(low + size, total)) for low in range(0, total, size)]
         solutions = []
         for part in parts or [range(0)]:
@@ -418,7 +423,9 @@ class BlockSolver:
         if self.learned is None:
             return None
         part, alone = problem.data.take(open_), problem.batch_invariant
-        z = self.learned.candidates(part, _CANDIDATES, alone=alone).to(problem.y)
+        plenty = problem.y[:1].numel() >= _PLENTY * problem.latent.dim
+        count = _CANDIDATES // 2 if plenty else _CANDIDATES
+        z = self.learned.candidates(part, count, alone=alone).to(problem.y)
         return rank(context, z, open_)[:, :_TRIED]
 
     def _still_open(
@@ -482,7 +489,8 @@ class BlockSolver:
             stages=(record,),
             candidates=(best.z[:, None], best.misfit[:, None]),
             depth=context.meter.depth,
-            block=block_size(problem.device),
+            block=block_size(self.model),
+            allowance=context.remaining,
         )
         solvers = [n for n, met in zip(best.made_by, solution.success.tolist()) if met]
         solved = {name: solvers.count(name) for name in dict.fromkeys(solvers)}
@@ -498,20 +506,24 @@ def bank_size(targets: int, budget: float, k: int, m: int) -> int:
     >>> bank_size(1, 2000, 10, 784), bank_size(100, 2000, 10, 20), bank_size(10_000, 2000, 10, 20)
     (1000, 6000, 40000)
     """
-    wanted = 60 * k * math.sqrt(targets) * (0.5 if m >= 4 * k else 1.0)
+    wanted = 60 * k * math.sqrt(targets) * (0.5 if m >= _PLENTY * k else 1.0)
     most = BANK_SHARE * targets * budget
     size = int(min(max(wanted, 1000), most, _LARGEST_BANK))
     return size if size >= 2 * k + 200 else 0
 
 
-def block_size(device: torch.device) -> int:
+def block_size(model: ForwardModel) -> int:
     """Targets worked on at a time: memory does not grow with their number.
 
     A kernel's rounding depends on how many rows it is given, so that without batch invariance
     results are the same bit for bit only where the blocks are: shards of targets are whole blocks.
-    Caches like small blocks, and accelerators large ones.
+    Caches like small blocks, and accelerators large ones; Jacobians of all rows have to fit.
     """
-    return 256 if device.type == "cpu" else 4096
+    most, room = (256, 2**27) if model.device.type == "cpu" else (4096, 2**32)
+    if model.required:  # the number of measurements is known once there are inputs
+        return most
+    fit = room // (4 * math.prod(model.measurement_shape) * (model.latent.dim + 1))
+    return most if fit >= most else 1 << max(0, max(8, fit).bit_length() - 1)
 
 
 def learned_for(
@@ -612,13 +624,19 @@ def _checked_portfolio(
 
 
 def _checked_descent(
-    descent: AbstractDescent[Any] | None, model: ForwardModel
+    descent: AbstractDescent[Any] | None, model: ForwardModel, loss: AbstractLoss | None
 ) -> AbstractDescent[Any]:
     if descent is not None:
         if not isinstance(descent, AbstractDescent):
             raise InputError(
                 "descent: expected None or an object as in surfing.LevenbergMarquardt(), got "
                 f"{descent!r:.60}.",
+                argument="descent",
+            )
+        if loss is not None and isinstance(descent, Broyden):
+            raise InputError(
+                "descent: Broyden() expects a sum of squares; with loss= use "
+                "surfing.LevenbergMarquardt().",
                 argument="descent",
             )
         return descent
@@ -628,6 +646,9 @@ def _checked_descent(
     z = model.latent.sample([0], 1, seed=0)[0].to(model.device, model.dtype)
     with torch.no_grad():
         forward.linearise(z)  # finds out whether there is a forward mode
-    return default_descent(
+    descent = default_descent(
         forward.tangent_passes(model.latent.dim, math.prod(model.measurement_shape))
     )
+    if loss is None and not model.batch_invariant and isinstance(descent, LevenbergMarquardt):
+        return Broyden()
+    return descent

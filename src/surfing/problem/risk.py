@@ -47,6 +47,9 @@ class Quadratic:
     gradient: Float[Tensor, "r k"]
     hessian: Float[Tensor, "r k k"]
     """J'J, plus the penalty's own."""
+    residual: Float[Tensor, "r m"] | None = None
+    jacobian: Float[Tensor, "r m k"] | None = None
+    """Both weighted, in the precision of z, where they were asked for."""
 
 
 class Risk:
@@ -153,25 +156,46 @@ class Risk:
         weights = weights.to(z.dtype)
         return weights * residual, weights.unsqueeze(-1) * jacobian
 
-    def quadratic(self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> Quadratic:
-        """The Gauss-Newton model. Costs 1 + k a row; the Jacobian itself is not kept.
+    def penalty(self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> Tensor | float:
+        """What the penalty adds to the misfit. Costs nothing."""
+        return self._prior(z.double(), rows)
+
+    def quadratic(
+        self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"], *, keep: bool = False
+    ) -> Quadratic:
+        """The Gauss-Newton model. Costs 1 + k a row.
 
         Products are summed in float64: squaring the condition number of a float32 Jacobian
         then loses nothing that the Jacobian had.
+
+        Args:
+            z: where.
+            rows: which.
+            keep: return residuals and Jacobians too, m (k + 1) numbers for each row.
         """
         k, f64 = z.shape[1], torch.float64
         value, gradient, hessian = (
             z.new_empty(len(z), *shape, dtype=f64) for shape in ((), (k,), (k, k))
         )
-        out = (value, gradient, hessian)
-        self.forward.fill(out, self._normal_equations, z, rows, passes=self.latent.dim)
+        out: tuple[Tensor, ...] = (value, gradient, hessian)
+        residual, jacobian = None, None
+        if keep:
+            residual = z.new_empty(len(z), self.y.shape[1])
+            jacobian = z.new_empty(*residual.shape, k)
+            out = (*out, residual, jacobian)
+        self.forward.fill(
+            out,
+            lambda *part: self._normal_equations(*part)[: len(out)],
+            *(z, rows),
+            passes=self.latent.dim,
+        )
         self.meter.add(rows, 1 + self.forward.tangent_passes(k, self.y.shape[1]))
         if self.reg is not None:
             reg, law = self.reg[rows].double(), self.latent
             value = value + self._prior(z.double(), rows)
             gradient = gradient + reg[:, None] * (z.double() - law.mean) / law.std**2
             hessian = hessian + torch.diag_embed(reg[:, None].expand(-1, k) / law.std**2)
-        return Quadratic(value, gradient, hessian)
+        return Quadratic(value, gradient, hessian, residual, jacobian)
 
     def curvature_product(
         self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"], v: Float[Tensor, "r k"]
@@ -221,9 +245,9 @@ class Risk:
             # One product of matrices that all begin at aligned addresses, [J r 0]'[J r 0].
             jac = F.pad(torch.cat([jac, r.unsqueeze(-1)], -1), (0, -(k + 1) % ALIGNED))
             square = jac.mT @ jac
-            return value, square[:, k, :k], square[:, :k, :k]
+            return value, square[:, k, :k], square[:, :k, :k], r, jac[..., :k]
         gradient = (jac.mT @ r.unsqueeze(-1)).squeeze(-1)
-        return value, gradient, jac.mT @ jac
+        return value, gradient, jac.mT @ jac, r, jac
 
     def _residual(self, z: Tensor, rows: Tensor) -> Tensor:
         """Weighted, (r, m)."""
