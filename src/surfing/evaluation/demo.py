@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from surfing.evaluation.methods import METHODS
-from surfing.evaluation.selftest import FOUND, OwnSamples, model_of, own_samples
-from surfing.evaluation.solvers import Recover, Solver
+from surfing.evaluation.samples import FOUND, OwnSamples, model_of, own_samples
+from surfing.evaluation.solvers import Recover, Solver, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -102,9 +102,9 @@ def run(
     outcomes: list[Outcome] = []
     for setting in settings:
         model = model_of(trajectory, generator, setting.operator, seed=seed)
-        y = model.measure(truth.x)
+        task = Task(model, model.measure(truth.x), seed)
         for name, way in _WAYS.items():
-            solution = way().solve(model, y, seed=seed)
+            solution = way().solve(task)
             outcomes.append(_outcome(setting, name, solution, truth))
             if progress is not None:
                 progress(len(outcomes), len(_WAYS) * len(settings))
