@@ -30,16 +30,19 @@ class Level:
         norm2: ||y||^2 of what counts, weighted.
         count: measurements that count.
         variance: of the noise in one weighted residual; None where no noise level is given.
+        slack: squared residual that a prior which is kept may ask for; None for none.
     """
 
     norm2: Float[Tensor, " rows"]
     count: Float[Tensor, " rows"]
     variance: Float[Tensor, " rows"] | None
+    slack: Float[Tensor, " rows"] | None = None
 
     def take(self, rows: Int[Tensor, " r"]) -> Level:
         """Of some rows."""
         variance = None if self.variance is None else self.variance[rows]
-        return Level(self.norm2[rows], self.count[rows], variance)
+        slack = None if self.slack is None else self.slack[rows]
+        return Level(self.norm2[rows], self.count[rows], variance, slack)
 
 
 @dataclass(frozen=True)
@@ -199,4 +202,4 @@ def as_measurements(y: object, device: torch.device) -> Tensor:
         )
     if y.ndim == 0:
         raise MeasurementError("y: expected (targets, ...), got a single number.")
-    return y.detach()
+    return y.detach().clone() if y.is_inference() else y.detach()

@@ -22,6 +22,7 @@ from torch import Tensor
 from surfing import check
 from surfing.errors import InputError, OutputExistsError
 from surfing.files import replacing
+from surfing.precision import plain_precision
 from surfing.problem.measurements import as_measurements
 
 if TYPE_CHECKING:
@@ -268,6 +269,7 @@ class LearnedStarts:
 _FACTS = ("fingerprint", "cost", "seconds", "forward_seconds", "stage")
 
 
+@plain_precision
 def learn(
     model: ForwardModel,
     samples: int = 20_000,
@@ -305,7 +307,8 @@ def learn(
     if model.required:
         raise InputError(
             f"model: generator or operator ask for {', '.join(sorted(model.required))} of each "
-            "target, so that no samples can be learned from for all; leave learned= out.",
+            "target, so that there are no samples to learn from for all; recover(given=...) starts "
+            "without.",
             argument="model",
         )
     spent = 0.0
@@ -362,7 +365,9 @@ def _features(y: Float[Tensor, "n m"], k: int) -> _Features:
     # Randomised subspace iteration (Halko, Martinsson and Tropp, 2011): an eigendecomposition of
     # 784 pixels took the time of 2,500 forwards.
     stream = torch.Generator().manual_seed(0)
-    basis = torch.randn(y.shape[1], width + _OVERSAMPLING, generator=stream).to(y)
+    # In single precision whatever the caller's default is: the same starts for all.
+    shape = (y.shape[1], width + _OVERSAMPLING)
+    basis = torch.randn(shape, generator=stream, dtype=torch.float32).to(y)
     for _ in range(_POWERS):
         basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
     # Contiguous, as it comes back from a file or another process: kernels go by the layout.
