@@ -140,6 +140,7 @@ def surf(
         stopping=(stopping, Stopping),
     )
     anneal = check.number("anneal", anneal, low=0)
+    seed = check.integer("seed", seed)
     began = time.perf_counter()
     model = as_model(
         model,
