@@ -52,12 +52,15 @@ SPOILT = {
     checks.MIXING_GENERATOR: generator(lambda x: x - x.mean(0)),
     checks.FAILING_OPERATOR: operator(lambda x: x @ torch.zeros(3, 3)),
     checks.NO_MEASUREMENTS: operator(lambda x: x.sum()),
+    checks.WRITING_OPERATOR: operator(lambda x: x.mul_(2)),
     checks.NO_GRADIENT: operator(lambda x: x.detach()),
     checks.RANDOM_OPERATOR: operator(lambda x: x + torch.randn_like(x)),
     checks.MIXING_OPERATOR: operator(lambda x: x / x.max()),
     checks.NOT_FINITE: operator(lambda x: x / 0),
     checks.NO_DERIVATIVE: operator(torch.round),
     checks.UNMEASURED: operator(lambda x: x * (torch.arange(12) < 5)),
+    checks.NOTHING_MEASURED: {"net": Function(ok), "noise": [[0.1] * 12, [torch.inf] * 12]},
+    checks.HALF_PRECISION: {"net": Function(ok), "dtype": torch.float16},
     checks.OTHER_SCALE: {"net": Function(ok), "factor": 255.0},
 }
 
@@ -79,7 +82,7 @@ def test_each_check_says_its_sentence(each, entry):
         [(0, net.state_dict())], latent=surfing.Normal(4)
     )
     z = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
-    y = spoilt.get("factor", 1.0) * net.a(z).detach()
+    y = (spoilt.get("factor", 1.0) * net.a(z).detach()).to(spoilt.get("dtype", torch.float32))
     made = {"generator": net, "operator": spoilt.get("operator")}
     places = re.sub(r"\\\{.*?\\\}", ".*", re.escape(each.found))
     wanted = f"{places}.*{re.escape(each.remedy)}"
@@ -88,7 +91,7 @@ def test_each_check_says_its_sentence(each, entry):
             entry(trajectory, y, **made)
         assert re.search(wanted, str(told.value), re.DOTALL)
     else:
-        solution = entry(trajectory, y, **made)
+        solution = entry(trajectory, y, noise=spoilt.get("noise"), **made)
         assert any(re.search(wanted, note, re.DOTALL) for note in solution.notes)
 
 

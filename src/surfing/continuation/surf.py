@@ -127,6 +127,7 @@ def surf(
         stopping=(stopping, Stopping),
     )
     anneal = check.number("anneal", anneal, low=0)
+    seed = check.integer("seed", seed)
     began = time.perf_counter()
     model = as_model(model, made)
     stopping = Stopping() if stopping is None else stopping

@@ -116,6 +116,7 @@ class Stopping:
         else:
             m = level.count
             most = (m + 3 * (2 * m) ** 0.5) * level.variance
+            most = torch.maximum(most, self.rtol**2 * level.norm2)  # below it is rounding
         return most if level.slack is None else most + level.slack
 
 

@@ -106,6 +106,7 @@ def own_z(model: ForwardModel, targets: int, *, seed: int = 0) -> Float[Tensor, 
         InputError: `targets` is not positive.
     """
     check.integer("targets", targets, low=1)
+    seed = check.integer("seed", seed)
     ids = range(TRUTHS, TRUTHS + targets)
     z = model.latent.sample(ids, 1, seed=seed)[:, 0]
     return z.to(model.device, model.dtype)

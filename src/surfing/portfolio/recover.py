@@ -233,7 +233,7 @@ def solver_of(
         portfolio=_checked_portfolio(portfolio, model),
         descent=_checked_descent(descent, model, loss),
         stopping=Stopping() if stopping is None else stopping,
-        seed=seed,
+        seed=check.integer("seed", seed),
         until=until,
     )
 

@@ -24,6 +24,7 @@ __all__ = [
     "SELF_CHECKS",
     "SelfCheck",
     "check_derivative",
+    "check_precision",
     "check_scale",
     "check_unmeasured",
     "counting_entries",
@@ -32,8 +33,9 @@ __all__ = [
 ]
 
 _ROWS = (1, 2, 3)
-_DRAWS = 8
+_DRAWS = 32
 _SCALE = 20.0
+_HALF = {"bfloat16": 2.0**-9, "float16": 2.0**-11}
 # Kernels round differently with the number of rows; what mixes rows differs by far more.
 _ROUNDING = 1e-3
 
@@ -121,6 +123,11 @@ RANDOM_OPERATOR = SelfCheck(
     "Give the noise-free operator (A(x) of a deepinv physics), and the noise level as noise=.",
 )
 MIXING_OPERATOR = SelfCheck("signals don't mix", "operator: {what}.", _NAMED)
+WRITING_OPERATOR = SelfCheck(
+    "signals rest",
+    "operator: writes into the signal that it is given.",
+    "Return another tensor: x * mask instead of x.mul_(mask), and no inplace=True.",
+)
 NOT_FINITE = SelfCheck(
     "measurements are finite",
     "operator: expected finite measurements of finite signals, got NaN or infinity for each one "
@@ -137,6 +144,19 @@ UNMEASURED = SelfCheck(
     "measurements that never change are set aside",
     "{span} of {m} entries of y count as measurements; the others don't depend on x.",
     "",
+    refused=False,
+)
+NOTHING_MEASURED = SelfCheck(
+    "something was measured of every target",
+    "of {some} of {targets} targets nothing was measured: their latents are arbitrary.",
+    "Look at the noise levels, at the operator and at given.",
+    refused=False,
+)
+HALF_PRECISION = SelfCheck(
+    "y is at least in single precision",
+    "y came in {dtype}, whose rounding is about {rounding:.0e} of each entry, more than counts as "
+    "met.",
+    "Pass it as noise=, or measurements in single precision.",
     refused=False,
 )
 OTHER_SCALE = SelfCheck(
@@ -156,12 +176,15 @@ SELF_CHECKS = (
     MIXING_GENERATOR,
     FAILING_OPERATOR,
     NO_MEASUREMENTS,
+    WRITING_OPERATOR,
     NO_GRADIENT,
     RANDOM_OPERATOR,
     MIXING_OPERATOR,
     NOT_FINITE,
     NO_DERIVATIVE,
     UNMEASURED,
+    NOTHING_MEASURED,
+    HALF_PRECISION,
     OTHER_SCALE,
 )
 """In the order in which they are made."""
@@ -245,10 +268,16 @@ def _mixes(what: str) -> MeasurementError:
 def _measured(
     operator: Callable[..., Tensor], x: Tensor, inputs: RowInputs | None
 ) -> Float[Tensor, "rows ..."]:
+    beside = {} if inputs is None else inputs.operator
     try:
+        with torch.no_grad():
+            operator(kept := x.detach().clone(), **beside)
+        if kept._version:  # counts the writes, those that changed nothing too
+            raise MeasurementError(WRITING_OPERATOR.said())
         with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            y = operator(leaf, **({} if inputs is None else inputs.operator))
+            y = operator(x.detach().requires_grad_(), **beside)
+    except MeasurementError:
+        raise
     except Exception as error:
         said = FAILING_OPERATOR.said(rows=len(x), shape=tuple(x.shape[1:]), error=error)
         raise MeasurementError(said) from error
@@ -295,8 +324,8 @@ def counting_entries(
 ) -> Bool[Tensor, "targets_or_1 m"] | None:
     """Which measurements depend on the signal at all; None where all do.
 
-    The operator measures random signals in the range of the generator's: an entry that is the
-    same for all of them, bit for bit, is a constant of the operator.
+    The operator measures the generator's signals, and random ones in their range until every entry
+    has changed: one that is the same for all of them, bit for bit, is a constant of the operator.
 
     Args:
         operator: A.
@@ -309,6 +338,7 @@ def counting_entries(
     stream = torch.Generator().manual_seed(0)
     shape = (_DRAWS, *x.shape[1:])
     drawn = low + span * torch.rand(shape, generator=stream, dtype=torch.float32).to(x)
+    drawn = torch.cat([torch.nan_to_num(x), drawn])
     by_target = inputs is not None and bool(inputs.operator)
     parts = []
     with torch.no_grad():
@@ -328,6 +358,8 @@ def _changing(
     changes = torch.zeros(rows, m, dtype=torch.bool, device=drawn.device)
     try:
         for signal in drawn:
+            if bool(changes.all()):
+                break
             y = operator(signal.expand(rows, *signal.shape), **beside).flatten(1)
             first = y if first is None else first
             changes |= (y != first) | ~torch.isfinite(y)
@@ -346,7 +378,20 @@ def check_unmeasured(count: Float[Tensor, " targets"], m: int) -> tuple[str, ...
     if len(count) == 0 or not bool((count < m).any()):
         return ()
     few, many = int(count.min()), int(count.max())
-    return (UNMEASURED.said(span=f"{few}" if few == many else f"{few} to {many}", m=m),)
+    said = UNMEASURED.said(span=f"{few}" if few == many else f"{few} to {many}", m=m)
+    if few > 0:
+        return (said,)
+    none = int((count == 0).sum())
+    return (said, NOTHING_MEASURED.said(some=none, targets=len(count)))
+
+
+def check_precision(y: object, noise: object) -> tuple[str, ...]:
+    """A note where measurements came in half precision, and no noise level says so."""
+    dtype = str(getattr(y, "dtype", ""))
+    rounding = next((r for name, r in _HALF.items() if dtype.endswith(name)), None)
+    if rounding is None or noise is not None:
+        return ()
+    return (HALF_PRECISION.said(dtype=dtype, rounding=rounding),)
 
 
 def check_scale(y: Float[Tensor, "targets m"], own: float) -> tuple[str, ...]:

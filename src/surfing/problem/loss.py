@@ -21,7 +21,7 @@ class AbstractLoss(abc.ABC):
     """What one residual adds to the risk, s^2 rho(r / s), and its weight in least squares.
 
     s is the standard deviation of the noise where a noise level is given. Without one it is a
-    hundredth of the root mean square of the target's measurements.
+    twentieth of the root mean square of the target's measurements.
     """
 
     @abc.abstractmethod

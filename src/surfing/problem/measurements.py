@@ -150,6 +150,8 @@ def _noise(noise: Noise, y: Tensor) -> tuple[Tensor | None, Tensor | None]:
         sigma = read.to(y.device, torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise _bad_noise(f"{noise!r:.60}", y) from None
+    if read.dtype is torch.bool:
+        raise _bad_noise("a truth value", y)
     whole = bool(torch.isnan(sigma).any()) or bool((sigma < 0).any())
     if whole:
         raise _bad_noise("NaN or a negative number", y)
@@ -190,6 +192,8 @@ def as_measurements(y: object, device: torch.device) -> Tensor:
             raise MeasurementError(f"y: expected an array of numbers, got {y.dtype}.") from error
     if not isinstance(y, Tensor):
         raise MeasurementError(f"y: expected a tensor (targets, ...), got {type(y).__name__}.")
+    if y.layout is not torch.strided:
+        raise MeasurementError(f"y: expected a dense tensor, got {y.layout}; pass y.to_dense().")
     if y.is_complex():
         y = torch.view_as_real(y)
     if not y.is_floating_point():

@@ -304,6 +304,7 @@ def learn(
     began = time.perf_counter()
     k = model.latent.dim
     check.integer("samples", samples, low=2 * k + 16)
+    seed = check.integer("seed", seed)
     if model.required:
         raise InputError(
             f"model: generator or operator ask for {', '.join(sorted(model.required))} of each "
