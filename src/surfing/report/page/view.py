@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from surfing import files
 from surfing.errors import InputError, OutputExistsError
@@ -17,13 +17,11 @@ from surfing.report.page.scene import Scene
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from surfing.latents import Latent
     from surfing.problem.inputs import Given
     from surfing.problem.measurements import Noise
-    from surfing.problem.model import ForwardModel
-    from surfing.problem.operators import OperatorLike
+    from surfing.problem.model import ForwardModel, ModelArguments
     from surfing.solution import Solution
     from surfing.trajectory import Trajectory
 
@@ -37,10 +35,6 @@ def view(
     model: ForwardModel | None = None,
     trajectory: Trajectory | None = None,
     y: Float[Tensor, "targets ..."] | np.ndarray | None = None,
-    generator: nn.Module | None = None,
-    operator: OperatorLike = None,
-    operator_seed: int = 0,
-    latent: Latent | None = None,
     noise: Noise = None,
     given: Given | None = None,
     beside: Solution | None = None,
@@ -51,6 +45,7 @@ def view(
     featured: int = 8,
     size: int | None = None,
     overwrite: bool = False,
+    **made: Unpack[ModelArguments],
 ) -> Path:
     """Write one self-contained HTML page about a solution.
 
@@ -64,10 +59,6 @@ def view(
         model: the forward model that the run got.
         trajectory: the training that was ridden, instead of a model.
         y: the measurements.
-        generator: the architecture, where the trajectory names none.
-        operator: see :func:`surfing.surf`.
-        operator_seed: of a named operator's random numbers.
-        latent: the law of z, where the trajectory keeps none.
         noise: as the run got it.
         given: likewise.
         beside: the same targets by direct descent, to compare with.
@@ -82,6 +73,8 @@ def view(
         size: points along each side of a surface; where left out, surfaces are as fine, and as
             many, as some five seconds allow.
         overwrite: replace a file at `path`.
+        made: beside a trajectory, what makes a model of it: `generator`, `operator`, `latent`,
+            `operator_seed`; see :class:`surfing.ForwardModel`.
 
     Returns:
         Where the page is.
@@ -101,13 +94,8 @@ def view(
         raise InputError("model: expected the one that was ridden, or its trajectory, with y.")
     problem = None
     if trajectory is not None and y is not None:
-        problem = as_model(
-            trajectory if model is None else model,
-            generator=generator,
-            operator=operator,
-            latent=latent,
-            operator_seed=operator_seed,
-        ).problem(y, noise=noise, given=given)
+        whole = as_model(trajectory if model is None else model, made)
+        problem = whole.problem(y, noise=noise, given=given)
     scene = Scene(solution, title, trajectory, problem, beside, truth, x, success)
     page = render(document(scene, featured=featured, size=size))
     target.parent.mkdir(parents=True, exist_ok=True)
