@@ -40,6 +40,7 @@ def view(
     starts: int = 1,
     comparison: Path | None = None,
     featured: int = 8,
+    size: int | None = None,
     out: Path | None = None,
     overwrite: bool = False,
     common: Common | None = None,
@@ -62,6 +63,7 @@ def view(
         comparison: compare.json of surfing compare, or budget.json of python -m paper budget:
             the page draws success against cost from it.
         featured: how many targets get a surface.
+        size: points along each side of a surface; where left out, as fine as some seconds allow.
         out: the page; surfing-view.html, surfing-view-2.html, ... where left out.
         overwrite: replace OUT if it exists.
     """
@@ -93,6 +95,7 @@ def view(
         success=curves,
         title=f"Surfing {'the packaged trajectory' if run == PACKAGED else Path(run).name}",
         featured=featured,
+        size=size,
         overwrite=overwrite,
     )
     screen.say(ridden.summary(), f"Page: {page}")
