@@ -48,7 +48,7 @@ def view(
     """Write one HTML page that shows a recovery: the surface, the surfers, the reconstructions.
 
     Without --measurements the targets are signals that the trained generator makes of latents of
-    its law. They are surfed, and beside that descended on directly from the same starts.
+    its law. The page compares surfing with direct descent from the same starts.
 
     Args:
         run: a trajectory's folder, or packaged.
