@@ -103,8 +103,8 @@ def recover(
             the shape of the measurements, inf where nothing was measured.
         prior: weight of the law's penalty that is kept in the answer, or law for the MAP estimate,
             which needs a noise level.
-        given: NAME=FILE.npy, (targets, ...): inputs of generator and operator that differ by target;
-            may be repeated.
+        given: NAME=FILE.npy, (targets, ...): inputs of generator and operator that differ by
+            target; may be repeated.
         z0: .npy of latents to try first, (targets, k) or (targets, n, k).
         learned: learned starts that LearnedStarts.save wrote, for this model.
         batch_invariant: give a target the same bits whatever targets are beside it; takes longer.
