@@ -38,6 +38,7 @@ def view(
     starts: int = 1,
     comparison: Path | None = None,
     featured: int = 8,
+    size: int | None = None,
     out: Path | None = None,
     overwrite: bool = False,
     measuring: Measuring | None = None,
@@ -46,7 +47,7 @@ def view(
     """Write one HTML page that shows a recovery: the surface, the surfers, the reconstructions.
 
     Without --measurements the targets are signals that the trained generator makes of latents of
-    its law. They are surfed, and beside that descended on directly from the same starts.
+    its law. The page compares surfing with direct descent from the same starts.
 
     Args:
         run: a trajectory's folder, or packaged.
@@ -59,6 +60,7 @@ def view(
         comparison: compare.json of surfing compare, or budget.json of python -m paper budget:
             the page draws success against cost from it.
         featured: how many targets get a surface.
+        size: points along each side of a surface; where left out, as fine as some seconds allow.
         out: the page; surfing-view.html, surfing-view-2.html, ... where left out.
         overwrite: replace OUT if it exists.
     """
@@ -104,6 +106,7 @@ def view(
         success=curves,
         title=f"Surfing {'the packaged trajectory' if run == PACKAGED else Path(run).name}",
         featured=featured,
+        size=size,
         overwrite=overwrite,
     )
     screen.say(ridden.summary(), f"Page: {page}")
