@@ -14,7 +14,7 @@ from paper.document import by_cell, labelled, save
 from paper.registry import Record
 from paper.running import Run
 from surfing.evaluation.compare import compare, hits, paired
-from surfing.evaluation.methods import ADAM_STEP_SIZE, METHODS
+from surfing.evaluation.methods import ADAM_STEP_SIZE, METHODS, RECOVER
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
@@ -47,7 +47,7 @@ class Config:
     few: int = 16
     scarce: tuple[str, ...] = ("adam", "surf-adam", "lbfgs", "cma-es")
     budgets: tuple[int, ...] = (250, 500, 1000, 2000, 4000, 8000, 16000)
-    methods: tuple[str, ...] = (*METHODS, "recover")
+    methods: tuple[str, ...] = tuple(name for name, m in METHODS.items() if not m.on_request)
 
 
 FULL = Config()
@@ -55,7 +55,7 @@ QUICK = Config(
     cells=(PACKAGED,),
     targets=6,
     budgets=(250, 500),
-    methods=("lm", "annealed-lm", "surf-lm"),
+    methods=("lm-restarts", "annealed-restarts", "ride-restarts"),
 )
 
 
@@ -101,7 +101,7 @@ def figures(record: Record, out: Path) -> list[Path]:
         ax = figure.subplots()
         for number, line in enumerate(lines):
             share = [found / targets for found, targets in line["found"]]
-            ours = line["name"] == "recover"
+            ours = line["name"] == RECOVER
             ax.plot(budgets, share, lw=2.2 if ours else 1.2,
                     color="black" if ours else f"C{number}", marker="osD^vPX*h"[number % 9],
                     ms=5, label=line["label"])  # fmt: skip
@@ -155,7 +155,7 @@ def _verdicts(record: Record) -> list[str]:
     """A sentence a cell: where recover falls behind another method, target by target."""
     said = []
     for cell, lines in by_cell(record).items():
-        ours = next((line for line in lines if line["name"] == "recover"), None)
+        ours = next((line for line in lines if line["name"] == RECOVER), None)
         if ours is None:
             continue
         behind = []

@@ -44,7 +44,9 @@ class Config:
     measurements: tuple[int, ...] = (20, 30, 40, 80, 160)
     targets: int = 200
     budget: int = 3100
-    methods: tuple[str, ...] = ("adam", "surf-adam", "lm", "surf-lm", "annealed-lm", "recover")
+    methods: tuple[str, ...] = (
+        *("adam", "surf-adam", "lm-restarts", "ride-restarts", "annealed-restarts", "recover"),
+    )
 
 
 FULL = Config()
@@ -53,7 +55,7 @@ QUICK = Config(
     measurements=(10, 30),
     targets=6,
     budget=500,
-    methods=("lm", "surf-lm"),
+    methods=("lm-restarts", "ride-restarts"),
 )
 
 

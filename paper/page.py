@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from paper.former import renamed
 from paper.ground import page as ground
 from paper.registry import Record, experiment
 from paper.summary import summary
@@ -35,7 +36,7 @@ def read_records(folder: Path) -> dict[str, Record]:
     for name in PARTS:
         path = folder / f"{_SHARED.get(name, name)}.json"
         if path.is_file():
-            found[name] = json.loads(path.read_text(encoding="utf-8"))
+            found[name] = renamed(json.loads(path.read_text(encoding="utf-8")))
     return found
 
 

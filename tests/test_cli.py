@@ -23,7 +23,6 @@ from surfing.architectures import mlp_generator
 from surfing.cli import app, inputs, main
 from surfing.cli import demo as demo_command
 from surfing.errors import MissingExtraError
-from surfing.evaluation import demo as demo_experiment
 from surfing.evaluation.methods import METHODS
 from surfing.evaluation.selftest import Selftest, own_samples
 from surfing.portfolio.recover import BlockSolver
@@ -493,7 +492,6 @@ def test_demo_writes_a_table_and_a_picture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo_experiment, "STAGES", 3)
     assert main(["demo", "--run", str(run), "--targets", "6"]) == 0
     shown = capsys.readouterr().out
     assert "20 measurements" in shown
@@ -579,7 +577,7 @@ def test_help_names_what_works(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_help_of_compare_names_every_method(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--help"]) == 0
     shown = re.sub(r"[^\w-]+", " ", capsys.readouterr().out)  # lines are broken where they fit
-    assert all(f" {name} " in shown for name in (*METHODS, "recover"))
+    assert all(f" {name} " in shown for name in METHODS)
 
 
 def test_the_entry_point_is_installed() -> None:

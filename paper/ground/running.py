@@ -193,6 +193,7 @@ def _measure(
 
     from paper.ground.adam import OutOfTimeError, Until
     from paper.ground.tasks import TASKS, Plan, Room, tasks_of
+    from paper.ground.why import EXTRA
 
     wanted = tasks_of(model.name) if options.tasks is None else options.tasks
     plan = Plan(seed=options.seed)
@@ -214,7 +215,7 @@ def _measure(
             return
         began, records, whole, trouble = time.time(), [], True, None
         try:
-            for record in TASKS[task](model, room):
+            for record in (TASKS | EXTRA)[task](model, room):
                 records.append(record)
                 # Kept as it grows: a run that is cut short leaves what it had.
                 _keep(path.with_suffix(".partial"), {"records": records})

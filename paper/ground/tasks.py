@@ -331,9 +331,6 @@ TASKS: dict[str, Task] = {
 
 def tasks_of(name: str) -> list[str]:
     """Of a model, the most wanted first."""
-    from paper.ground.why import EXTRA  # adds its tasks to TASKS
-
-    del EXTRA
     model, _, rest = name.partition("-k")
     k, _, more = rest.partition("-")
     if more:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from paper.ground.adam import OutOfTimeError, Until
 from paper.ground.model import Model
-from paper.ground.tasks import RIDE, TASKS, Room, _settings
+from paper.ground.tasks import RIDE, Room, _settings
 from paper.ground.ways import Bounded, Record, Setting, adam_rows, states_of, told, told_ends
 from surfing.continuation import direct
 from surfing.descent import LevenbergMarquardt
@@ -181,25 +181,18 @@ def variants(model: Model, room: Room) -> Iterator[Record]:
     """The rides of the ablations, with LM, at m = 2k."""
     from paper.ground.ways import told_solution
     from paper.variants import VARIANTS
-    from surfing.continuation import surf
+    from surfing.problem import ForwardModel
 
     (setting,) = _settings(model, [2 * model.k], room.plan.few, room.plan.seed)
+    operator = setting.operators.single(setting.which)
+    measuring = ForwardModel(model.trajectory, generator=model.generator, operator=operator)
     for name, variant in VARIANTS.items():
-        path = variant.path(model.trajectory)
         try:
             solution = _placed(
                 room,
-                surf,
-                path,
+                variant.solver.solve,
+                measuring,
                 setting.y(1),
-                generator=model.generator,
-                operator=setting.operators.single(setting.which),
-                schedule=variant.schedule,
-                predictor=variant.predictor_on(path),
-                anneal=variant.anneal,
-                stage_steps=variant.stage_steps,
-                starts=variant.starts,
-                control=variant.control,
                 ids=setting.ids(1),
                 seed=setting.seed,
             )
@@ -256,4 +249,3 @@ def _listed(values: Any) -> list[list[float]]:
 
 
 EXTRA = {"why": why, "variants": variants, "surface": surface}
-TASKS.update(EXTRA)

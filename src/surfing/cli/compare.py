@@ -15,7 +15,7 @@ from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import load_generator, open_run, pick_device
 from surfing.errors import OutputExistsError
 from surfing.evaluation import compare as experiment
-from surfing.evaluation.compare import BUDGETS, RECOVER, Comparison
+from surfing.evaluation.compare import BUDGETS, Comparison
 from surfing.evaluation.methods import METHODS
 from surfing.evaluation.record import provenance
 from surfing.report import Column, Table, rate, success_against_cost
@@ -23,7 +23,8 @@ from surfing.report.tables import count
 
 __all__ = ["compare", "figure_of", "table_of"]
 
-_METHODS_HELP = f"{', '.join([*METHODS, RECOVER])}; all where left out."
+_ON_REQUEST = [name for name, method in METHODS.items() if method.on_request]
+_METHODS_HELP = f"{', '.join(METHODS)}; all but {', '.join(_ON_REQUEST)} where left out."
 
 
 def compare(
@@ -52,7 +53,7 @@ def compare(
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         targets: own samples to look for.
         budgets: forward-equivalents per target, increasing.
-        methods: names from METHODS, and recover; all where left out.
+        methods: names from METHODS; all but those on request where left out.
         out: folder for compare.json, compare.md and compare.svg; nothing is written without it.
         overwrite: write into OUT although it exists.
     """
@@ -82,7 +83,8 @@ def compare(
         out.mkdir(parents=True, exist_ok=True)
         files.write(out / "compare.json", json.dumps(record, indent=1) + "\n")
         files.write(out / "compare.md", table.markdown() + "\n")
-        figure_of(comparison).savefig(out / "compare.svg")
+        with files.replacing(out / "compare.svg") as temporary:
+            figure_of(comparison).savefig(temporary)
         screen.say(f"Written to {out}: compare.json, compare.md and compare.svg.")
     return record
 

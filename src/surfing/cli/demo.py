@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from surfing import check
+from surfing import check, files
 from surfing.cli.common import Common, Report, Screen
 from surfing.cli.inputs import PACKAGED, load_generator, open_run, pick_device
 from surfing.cli.inspect import summary_line
@@ -64,15 +64,16 @@ def demo(
         )
     folder.mkdir(parents=True, exist_ok=True)
     picture, table = folder / "demo.png", _table(outcomes)
-    _picture(truth.x, outcomes).savefig(picture, dpi=84)
+    with files.replacing(picture) as temporary:
+        _picture(truth.x, outcomes).savefig(temporary, dpi=84)
     record: Report = {
         "run": run,
         "targets": targets,
         "outcomes": [outcome.to_dict() for outcome in outcomes],
         **provenance(common.seed, began=began),
     }
-    (folder / "demo.md").write_text(table.markdown() + "\n", encoding="utf-8")
-    (folder / "demo.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    files.write(folder / "demo.md", table.markdown() + "\n")
+    files.write(folder / "demo.json", json.dumps(record, indent=1) + "\n")
     screen.say(table.rich(), f"Picture: {picture}", "The table: demo.md and demo.json beside it.")
     return {"picture": picture, **record}
 

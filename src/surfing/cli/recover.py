@@ -28,7 +28,7 @@ from surfing.cli.inputs import (
 )
 from surfing.descent import Stopping
 from surfing.errors import InputError, MeasurementError, require
-from surfing.execution import Executor, Local, Measurements, Ray, Shards, ready
+from surfing.execution import Executor, Local, Measurements, Ray, Shards
 from surfing.execution.targets import Targets
 from surfing.portfolio.recover import (
     BlockSolver,
@@ -151,7 +151,7 @@ def recover(
     size = block_size(solver.model) if shard is None else shard
     with (
         as_typed(*_OPTIONS),
-        ready(by),
+        by.ready(),
         Shards.open(out, facts, targets=len(y), size=size, overwrite=overwrite) as shards,
         screen.progress("recovering") as tick,
     ):

@@ -18,23 +18,22 @@ from torch import Tensor
 
 from surfing.descent import Stopping
 from surfing.errors import InputError
-from surfing.evaluation.methods import METHODS, Method, Task, method
-from surfing.evaluation.selftest import FOUND, own_samples
-from surfing.portfolio import recover
-from surfing.problem import as_operator
+from surfing.evaluation.methods import METHODS, RECOVER, Method, method
+from surfing.evaluation.selftest import FOUND, model_of, own_samples
+from surfing.evaluation.solvers import Recover, Task
 from surfing.problem.measurements import Measurements
 from surfing.report.intervals import wilson
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from surfing.problem import ForwardModel
     from surfing.problem.operators import OperatorLike
     from surfing.trajectory import Trajectory
 
 __all__ = ["BUDGETS", "Comparison", "Curve", "compare", "hits", "paired"]
 
 BUDGETS = (200, 400, 1000, 2000, 4000, 8000, 16000)
-RECOVER = "recover"
 _SCARCE = 100
 """Goes after which a method gives a target up, whatever is left of the budget."""
 
@@ -122,8 +121,8 @@ def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> dict[str, float]:
 
 
 def compare(
-    trajectory: Trajectory,
-    generator: nn.Module,
+    model: ForwardModel | Trajectory,
+    generator: nn.Module | None = None,
     *,
     operator: OperatorLike = None,
     targets: int = 100,
@@ -137,13 +136,13 @@ def compare(
     """Give every method the same targets and the same budgets.
 
     Args:
-        trajectory: checkpoints of training.
-        generator: their architecture.
-        operator: what measures the signals; None for the identity.
+        model: what is measured by, or the trajectory that makes one with the next two.
+        generator: beside a trajectory: its architecture.
+        operator: beside a trajectory: what measures the signals; None for the identity.
         targets: own samples of the generator, so that the truth is known.
         budgets: forward-equivalents a target, increasing.
-        methods: names from :data:`surfing.evaluation.methods.METHODS`, and "recover"; all where
-            left out.
+        methods: names from :data:`surfing.evaluation.methods.METHODS`; all but those on request
+            where left out.
         scarce: methods so slow that they get the first `scarce_targets` only.
         scarce_targets: see there.
         seed: of targets, starts and a named operator.
@@ -153,23 +152,22 @@ def compare(
         InputError, UnknownNameError: a bad argument, before any work.
     """
     budgets = _checked(budgets)
-    names = list(methods) or [*METHODS, RECOVER]
-    chosen = {name: method(name) for name in names if name != RECOVER}
-    own = own_samples(trajectory, generator, targets, seed=seed)
-    forward = as_operator(operator, tuple(own.x.shape[1:]), seed=seed, device=own.x.device)
-    task = Task(trajectory, generator, forward, forward(own.x), seed)
+    usual = [name for name, each in METHODS.items() if not each.on_request]
+    chosen = [method(name) for name in methods or usual]
+    model = model_of(model, generator, operator, seed=seed)
+    own = own_samples(model.trajectory, model.generator, targets, seed=seed)
+    task = Task(model, model.measure(own.x), seed)
     curves = []
-    for number, name in enumerate(names):
-        if name == RECOVER:
+    for number, each in enumerate(chosen):
+        if each.name == RECOVER:
             curves.append(_recovered(task, own.z, budgets))
         else:
-            label, go = chosen[name]
-            few = min(targets, scarce_targets) if name in scarce else targets
-            curves.append(_restarted(name, label, go, task, own.z[:few], budgets))
+            few = min(targets, scarce_targets) if each.name in scarce else targets
+            curves.append(_restarted(each, task, own.z[:few], budgets))
         if progress is not None:
-            progress(number + 1, len(names))
+            progress(number + 1, len(chosen))
     facts = {
-        "operator": forward.name,
+        "operator": model.operator.name,
         "m": task.y[0].numel(),
         "k": own.z.shape[1],
         "targets": targets,
@@ -185,11 +183,9 @@ def _checked(budgets: Sequence[int]) -> tuple[int, ...]:
     return whole
 
 
-def _restarted(
-    name: str, label: str, go: Method, task: Task, truth: Tensor, budgets: tuple[int, ...]
-) -> Curve:
+def _restarted(method: Method, task: Task, truth: Tensor, budgets: tuple[int, ...]) -> Curve:
     """Goes until each target's measurements are met or the largest budget is spent."""
-    count, stopping = len(truth), Stopping()
+    count, stopping, go = len(truth), Stopping(), method.make()
     best = torch.full((count,), torch.inf, dtype=torch.float64)
     hit = torch.zeros(count, dtype=torch.bool)
     spent = torch.zeros(count, dtype=torch.float64)
@@ -215,21 +211,14 @@ def _restarted(
     for i in range(1, len(budgets)):
         unchanged = paid[i] == 0
         found[i, unchanged], paid[i, unchanged] = found[i - 1, unchanged], paid[i - 1, unchanged]
-    return Curve(name, label, found.tolist(), paid.mean(1).tolist())
+    return Curve(method.name, method.label, found.tolist(), paid.mean(1).tolist())
 
 
 def _recovered(task: Task, truth: Tensor, budgets: tuple[int, ...]) -> Curve:
     """The default strategy, anew at every budget; what it spends once is in its cost."""
     found, cost = [], []
     for budget in budgets:
-        solution = recover(
-            task.trajectory,
-            task.y,
-            generator=task.generator,
-            operator=task.operator,
-            budget=budget,
-            seed=task.seed,
-        )
+        solution = Recover(budget).solve(task.model, task.y, seed=task.seed)
         found.append(((solution.z - truth).norm(dim=1) < FOUND).tolist())
         cost.append(float(solution.cost.mean()) + solution.cost_once / max(1, len(truth)))
-    return Curve(RECOVER, "recover", found, cost)
+    return Curve(RECOVER, METHODS[RECOVER].label, found, cost)

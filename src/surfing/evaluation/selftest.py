@@ -12,7 +12,7 @@ from surfing import check
 from surfing.continuation import surf
 from surfing.errors import InputError
 from surfing.generator import Generator
-from surfing.problem import as_operator
+from surfing.problem.model import ForwardModel, ModelArguments, as_model
 from surfing.report.intervals import wilson
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from surfing.solution import Solution
     from surfing.trajectory import Trajectory
 
-__all__ = ["OwnSamples", "Selftest", "own_samples", "run"]
+__all__ = ["OwnSamples", "Selftest", "model_of", "own_samples", "run"]
 
 FOUND = 0.01
 """||z - z*|| below which a latent counts as found."""
@@ -39,6 +39,24 @@ class OwnSamples:
 
     z: Float[Tensor, "targets k"]
     x: Float[Tensor, "targets ..."]
+
+
+def model_of(
+    given: ForwardModel | Trajectory,
+    generator: nn.Module | None,
+    operator: OperatorLike,
+    *,
+    seed: int,
+) -> ForwardModel:
+    """A model as it is, or the one that a trajectory makes; `seed` is a named operator's.
+
+    Raises:
+        SurfingError: see :class:`surfing.ForwardModel`; also a model, and parts of another.
+    """
+    made: ModelArguments = {"generator": generator, "operator": operator}
+    if not isinstance(given, ForwardModel):
+        made["operator_seed"] = seed
+    return as_model(given, made)
 
 
 def own_samples(
@@ -127,8 +145,8 @@ class Selftest:
 
 
 def run(
-    trajectory: Trajectory,
-    generator: nn.Module,
+    model: ForwardModel | Trajectory,
+    generator: nn.Module | None = None,
     *,
     operator: OperatorLike = None,
     targets: int = 100,
@@ -140,9 +158,9 @@ def run(
     """Invert the generator's own samples, and held-out images where there are some.
 
     Args:
-        trajectory: checkpoints of training.
-        generator: their architecture.
-        operator: what measures the signals; None for the identity.
+        model: what is measured by, or the trajectory that makes one with the next two.
+        generator: beside a trajectory: its architecture.
+        operator: beside a trajectory: what measures the signals; None for the identity.
         targets: own samples.
         images: held-out signals, in the generator's range and shape.
         starts: start points a target.
@@ -152,7 +170,8 @@ def run(
     Raises:
         InputError: images of another shape than the generator's signals, or any bad argument.
     """
-    own = own_samples(trajectory, generator, targets, seed=seed)
+    model = model_of(model, generator, operator, seed=seed)
+    own = own_samples(model.trajectory, model.generator, targets, seed=seed)
     shape = tuple(own.x.shape[1:])
     if images is not None and (tuple(images.shape[1:]) != shape or len(images) == 0):
         raise InputError(
@@ -160,16 +179,13 @@ def run(
             f"them, got {tuple(images.shape)}."
         )
     device = own.x.device
-    forward = as_operator(operator, shape, seed=seed, device=device)
     parts = 1 if images is None else 2
 
     def recover(x: Tensor, part: int) -> tuple[Solution, Tensor]:
-        y = forward(x)
+        y = model.measure(x)
         solution = surf(
-            trajectory,
+            model,
             y,
-            generator=generator,
-            operator=forward,
             starts=starts,
             seed=seed,
             progress=None

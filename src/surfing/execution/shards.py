@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from surfing import files
+from surfing import check, files
 from surfing.errors import InputError, MeasurementError
 from surfing.execution.dataset import opened
+from surfing.execution.executor import Executor, Measurements, Progress, Solve
 from surfing.execution.manifest import (
     as_json,
     begin,
@@ -33,8 +34,8 @@ from surfing.execution.manifest import (
     write_json,
 )
 from surfing.execution.parquet import write_solution
-from surfing.execution.solve import Executor, Measurements, Progress, Solve, rows_of
-from surfing.execution.targets import Targets
+from surfing.execution.solve import shards_of
+from surfing.execution.targets import Targets, rows_of
 from surfing.solution import Solution, Status
 from surfing.trajectory.lock import DirectoryLock
 
@@ -78,10 +79,8 @@ class Shards:
             OutputExistsError: `out` holds another run, or something else, or is being written to.
         """
         out, facts = Path(out), as_json(facts)
-        for name, value, least in (("shard", size, 1), ("targets", targets, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                wanted = f"a number of targets, {least} or more"
-                raise InputError(f"{name}: expected {wanted}, got {value!r}.", argument=name)
+        size = check.integer("shard", size, low=1)
+        targets = check.integer("targets", targets, low=0)
         lock = locked(out)
         try:
             kept = begin(out, facts, targets=targets, size=size, overwrite=overwrite)
@@ -98,10 +97,7 @@ class Shards:
 
     def ranges(self) -> list[range]:
         """The targets of each shard."""
-        return [
-            range(low, min(low + self.size, self.targets))
-            for low in range(0, self.targets, self.size)
-        ]
+        return shards_of(self.targets, self.size)
 
     def path(self, ids: range) -> Path:
         """Where a shard's solution lies."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Targets"]
+__all__ = ["Targets", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -62,3 +62,8 @@ def _rows(values: Any, cut: slice) -> Any:
     if isinstance(rows, np.ndarray):
         return torch.from_numpy(np.array(rows, dtype=rows.dtype.newbyteorder("=")))
     return rows
+
+
+def rows_of(y: Any, part: range) -> Any:
+    """Some rows in memory, in this machine's byte order, with what goes with each target."""
+    return y.rows(part) if isinstance(y, Targets) else _rows(y, slice(part.start, part.stop))

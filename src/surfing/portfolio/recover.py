@@ -21,7 +21,7 @@ from surfing.descent.default import default_descent
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
-from surfing.execution import Executor, as_executor, ready, solve_all
+from surfing.execution import Executor, Local, as_executor, solve_all
 from surfing.execution.dataset import is_elsewhere, opened
 from surfing.execution.targets import Targets
 from surfing.portfolio.attempt import DEFAULT, Attempt, RunContext
@@ -31,6 +31,7 @@ from surfing.precision import plain_precision
 from surfing.problem.model import ForwardModel, as_model
 from surfing.problem.risk import CostMeter
 from surfing.solution import Solution, StageRecord, Status
+from surfing.starts.layerwise import layerwise, readable
 from surfing.starts.learned import LearnedStarts, learn
 from surfing.starts.rows import checked_ids
 
@@ -167,7 +168,7 @@ def recover(
     if not elsewhere:  # whatever is wrong is said before a dataset's steps run
         targets = Targets(y, noise=noise, given=given, z0=z0)
         job.check(targets)
-    with ready(by):
+    with by.ready():
         if elsewhere:
             targets = Targets(opened(y), noise=noise, given=given, z0=z0)
             checked_ids(ids, len(targets))
@@ -179,18 +180,15 @@ def recover(
         known = learned_for(job, count, given=given, learned=learned)
         # The caller's own starts were paid for before.
         job = job.with_learned(known, math.inf if learned is not None else count)
-        if (executor is None and not elsewhere) or count == 0:
-            solution = job.solve(targets, ids=ids, progress=progress)
-        else:
-            solution = solve_all(
-                job,
-                targets,
-                by,
-                shard=block_size(model),
-                ids=ids,
-                place=model.device,
-                progress=progress,
-            )
+        solution = solve_all(
+            job,
+            targets,
+            by,
+            shard=block_size(model),
+            ids=ids,
+            place=model.device,
+            progress=progress,
+        )
     known = job.learned
     once = 0.0 if known is None or learned is not None else known.cost
     facts: dict[str, Any] = {"seed": seed, "budget": job.budget}
@@ -240,7 +238,7 @@ def solver_of(
 
 @dataclass(frozen=True)
 class BlockSolver:
-    """What is done with a block of targets, here or on a worker; see :func:`recover`."""
+    """What is done with a shard of targets, here or on a worker; see :func:`recover`."""
 
     model: ForwardModel
     budget: float
@@ -283,23 +281,6 @@ class BlockSolver:
             whole=whole,
         )
 
-    def solve(
-        self,
-        targets: Targets,
-        *,
-        ids: Sequence[int],
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Solution:
-        """Block by block: memory does not grow with the number of targets."""
-        size, total = block_size(self.model), len(targets)
-        parts = [range(low, min(low + size, total)) for low in range(0, total, size)]
-        solutions = []
-        for part in parts or [range(0)]:
-            mine = ids[part.start : part.stop]
-            tick = None if progress is None else _shifted(progress, part.start, total)
-            solutions.append(self(targets.rows(part), ids=mine, progress=tick))
-        return Solution.joined(solutions)
-
     def __call__(
         self,
         y: Targets | Tensor,
@@ -307,19 +288,29 @@ class BlockSolver:
         ids: Sequence[int],
         progress: Callable[[int, int], None] | None = None,
     ) -> Solution:
-        """Recover the targets of one block.
+        """Recover the targets of one shard, block by block: memory does not grow with it.
 
         Args:
             y: their measurements, and what goes with them.
             ids: of the targets.
-            progress: called with (done, in all) of this block.
+            progress: called with (done, in all) of this shard.
         """
-        began = time.perf_counter()
         targets = y if isinstance(y, Targets) else Targets(y)
-        context = self.context(targets, ids)
+        size = block_size(self.model)
+        return solve_all(self._block, targets, Local(), shard=size, ids=ids, progress=progress)
+
+    def _block(
+        self,
+        y: Targets,
+        *,
+        ids: Sequence[int],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Solution:
+        began = time.perf_counter()
+        context = self.context(y, ids)
         best = Incumbent.none(context.problem)
-        if len(targets):
-            self._run(context, best, targets, progress)
+        if len(y):
+            self._run(context, best, y, progress)
         return replace(self._ending(context, best), seconds=time.perf_counter() - began)
 
     def context(self, targets: Targets, ids: Sequence[int]) -> RunContext:
@@ -353,7 +344,7 @@ class BlockSolver:
     ) -> None:
         problem, total = context.problem, len(context.problem)
         open_ = torch.arange(total, device=problem.device)
-        for name in ("z0", "learned start", "draw"):
+        for name in ("z0", "layerwise", "learned start", "draw"):
             # However little time there is, every target is tried once.
             if len(open_) == 0 or (_late(self.until) and bool((best.tries > 0).all())):
                 break
@@ -392,8 +383,16 @@ class BlockSolver:
                 return None
             z0 = problem.latent.project(problem.check_start(targets.z0))[open_]
             return z0 if z0.shape[1] == 1 else rank(context, z0, open_)
+        if name == "layerwise":
+            layers = readable(self.model)
+            if layers is None:
+                return None
+            part = problem.data.take(open_)
+            counts = None if part.weights is None else part.weights > 0
+            y = torch.nan_to_num(part.y, nan=0.0, posinf=0.0, neginf=0.0)
+            return problem.latent.project(layerwise(layers, y, counts=counts))[:, None]
         if name == "draw":
-            if targets.z0 is not None or self.learned is not None:
+            if bool((context.meter.spent > 0).any()) or self.learned is not None:
                 return None
             mine = [context.ids[t] for t in open_.tolist()]
             return problem.latent.sample(mine, 1, seed=self.seed).to(problem.y)
@@ -528,6 +527,8 @@ def learned_for(
         return learned
     if given or model.required or targets == 0:
         return None
+    if readable(model) is not None:
+        return None  # what is left after the layerwise start is not worth a bank
     m = math.prod(model.measurement_shape)
     # With batch invariance a target's bits must not depend on how many others there are.
     company = 1 if model.batch_invariant else targets
@@ -561,12 +562,6 @@ def deadline(
 
 def _late(until: float | None) -> bool:
     return until is not None and time.perf_counter() > until
-
-
-def _shifted(
-    progress: Callable[[int, int], None], before: int, total: int
-) -> Callable[[int, int], None]:
-    return lambda done, _: progress(before + done, total)
 
 
 def _fitting(

@@ -182,6 +182,15 @@ class ForwardModel:
         return self._ready[name]
 
     @property
+    def generator(self) -> nn.Module:
+        """The module; its own parameters are not used."""
+        return self._generator.module
+
+    def along(self, trajectory: Trajectory) -> ForwardModel:
+        """The same generator, operator and law along other checkpoints."""
+        return ForwardModel(trajectory, **self._arguments | {"latent": self.latent})
+
+    @property
     def architecture(self) -> Architecture:
         """Generator and operator without theta."""
         made: Architecture = self._known("architecture")
