@@ -233,7 +233,7 @@ def _ablations(record: Record) -> list[str]:
         if rows
     )
     where = ", ".join(map(labelled, by_cell(record)))
-    return [f"What makes a ride work (one LM ride, {where} pooled; found, and cost a target): "
+    return [f"What makes a ride work (one LM ride, {where} pooled; found, and cost per target): "
             f"{said}."]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 OUT/run.json            what the run is: hashes of its inputs, its arguments
 OUT/shards/00000000-00000256.safetensors    one Solution each, by target
 OUT/shards/00000000-00000256.json           which measurements it was solved from
-OUT/learned.safetensors starts learned once; kept, so that every shard goes by the same
+OUT/learned.safetensors starts learned once; kept, so that every shard uses the same
 OUT/z.npy, x.npy, result.json               the whole, once every shard is there
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -53,16 +53,25 @@ class Shards:
         targets: how many there are.
         size: targets in each shard but the last.
         lock: of the folder.
+        read: of one shard's file: what has a length and the method `save`.
     """
 
     out: Path
     targets: int
     size: int
     lock: DirectoryLock
+    read: Callable[[Path], Any] = Solution.load
 
     @classmethod
     def open(
-        cls, out: Path | str, facts: Mapping[str, Any], *, targets: int, size: int, overwrite: bool
+        cls,
+        out: Path | str,
+        facts: Mapping[str, Any],
+        *,
+        targets: int,
+        size: int,
+        overwrite: bool,
+        read: Callable[[Path], Any] = Solution.load,
     ) -> Shards:
         """Begin a run, or find the one that was begun with the same facts.
 
@@ -71,8 +80,9 @@ class Shards:
             facts: all that the result depends on but the measurements, JSON values; one that is
                 None or False is as good as left out.
             targets: how many there are.
-            size: targets a shard; a run that goes on keeps the size it began with.
+            size: targets per shard; a run that is continued keeps the size it began with.
             overwrite: delete another run's results.
+            read: of one shard's file, where it holds something else than solutions.
 
         Raises:
             InputError: a bad argument.
@@ -87,7 +97,7 @@ class Shards:
         except BaseException:
             lock.release()
             raise
-        return cls(out, targets, kept, lock)
+        return cls(out, targets, kept, lock, read)
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +121,7 @@ class Shards:
         if not self.path(ids).is_file():
             return False
         try:
-            return len(Solution.load(self.path(ids))) == len(ids)
+            return len(self.read(self.path(ids))) == len(ids)
         except InputError as error:
             warnings.warn(f"{error} It is computed again.", stacklevel=2)
             return False
@@ -131,7 +141,7 @@ class Shards:
 
         Args:
             solve: what to do with a shard.
-            y: one line a target, perhaps still on the disk; a Ray Dataset too.
+            y: one line per target, perhaps still on the disk; a Ray Dataset too.
             executor: who does it.
             place: the device that measurements are moved to.
             progress: called with (targets done, targets in all), those of before included.
@@ -170,10 +180,10 @@ class Shards:
             _log.info("%s: targets %d to %d are done", self.out, part.start, part.stop - 1)
         return len(self.ranges()) - len(waiting)
 
-    def solutions(self) -> Iterator[tuple[range, Solution]]:
-        """One shard after the other."""
+    def solutions(self) -> Iterator[tuple[range, Any]]:
+        """One shard after the other, as `read` gives it."""
         for ids in self.ranges():
-            yield ids, Solution.load(self.path(ids))
+            yield ids, self.read(self.path(ids))
 
     def gather(self, *, parquet: bool = False) -> dict[str, Any]:
         """Write z.npy, x.npy and result.json, a shard in memory at a time.
