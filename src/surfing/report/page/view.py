@@ -13,6 +13,7 @@ from surfing.problem.model import ForwardModel
 from surfing.report.page.document import document
 from surfing.report.page.render import render
 from surfing.report.page.scene import Scene
+from surfing.report.page.sure import how_sure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from surfing.latents import Latent
+    from surfing.posterior import Draws
     from surfing.problem.inputs import Given
     from surfing.problem.measurements import Noise
     from surfing.problem.operators import OperatorLike
@@ -45,6 +47,7 @@ def view(
     truth: Float[Tensor, "targets k"] | None = None,
     x: Float[Tensor, "targets ..."] | None = None,
     success: Mapping[str, Sequence[tuple[float, int, int]]] | None = None,
+    draws: Draws | None = None,
     title: str = "Surfing",
     featured: int = 8,
     size: int | None = None,
@@ -73,6 +76,8 @@ def view(
         success: by method, points (forward-equivalents a target, successes, trials), as
             :func:`surfing.report.success_against_cost` takes them; where left out the page draws
             success against cost from the solutions alone.
+        draws: of the same targets, by :func:`surfing.sample`: the page shows mean, deviation, some
+            draws and the modes.
         title: of the page.
         featured: how many targets get a surface: those that the ride met and direct descent did
             not, and failures, come first.
@@ -94,17 +99,19 @@ def view(
         raise OutputExistsError(f"{target} exists; pass overwrite=True or another path.")
     if y is not None and trajectory is None:
         raise InputError("trajectory: expected the one that was ridden, along with y.")
-    problem = None
+    problem, model = None, None
     if trajectory is not None and y is not None:
-        problem = ForwardModel(
+        model = ForwardModel(
             trajectory,
             generator=generator,
             operator=operator,
             latent=latent,
             operator_seed=operator_seed,
-        ).problem(y, noise=noise, given=given)
+        )
+        problem = model.problem(y, noise=noise, given=given)
+    sure = how_sure(draws, model, len(solution))
     scene = Scene(solution, title, trajectory, problem, beside, truth, x, success)
-    page = render(document(scene, featured=featured, size=size))
+    page = render(document(scene, featured=featured, size=size), sure=sure)
     target.parent.mkdir(parents=True, exist_ok=True)
     files.write(target, page)
     return target
