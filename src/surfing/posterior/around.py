@@ -34,6 +34,7 @@ __all__ = ["tolerated", "unweighted_draws", "weighted_draws"]
 
 _MOVE_BELOW = 0.5
 """Share of the draws below which an effective sample size asks for moves."""
+_LEAST_MASS = 1e-3
 _FEW = 0.1
 """Share of the draws below which an effective sample size is called few; ten at least."""
 
@@ -128,6 +129,8 @@ class _Block:
         mass = self.u.new_zeros(self.table.shape).scatter_add_(1, self.number, self.weights)
         order = mass.argsort(dim=1, descending=True, stable=True)
         where = self._spread(posterior.whitening.z(self.modes.u, self.modes.owner), torch.nan)
+        # Laplace may have promised what the draws did not find there.
+        where = where.masked_fill((mass < _LEAST_MASS).unsqueeze(-1), torch.nan)
         misfit = self._spread(self.modes.misfit, torch.inf).amin(1)
         return Draws(
             z=z.reshape(targets, draws, k).to(dtype),
