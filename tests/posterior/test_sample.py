@@ -398,3 +398,17 @@ def test_where_few_draws_carry_the_weight_they_move_on(monkeypatch: pytest.Monke
     low, high = moved.interval(0.9)
     held = ((truth >= low) & (truth <= high))[few].double().mean()
     assert 0.82 < float(held) < 0.97
+
+
+def test_what_is_done_with_a_block_can_be_sent_to_workers() -> None:
+    import pickle
+
+    from surfing.posterior.sample import sampler_of
+
+    model = surfing.ForwardModel(surfing.zoo.packaged(), operator="gaussian:12")
+    job, level = sampler_of(model, noise=surfing.Poisson(0.1), draws=5, starts=2)
+    assert level is None
+    sent = pickle.loads(pickle.dumps(job))
+    assert (sent.noise, sent.draws, sent.starts) == (job.noise, 5, 2)
+    y = model.measure(model.signals(model.latent.sample([0], 1, seed=0)[0])).abs()
+    assert torch.allclose(sent(y, ids=[0]).z, job(y, ids=[0]).z, atol=1e-4)

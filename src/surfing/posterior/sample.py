@@ -64,7 +64,8 @@ def sample(
     Modes are found by descents from learned starts. Around each, measurements and prior are
     perturbed and the perturbed problem is solved for every draw: k equations, whose solution has a
     density that is known, so that draws can be weighed. What a mode's draws weigh together is its
-    share of the posterior. Where the Jacobian is too large to form, draws are not weighed.
+    share of the posterior. Where few draws carry the weight these are taken again and again, and
+    each moves on by itself, by Hamiltonian moves. Where the Jacobian is too large to form, draws are not weighed.
 
     Numbers of a target depend on its measurements, its id and the seed; on the targets beside it
     only within rounding (a rare draw, at the edge of a tolerance, may differ by a hundredth of a
@@ -78,8 +79,9 @@ def sample(
             each target, where there are some ten measurements more than latents.
         draws: of each target.
         prior: "law", or a weight as in :func:`surfing.recover`.
-        budget: forward-equivalents that each target may spend on finding its modes; draws take
-            about k + 6 each beyond.
+        budget: forward-equivalents that each target may spend on descents from its starts, and
+            once more on `recover` where none of them meets the measurements. Draws take about
+            k + 6 each beyond, and some 50 more where few of them carry the weight.
         starts: of each target; the more, the surer that no mode is missed.
         z0: latents to start from too, (targets, k) or (targets, n, k).
         given: inputs by target.
