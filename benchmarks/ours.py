@@ -69,7 +69,7 @@ class Recover:
     What it learns once is shared by the targets.
 
     Args:
-        budget: forward-equivalents a target, what is learned once left out.
+        budget: forward-equivalents per target, what is learned once left out.
         seed: of everything random.
     """
 

@@ -120,7 +120,7 @@ def markdown(record: Record) -> str:
         Column("found", "found at the size picked", rate),
         Column("median_distance", "median ||z - z*||", lambda d: f"{d:.1e}"),
         Column("step_size", "size picked"),
-        Column("cost", "cost a target", count),
+        Column("cost", "cost per target", count),
     ]
     note = (
         f"Found: {record['success']}, with its 95% Wilson interval; {config['targets']} fresh "

@@ -36,7 +36,7 @@ class Config:
         targets: own samples.
         few: targets of the methods in `scarce`, the first so many.
         scarce: methods that are slow for their cost.
-        budgets: forward-equivalents a target.
+        budgets: forward-equivalents per target.
         methods: names, as `surfing compare` knows them.
     """
 
@@ -109,7 +109,7 @@ def figures(record: Record, out: Path) -> list[Path]:
         ax.set_xticks(budgets, [count(b) for b in budgets], fontsize=9)
         ax.minorticks_off()
         ax.set_ylim(-0.02, 1.02)
-        ax.set_xlabel("budget, forward-equivalents a target")
+        ax.set_xlabel("budget, forward-equivalents per target")
         ax.set_ylabel("latents found")
         ax.set_title(f"{labelled(cell)}, {lines[0]['operator']}", fontsize=9)
         ax.spines[["top", "right"]].set_visible(False)
@@ -126,7 +126,7 @@ def markdown(record: Record) -> str:
     columns += [Column(str(b), f"at {count(b)}", rate) for b in config["budgets"]]
     columns += [Column("targets", "targets", count), Column("extra", "spent once", count)]
     note = (
-        f"Measured by {config['operator']}. Share of targets found by forward-equivalents a "
+        f"Measured by {config['operator']}. Share of targets found by forward-equivalents per "
         "target, restarts included, with 95% Wilson intervals. Spent once: recover's pilot, for "
         f"all targets together. Slow methods got the first {config['few']} targets. "
         "mlp14 is `surfing train wgan-gp --network mlp --image-size 14 --learning-rate 5e-4`. The "

@@ -105,7 +105,7 @@ run = Run("fig1", _tasks, _measure)
 
 
 def figures(record: Record, out: Path) -> list[Path]:
-    """A row a target, a column a stage; dark is low, the cross is the truth."""
+    """A row per target, a column a stage; dark is low, the cross is the truth."""
     (part,) = record["results"].values()
     panels = part["panels"]
     rows = len(part["error"])

@@ -35,7 +35,7 @@ class Config:
         cells: trained models.
         measurements: numbers m of Gaussian measurements.
         targets: a point, as in the paper.
-        budget: forward-equivalents a target: what one Adam ride costs.
+        budget: forward-equivalents per target: what one Adam ride costs.
         methods: names, as `surfing compare` knows them.
     """
 
@@ -112,7 +112,7 @@ run = Run("fig3", _tasks, _measure)
 
 
 def figures(record: Record, out: Path) -> list[Path]:
-    """A curve a method."""
+    """A curve per method."""
     made, config = [], record["config"]
     for cell, results in by_cell(record).items():
         figure = Figure(figsize=(5.6, 3.6), layout="constrained")
@@ -134,7 +134,7 @@ def figures(record: Record, out: Path) -> list[Path]:
 
 
 def markdown(record: Record) -> str:
-    """A line a method, a column an m, and the m that half and nine tenths need."""
+    """A line per method, a column an m, and the m that half and nine tenths need."""
     config = record["config"]
     columns = [Column("label", "method", right=False)]
     columns += [Column(str(m), f"m = {m}", rate) for m in config["measurements"]]
@@ -142,7 +142,7 @@ def markdown(record: Record) -> str:
     made = []
     for cell, results in by_cell(record).items():
         table = Table(labelled(cell), columns, notes=(
-            f"Share recovered exactly within {count(config['budget'])} forward-equivalents a "
+            f"Share recovered exactly within {count(config['budget'])} forward-equivalents per "
             f"target, restarts included (recover's pilot, made once, is not), {config['targets']} "
             "targets a point; 95% Wilson intervals. One run of Adam fills the budget; its step "
             f"size is {ADAM_STEP_SIZE}. Last columns: among the numbers tried.",

@@ -155,7 +155,7 @@ def markdown(record: Record) -> str:
     config = record["config"]
     columns = [Column("cell", "model", right=False), Column("method", "method", right=False)]
     columns += [Column(str(m), f"m = {m}", number) for m in config["measurements"]]
-    columns += [Column("cost", "cost a target", count)]
+    columns += [Column("cost", "cost per target", count)]
     table = Table("", columns, notes=(
         f"Squared error a pixel (values in [0, 1]), mean of {config['targets']} held-out test "
         "images. The range distance is the least over "

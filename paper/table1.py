@@ -97,7 +97,7 @@ def markdown(record: Record) -> str:
         Column("targets", "targets", count),
         Column("step_size", "step size"),
         Column("steps", "steps, 75th percentile", count),
-        Column("cost", "cost a target", count),
+        Column("cost", "cost per target", count),
         Column("once", "spent once", count),
     ]
     config = record["config"]

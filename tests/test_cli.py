@@ -485,7 +485,7 @@ def test_train_records_a_trajectory(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert surfing.Trajectory.open(out).steps[-1] == 3
 
 
-def test_demo_writes_a_table_and_a_picture(
+def test_demo_leaves_a_page_a_picture_and_a_table(
     run: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -500,7 +500,12 @@ def test_demo_writes_a_table_and_a_picture(
     document = json.loads(capsys.readouterr().out)
     assert Path(document["picture"]) == Path("surfing-demo-2/demo.png")
     assert Path(document["picture"]).read_bytes().startswith(b"\x89PNG")
+    page = Path(document["page"]).read_text(encoding="utf-8")
+    assert Path(document["page"]).name == "index.html"
+    assert "50 measurements" in page
+    assert re.search(r"""(src|href)=["']?http""", page) is None  # nothing from outside
     outcomes = document["outcomes"]
+    assert all(outcome["seconds_one"] > 0 for outcome in outcomes)
     assert [o["method"] for o in outcomes] == ["direct", "surfing", "recover"] * 3
     assert all(outcome["found"][1] == 6 for outcome in outcomes)
 

@@ -109,12 +109,14 @@ def why(model: Model, room: Room) -> Iterator[Record]:
     drift = [float((a - b).norm(dim=1).median()) for a, b in itertools.pairwise(track)]
     yield {"method": "track of the truth", "m": setting.m, "networks": len(track),
            "median_drift": [float(f"{d:.3g}") for d in drift]}  # fmt: skip
-    yield from _adam_rides(model, room, setting, track)
+    # The ride itself first, then what may replace it: a run that is cut short has both.
+    yield from _adam_rides(model, room, setting, track, slice(1))
     yield from _lm_rides(model, room, setting, track, drift)
+    yield from _adam_rides(model, room, setting, track, slice(1, None))
 
 
 def _adam_rides(
-    model: Model, room: Room, setting: Setting, track: Sequence[Tensor]
+    model: Model, room: Room, setting: Setting, track: Sequence[Tensor], which: slice
 ) -> Iterator[Record]:
     states, plan = states_of(model.trajectory), room.plan
     chosen = room.rate(RIDE, setting.m)
@@ -125,7 +127,7 @@ def _adam_rides(
         (chosen, 10, (0.9, 0.999), 5),
         (chosen, 10, (0.9, 0.999), 10),
     ]
-    for rate, steps, betas, window in cases:
+    for rate, steps, betas, window in cases[which]:
         wave = _Wave(setting, track)
         path = states if window == 1 else _averages(states, window)
         adam = room.adam(model, setting.operators, betas=betas,

@@ -152,7 +152,21 @@ def _view(solution: Solution, path: str | os.PathLike[str] | None, **options: An
     return view(solution, path, **options)
 
 
+def _solution_html(solution: Solution) -> str:
+    from surfing.report.notebook import solution_html
+
+    return solution_html(solution)
+
+
+def _trajectory_html(trajectory: Trajectory) -> str:
+    from surfing.report.notebook import trajectory_html
+
+    return trajectory_html(trajectory)
+
+
 Solution.viewer = staticmethod(_view)
+Solution.pictured = staticmethod(_solution_html)
+Trajectory.pictured = staticmethod(_trajectory_html)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -4,7 +4,7 @@ SurfingError
 ├── InputError (ValueError)             an argument has the wrong shape, type, range or device
 │   ├── MeasurementError                y, or the operator's output, is not what was expected
 │   ├── GeneratorError                  the module and the checkpoint don't fit each other
-│   └── UnknownNameError                a model, operator or data name that nobody knows
+│   └── UnknownNameError                a model, operator or data name that is not known
 ├── TrajectoryError                     a trajectory can't be used
 │   ├── NotATrajectoryError             the folder holds no manifest
 │   ├── EmptyTrajectoryError            there is no checkpoint in it
@@ -72,7 +72,7 @@ class GeneratorError(InputError):
 
 
 class UnknownNameError(InputError):
-    """A model, operator or data name that nobody knows; the message lists the known ones."""
+    """A model, operator or data name that is not known; the message lists the known ones."""
 
     def __init__(
         self, kind: str, name: str, known: list[str], *, argument: str | None = None

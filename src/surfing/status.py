@@ -88,4 +88,4 @@ def summarise_status(status: Tensor | Sequence[int]) -> list[tuple[str, int]]:
     values = status.tolist() if isinstance(status, Tensor) else list(status)
     counts = {s: values.count(s) for s in set(values)}
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [(f"{Status(s).name.lower()}: {Status(s).message}", count) for s, count in ranked]
+    return [(f"{Status(s).label}: {Status(s).message}", count) for s, count in ranked]

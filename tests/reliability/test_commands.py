@@ -70,6 +70,6 @@ def test_control_c_in_a_terminal_ends_a_training_with_one_sentence(tmp_path: Pat
             process.kill()
     assert process.returncode == commands.INTERRUPTED, said
     assert [line for line in said.splitlines() if not line.startswith("warning")] == [
-        "interrupted: the trajectory so far is kept; the same command goes on from its last "
+        "interrupted: the trajectory so far is kept; the same command continues from its last "
         "checkpoint."
     ]

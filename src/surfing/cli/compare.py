@@ -43,7 +43,7 @@ def compare(
 ) -> Report:
     """Success against cost: restarts, surfing and recover, at the same budgets.
 
-    Every method gets the same signals, made by the generator itself, and goes again from other
+    Every method gets the same signals, made by the generator itself, and is restarted from other
     starts until its budget is spent.
 
     Args:
@@ -102,7 +102,7 @@ def table_of(comparison: Comparison) -> Table:
     facts = comparison.facts
     note = (
         f"{facts['operator']}: {facts['m']} measurements, k = {facts['k']}. Share of targets found "
-        f"({facts['success']}) with its 95% interval, by forward-equivalents a target; spent at "
+        f"({facts['success']}) with its 95% interval, by forward-equivalents per target; spent at "
         "most: their mean at the largest budget. recover's pilot is extra: "
         f"{count(_extra(comparison))} for all targets together."
     )

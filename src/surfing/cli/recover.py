@@ -82,7 +82,7 @@ def recover(
     """Recover latents and signals from measurements.
 
     Targets are worked on in shards, each written when it is done: after an interruption the same
-    command goes on from there. Results depend neither on the executor nor on the number of
+    command continues from there. Results depend neither on the executor nor on the number of
     workers, nor on the size of the shards where that is a multiple of the default, or with
     --batch-invariant.
 
@@ -216,7 +216,7 @@ class Job:
     Args:
         trajectory: checkpoints of training.
         generator: their architecture.
-        targets: measurements, perhaps still on the disk, and what goes with them.
+        targets: measurements, perhaps still on the disk, and what belongs to them.
         operator: by name, or None.
         operator_seed: of the operator's random numbers.
         budget: forward-equivalents for each target.

@@ -24,6 +24,7 @@ from surfing.precision import plain_precision
 from surfing.problem.model import as_model
 from surfing.problem.problem import Problem
 from surfing.problem.risk import CostMeter
+from surfing.progress import with_progress
 from surfing.solution import Solution
 from surfing.starts.rows import draw_starts
 
@@ -45,6 +46,7 @@ _PROBES = 16
 
 
 @plain_precision
+@with_progress("surf: stages")
 def surf(
     model: ForwardModel | Trajectory,
     y: Float[Tensor, "targets ..."] | np.ndarray,
@@ -162,6 +164,7 @@ def surf(
     )
 
 
+@with_progress("direct")
 def direct(
     model: ForwardModel | Trajectory,
     y: Float[Tensor, "targets ..."] | np.ndarray,

@@ -1,6 +1,6 @@
 """Success against cost: every method at the same budgets, on the same targets.
 
-A method that fails goes again from another start until the budget is spent; of a target's goes
+A method that fails is restarted until the budget is spent; of a target's runs
 the one with the lowest measurement loss counts, whatever the truth is. So each curve is that of
 best-of-R, with R what the budget pays for.
 """
@@ -22,6 +22,7 @@ from surfing.evaluation.methods import METHODS, RECOVER, Method, method
 from surfing.evaluation.selftest import FOUND, model_of, own_samples
 from surfing.evaluation.solvers import Recover, Task
 from surfing.problem.measurements import Measurements
+from surfing.progress import with_progress
 from surfing.report.intervals import wilson
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> dict[str, float]:
     return {"won": won, "lost": lost, "p": min(1.0, 2 * tail) if disputed else 1.0}
 
 
+@with_progress("compare: methods")
 def compare(
     model: ForwardModel | Trajectory,
     generator: nn.Module | None = None,
@@ -140,7 +142,7 @@ def compare(
         generator: beside a trajectory: its architecture.
         operator: beside a trajectory: what measures the signals; None for the identity.
         targets: own samples of the generator, so that the truth is known.
-        budgets: forward-equivalents a target, increasing.
+        budgets: forward-equivalents per target, increasing.
         methods: names from :data:`surfing.evaluation.methods.METHODS`; all but those on request
             where left out.
         scarce: methods so slow that they get the first `scarce_targets` only.

@@ -11,6 +11,7 @@ from torch import Tensor
 from surfing.evaluation.methods import METHODS
 from surfing.evaluation.selftest import FOUND, OwnSamples, model_of, own_samples
 from surfing.evaluation.solvers import Recover, Solver
+from surfing.progress import with_progress
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -58,9 +59,11 @@ class Outcome:
         method: "direct", "surfing", or "recover", the default strategy.
         found: targets with ||z - z*|| < .01, and how many there were.
         residual: median ||A G(z) - y||.
-        cost: mean forward-equivalents a target.
-        seconds: wall time of all targets.
-        x: recovered signals.
+        cost: mean forward-equivalents of a target.
+        seconds: wall time of all targets in one call.
+        seconds_one: wall time of a call with the first target alone.
+        solution: what was found.
+        y: what it was found from.
     """
 
     setting: str
@@ -69,13 +72,16 @@ class Outcome:
     residual: float
     cost: float
     seconds: float
-    x: Float[Tensor, "targets ..."]
+    seconds_one: float
+    solution: Solution
+    y: Float[Tensor, "targets ..."]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; the signals are left out."""
-        return {name: value for name, value in vars(self).items() if name != "x"}
+        """JSON values; tensors are left out."""
+        return {name: value for name, value in vars(self).items() if name not in ("solution", "y")}
 
 
+@with_progress("demo: runs")
 def run(
     trajectory: Trajectory,
     generator: nn.Module,
@@ -105,14 +111,22 @@ def run(
         y = model.measure(truth.x)
         for name, way in _WAYS.items():
             solution = way().solve(model, y, seed=seed)
-            outcomes.append(_outcome(setting, name, solution, truth))
+            alone = way().solve(model, y[:1], seed=seed).seconds
+            outcomes.append(_outcome(setting, name, solution, alone, truth, y))
             if progress is not None:
                 progress(len(outcomes), len(_WAYS) * len(settings))
     return truth, outcomes
 
 
-def _outcome(setting: Setting, method: str, solution: Solution, truth: OwnSamples) -> Outcome:
-    """What is learned once is in the cost."""
+def _outcome(
+    setting: Setting,
+    method: str,
+    solution: Solution,
+    alone: float,
+    truth: OwnSamples,
+    y: Tensor,
+) -> Outcome:
+    """What is learned once is in the cost; `alone` are the seconds of the first target alone."""
     error = (solution.z - truth.z).norm(dim=1)
     return Outcome(
         setting.name,
@@ -121,5 +135,7 @@ def _outcome(setting: Setting, method: str, solution: Solution, truth: OwnSample
         float((2 * solution.risk).sqrt().median()),
         float(solution.cost.mean()) + solution.cost_once / len(solution),
         solution.seconds,
-        solution.x,
+        alone,
+        solution,
+        y,
     )

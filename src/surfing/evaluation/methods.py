@@ -154,7 +154,7 @@ def method(name: str) -> Method:
     """The method of a name, of today or of before.
 
     Raises:
-        UnknownNameError: nobody knows it.
+        UnknownNameError: an unknown name.
     """
     found = METHODS.get(current(name))
     if found is None:

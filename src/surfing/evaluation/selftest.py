@@ -13,6 +13,7 @@ from surfing.continuation import surf
 from surfing.errors import InputError
 from surfing.generator import Generator
 from surfing.problem.model import ForwardModel, ModelArguments, as_model
+from surfing.progress import with_progress
 from surfing.report.intervals import wilson
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Selftest:
         misfit: median ||A G(z) - y|| / ||y|| of own samples.
         held_out: the same for held-out images, and how many; None without any.
         pixel_error: median RMS error of their reconstructions.
-        cost: mean forward-equivalents a target.
+        cost: mean forward-equivalents per target.
     """
 
     found: tuple[int, int]
@@ -144,6 +145,7 @@ class Selftest:
         }
 
 
+@with_progress("selftest: runs")
 def run(
     model: ForwardModel | Trajectory,
     generator: nn.Module | None = None,
@@ -163,7 +165,7 @@ def run(
         operator: beside a trajectory: what measures the signals; None for the identity.
         targets: own samples.
         images: held-out signals, in the generator's range and shape.
-        starts: start points a target.
+        starts: start points per target.
         seed: of the samples, the starts and a named operator.
         progress: called with (done, in all).
 

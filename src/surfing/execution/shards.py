@@ -3,7 +3,7 @@
 OUT/run.json            what the run is: hashes of its inputs, its arguments
 OUT/shards/00000000-00000256.safetensors    one Solution each, by target
 OUT/shards/00000000-00000256.json           which measurements it was solved from
-OUT/learned.safetensors starts learned once; kept, so that every shard goes by the same
+OUT/learned.safetensors starts learned once; kept, so that every shard uses the same
 OUT/z.npy, x.npy, result.json               the whole, once every shard is there
 """
 
@@ -80,7 +80,7 @@ class Shards:
             facts: all that the result depends on but the measurements, JSON values; one that is
                 None or False is as good as left out.
             targets: how many there are.
-            size: targets a shard; a run that goes on keeps the size it began with.
+            size: targets per shard; a run that is continued keeps the size it began with.
             overwrite: delete another run's results.
             read: of one shard's file, where it holds something else than solutions.
 
@@ -141,7 +141,7 @@ class Shards:
 
         Args:
             solve: what to do with a shard.
-            y: one line a target, perhaps still on the disk; a Ray Dataset too.
+            y: one line per target, perhaps still on the disk; a Ray Dataset too.
             executor: who does it.
             place: the device that measurements are moved to.
             progress: called with (targets done, targets in all), those of before included.

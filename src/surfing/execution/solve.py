@@ -39,7 +39,7 @@ def solve_all(
 
     Args:
         solve: what to do with a shard.
-        y: one line a target; a Ray Dataset too.
+        y: one line per target; a Ray Dataset too.
         executor: who does it.
         shard: targets in each shard but the last.
         ids: of the targets, for their random numbers.

@@ -1,4 +1,4 @@
-"""What is known of targets: measurements, and what goes with each of them, cut row by row."""
+"""What is known of targets: measurements, and what belongs to each of them, cut row by row."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Targets:
         return Targets(self.y[index], noise, given, None if self.z0 is None else self.z0[index])
 
     def to(self, place: torch.device | None) -> Targets:
-        """Measurements on another device; what goes with them is moved when it is used."""
+        """Measurements on another device; what belongs to them is moved when it is used."""
         y = self.y.to(place) if isinstance(self.y, Tensor) else torch.as_tensor(self.y).to(place)
         z0 = self.z0 if self.z0 is None else torch.as_tensor(self.z0).to(place)
         return Targets(y, self.noise, self.given, z0)

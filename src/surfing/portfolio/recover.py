@@ -30,6 +30,7 @@ from surfing.portfolio.known import rank, try_candidate
 from surfing.precision import plain_precision
 from surfing.problem.model import ForwardModel, as_model
 from surfing.problem.risk import CostMeter
+from surfing.progress import with_progress
 from surfing.solution import Solution, StageRecord, Status
 from surfing.starts.layerwise import layerwise, readable
 from surfing.starts.learned import LearnedStarts, learn
@@ -76,6 +77,7 @@ _TIME_SHARE = 0.3
 
 
 @plain_precision
+@with_progress("recover: targets")
 def recover(
     model: ForwardModel | Trajectory,
     y: Float[Tensor, "targets ..."] | np.ndarray | Dataset,
@@ -291,7 +293,7 @@ class BlockSolver:
         """Recover the targets of one shard, block by block: memory does not grow with it.
 
         Args:
-            y: their measurements, and what goes with them.
+            y: their measurements, and what belongs to them.
             ids: of the targets.
             progress: called with (done, in all) of this shard.
         """

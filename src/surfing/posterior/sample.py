@@ -65,7 +65,8 @@ def sample(
     perturbed and the perturbed problem is solved for every draw: k equations, whose solution has a
     density that is known, so that draws can be weighed. What a mode's draws weigh together is its
     share of the posterior. Where few draws carry the weight these are taken again and again, and
-    each moves on by itself, by Hamiltonian moves. Where the Jacobian is too large to form, draws are not weighed.
+    each moves on by itself, by Hamiltonian moves. Where the Jacobian is too large to form, draws
+    are not weighed.
 
     Numbers of a target depend on its measurements, its id and the seed; on the targets beside it
     only within rounding (a rare draw, at the edge of a tolerance, may differ by a hundredth of a

@@ -99,7 +99,7 @@ class ForwardModel:
         self.trajectory = trajectory
         self.latent: Latent = _law(trajectory, latent)
         last = trajectory[-1].state
-        self.device = next((t.device for t in last.values()), torch.device("cpu"))
+        self.device: torch.device = next((t.device for t in last.values()), torch.device("cpu"))
         if generator is None:
             if trajectory.architecture is None:
                 raise InputError(
@@ -111,13 +111,13 @@ class ForwardModel:
         made = Generator(generator)
         self._bound: BoundGenerator = made.at(last)
         floating = (t.dtype for t in self._bound.state.values() if t.is_floating_point())
-        self.dtype = next(floating, torch.float32)
+        self.dtype: torch.dtype = next(floating, torch.float32)
         self._operator, self._operator_seed = operator, operator_seed
         forward = made.module.forward
         call = operator.A if isinstance(operator, HasA) else operator
         call = call if callable(call) and not isinstance(call, str | Operator) else None
         self._asked = {"generator": asked_names(forward), "operator": asked_names(call)}
-        self.required = required_names(forward) | required_names(call)
+        self.required: frozenset[str] = required_names(forward) | required_names(call)
         """Names without a default, which `given` has to hold."""
         self._generator = made
         self._batch_invariant = batch_invariant
@@ -435,7 +435,8 @@ def as_model(given: Trajectory | ForwardModel, made: ModelArguments) -> ForwardM
             )
     if not isinstance(given, ForwardModel):
         return ForwardModel(given, **made)
-    beside = [name for name, value in made.items() if value is not None and value is not False]
+    # None, False and 0 are what they are where they are left out.
+    beside = [n for n, v in made.items() if v is not None and not (isinstance(v, int) and v == 0)]
     if beside:
         raise InputError(
             f"{beside[0]}: the model has one already; make another ForwardModel, or pass the "

@@ -1,4 +1,4 @@
-"""Success against cost: one curve a method, each with its name at its end."""
+"""Success against cost: one curve per method, each with its name at its end."""
 
 from __future__ import annotations
 

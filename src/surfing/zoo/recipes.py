@@ -196,7 +196,7 @@ def recipe_for(model: str, **changes: Any) -> Recipe:
         **changes: attributes of :class:`Recipe`; None leaves the recommended value.
 
     Raises:
-        UnknownNameError: a model that nobody knows.
+        UnknownNameError: a model that is not known.
         InputError: an attribute is unknown or out of range.
     """
     if model not in _MODELS:

@@ -43,7 +43,7 @@ def document(scene: Scene, *, featured: int = 8, size: int | None = None) -> dic
         "title": scene.title,
         "facts": _facts(scene),
         "notes": list(scene.solution.notes),
-        "statuses": {int(s): [s.name.lower(), s.message, s.success] for s in Status},
+        "statuses": {int(s): [s.label, s.message, s.success] for s in Status},
         "words": {
             "surfed": summarise_status(scene.solution.status),
             "direct": [] if scene.beside is None else summarise_status(scene.beside.status),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from surfing import files
 from surfing.errors import InputError, OutputExistsError
-from surfing.problem.model import ForwardModel
+from surfing.problem.model import as_model
 from surfing.report.page.document import document
 from surfing.report.page.render import render
 from surfing.report.page.scene import Scene
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from surfing.posterior import Draws
     from surfing.problem.inputs import Given
     from surfing.problem.measurements import Noise
+    from surfing.problem.model import ForwardModel
     from surfing.problem.operators import OperatorLike
     from surfing.solution import Solution
     from surfing.trajectory import Trajectory
@@ -35,6 +36,7 @@ def view(
     solution: Solution,
     path: str | os.PathLike[str] | None = None,
     *,
+    model: ForwardModel | None = None,
     trajectory: Trajectory | None = None,
     y: Float[Tensor, "targets ..."] | np.ndarray | None = None,
     generator: nn.Module | None = None,
@@ -55,14 +57,15 @@ def view(
 ) -> Path:
     """Write one self-contained HTML page about a solution.
 
-    The surfaces and what the surfer sees need the trajectory and `y`, with generator and operator
-    as they were given to :func:`surfing.surf`; without them the page shows what the solution alone
-    knows.
+    The surfaces and what the surfer sees need `y` and the model, or the trajectory with generator
+    and operator as they were given to :func:`surfing.surf`; without them the page shows what the
+    solution alone knows.
 
     Args:
         solution: what a run returned.
         path: of the page; surfing-view.html, surfing-view-2.html, ... where left out.
-        trajectory: the training that was ridden.
+        model: the forward model that the run got.
+        trajectory: the training that was ridden, instead of a model.
         y: the measurements.
         generator: the architecture, where the trajectory names none.
         operator: see :func:`surfing.surf`.
@@ -73,7 +76,7 @@ def view(
         beside: the same targets by direct descent, to compare with.
         truth: the true latents, where they are known.
         x: the true signals, where they are known.
-        success: by method, points (forward-equivalents a target, successes, trials), as
+        success: by method, points (forward-equivalents per target, successes, trials), as
             :func:`surfing.report.success_against_cost` takes them; where left out the page draws
             success against cost from the solutions alone.
         draws: of the same targets, by :func:`surfing.sample`: the page shows mean, deviation, some
@@ -97,16 +100,20 @@ def view(
     target = _fresh() if path is None else Path(path)
     if target.exists() and not overwrite:
         raise OutputExistsError(f"{target} exists; pass overwrite=True or another path.")
+    if model is not None:
+        trajectory = model.trajectory
     if y is not None and trajectory is None:
-        raise InputError("trajectory: expected the one that was ridden, along with y.")
-    problem, model = None, None
+        raise InputError("model: expected the one that was ridden, or its trajectory, with y.")
+    problem = None
     if trajectory is not None and y is not None:
-        model = ForwardModel(
-            trajectory,
-            generator=generator,
-            operator=operator,
-            latent=latent,
-            operator_seed=operator_seed,
+        model = as_model(
+            trajectory if model is None else model,
+            {
+                "generator": generator,
+                "operator": operator,
+                "latent": latent,
+                "operator_seed": operator_seed,
+            },
         )
         problem = model.problem(y, noise=noise, given=given)
     sure = how_sure(draws, model, len(solution))
