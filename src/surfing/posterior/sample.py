@@ -49,7 +49,7 @@ def sample(
     draws: int = 100,
     prior: float | str = "law",
     budget: float = 2000,
-    starts: int = 8,
+    starts: int | None = None,
     z0: Float[Tensor, "targets n k"] | np.ndarray | None = None,
     given: Given | None = None,
     learned: LearnedStarts | None = None,
@@ -83,7 +83,8 @@ def sample(
         budget: forward-equivalents that each target may spend on descents from its starts, and
             once more on `recover` where none of them meets the measurements. Draws take about
             k + 6 each beyond, and some 50 more where few of them carry the weight.
-        starts: of each target; the more, the surer that no mode is missed.
+        starts: of each target; the more, the surer that no mode is missed. Where left out, 8 and 48
+            / k more: with few latents modes are many, and descents cheap.
         z0: latents to start from too, (targets, k) or (targets, n, k).
         given: inputs by target.
         learned: starts learned before, by :func:`surfing.learn`, for this model.
@@ -150,7 +151,7 @@ def sampler_of(
     draws: int = 100,
     prior: float | str = "law",
     budget: float = 2000,
-    starts: int = 8,
+    starts: int | None = None,
     seed: int = 0,
 ) -> tuple[BlockSampler, Noise]:
     """What :func:`sample` does with a block, its arguments checked, and the noise by numbers.
@@ -185,10 +186,14 @@ def sampler_of(
         solver,
         law,
         draws=check.integer("draws", draws, low=2),
-        starts=check.integer("starts", starts, low=1),
+        starts=_few(model) if starts is None else check.integer("starts", starts, low=1),
         seed=seed,
     )
     return sampler, level
+
+
+def _few(model: ForwardModel) -> int:
+    return 8 + 48 // model.latent.dim
 
 
 def starts_for(
