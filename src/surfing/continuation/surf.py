@@ -128,6 +128,7 @@ def surf(
         stopping=(stopping, Stopping),
     )
     anneal = check.number("anneal", anneal, low=0)
+    seed = check.integer("seed", seed)
     began = time.perf_counter()
     model = as_model(model, made)
     stopping = Stopping() if stopping is None else stopping
@@ -216,7 +217,13 @@ def _measure(problem: Problem, overhead: CostMeter) -> Callable[[Any], Tensor]:
         inputs = inputs[torch.arange(_PROBES, device=problem.device) % len(inputs)]
 
     def measure(state: Any) -> Tensor:
+        if inputs is not None and problem.batch_invariant and inputs.generator:
+            # All targets share the stages: these must not depend on who is among them.
+            floating = (t.flatten().float() for t in state.values() if t.is_floating_point())
+            return torch.cat(list(floating))[None]
         overhead.depth += _PROBES
+        if inputs is not None:  # what measures differs between targets, the generator does not
+            return problem.architecture.signals(state, z, inputs)
         with torch.no_grad():
             return problem.architecture.at(state)(z, inputs)
 

@@ -236,7 +236,7 @@ def solver_of(
         portfolio=_checked_portfolio(portfolio, model),
         descent=_checked_descent(descent, model, loss),
         stopping=Stopping() if stopping is None else stopping,
-        seed=seed,
+        seed=check.integer("seed", seed),
         until=until,
     )
 
@@ -418,7 +418,7 @@ class BlockSolver:
         """Targets that are neither met nor settled."""
         problem = context.problem
         done = self.stopping.met(best.misfit[open_], problem.level.take(open_))
-        if problem.prior is not None or problem.loss is not None:
+        if problem.has_prior or problem.loss is not None:
             # A minimum of the penalised risk that was found twice is the answer, met or not.
             done = best.hits[open_] >= 2
         settled = (best.hits[open_] >= _HITS) & (best.tries[open_] >= _LEAST_TRIES)

@@ -23,6 +23,7 @@ from torch import Tensor
 from surfing import check
 from surfing.errors import InputError, OutputExistsError
 from surfing.files import replacing
+from surfing.precision import plain_precision
 from surfing.problem.measurements import as_measurements
 from surfing.starts.regression import LinearInverse
 
@@ -297,6 +298,7 @@ def least_samples(k: int) -> int:
     return min(2 * k, 500) + 16
 
 
+@plain_precision
 def learn(
     model: ForwardModel,
     samples: int = 20_000,
@@ -331,10 +333,12 @@ def learn(
     began = time.perf_counter()
     k = model.latent.dim
     check.integer("samples", samples, low=least_samples(k))
+    seed = check.integer("seed", seed)
     if model.required:
         raise InputError(
             f"model: generator or operator ask for {', '.join(sorted(model.required))} of each "
-            "target, so that no samples can be learned from for all; leave learned= out.",
+            "target, so that there are no samples to learn from for all; recover(given=...) starts "
+            "without.",
             argument="model",
         )
     spent = 0.0
@@ -399,7 +403,9 @@ def _features(y: Float[Tensor, "n m"], k: int) -> _Features:
     # Randomised subspace iteration (Halko, Martinsson and Tropp, 2011): an eigendecomposition of
     # 784 pixels took the time of 2,500 forwards.
     stream = torch.Generator().manual_seed(0)
-    basis = torch.randn(y.shape[1], width + _OVERSAMPLING, generator=stream).to(y)
+    # In single precision whatever the caller's default is: the same starts for all.
+    shape = (y.shape[1], width + _OVERSAMPLING)
+    basis = torch.randn(shape, generator=stream, dtype=torch.float32).to(y)
     if k >= _MANY_LATENTS:  # the samples that tell the components are paid for four times
         centred = centred[: 2 * width]
     for _ in range(_POWERS):
