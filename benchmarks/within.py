@@ -1,9 +1,9 @@
 """``recover(seconds=)`` with 512 latents: when it returns, and who is ahead when time is up.
 
 ``python -m benchmarks.within [RUN ...]``: a style-based generator of 3x64x64 with k = 512 and
-random weights, or the trajectories RUN; targets in the range. The time that is asked for is wall time of
-the whole call, learning included; rivals get as much, all targets in one batch (Adam) or an equal
-share for each (torch's L-BFGS), from draws of the law.
+random weights, or the trajectories RUN; targets in the range. The time that is asked for is wall
+time of the whole call, learning included; rivals get as much, all targets in one batch (Adam) or
+an equal share for each (torch's L-BFGS), from draws of the law.
 """
 
 from __future__ import annotations
