@@ -35,6 +35,18 @@ def statuses() -> str:
     return "\n".join(lines)
 
 
+def checks() -> str:
+    """What is looked at before work, from the code."""
+    from surfing.problem.checks import SELF_CHECKS
+
+    lines = ["| what is looked at | otherwise | what it says |", "| --- | --- | --- |"]
+    for each in SELF_CHECKS:
+        kind = "refused" if each.refused else "noted"
+        found = re.sub(r"\{(\w+)(?::[^}]*)?\}", r"*\1*", each.found)
+        lines.append(f"| {each.name} | {kind} | {found} {each.remedy} |")
+    return "\n".join(lines)
+
+
 def attempts() -> str:
     """The attempts there are, from the code."""
     from surfing.portfolio.attempt import ATTEMPTS, DEFAULT
@@ -79,6 +91,7 @@ def budget() -> str:
 PARTS: Mapping[str, Callable[[], str]] = {
     "attempts": attempts,
     "budget": budget,
+    "checks": checks,
     "commands": commands,
     "statuses": statuses,
 }

@@ -14,7 +14,8 @@ from paper.document import labelled, save
 from paper.registry import Record
 from paper.running import Run
 from paper.variants import VARIANTS
-from surfing.evaluation.selftest import FOUND, own_samples
+from surfing.evaluation.samples import FOUND, own_samples
+from surfing.evaluation.solvers import Task
 from surfing.report import Column, Table, rate, wilson
 from surfing.report.tables import count
 
@@ -57,7 +58,7 @@ def _measure(config: Config, cell: str, operator: str, name: str) -> dict[str, A
     named = None if operator == "all" else bed.operator(operator)
     model = bed.model(named, seed=config.seed)
     began = time.perf_counter()
-    solution = variant.solver.solve(model, model.measure(own.x), seed=config.seed)
+    solution = variant.solver.solve(Task(model, model.measure(own.x), config.seed))
     found = (solution.z - own.z).norm(dim=1) < FOUND
     return {
         "cell": cell,

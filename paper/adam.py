@@ -18,7 +18,8 @@ from paper.document import found_by_cell, labelled, save
 from paper.registry import Record
 from paper.running import Run
 from paper.step_sizes import ADAM_METHODS, AdamRuns, labels
-from surfing.evaluation.selftest import FOUND, own_samples
+from surfing.evaluation.samples import FOUND, own_samples
+from surfing.evaluation.solvers import Task
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
@@ -89,7 +90,7 @@ def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
 
 def _errors(config: Config, bed: Bed, name: str, step_size: float) -> tuple[torch.Tensor, float]:
     own = own_samples(bed.trajectory, bed.generator, config.targets, seed=config.seed)
-    solution = config.runs.solver(name, step_size).solve(bed.model(), own.x, seed=config.seed)
+    solution = config.runs.solver(name, step_size).solve(Task(bed.model(), own.x, config.seed))
     return (solution.z - own.z).norm(dim=1), float(solution.cost.mean())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
         methods=[name],
         scarce=config.scarce,
         scarce_targets=config.few,
+        exact=True,
         seed=config.seed,
     )
     (line,) = comparison.to_dict()["methods"]
@@ -100,7 +102,7 @@ def figures(record: Record, out: Path) -> list[Path]:
         figure = Figure(figsize=(7.6, 5.6), layout="constrained")
         ax = figure.subplots()
         for number, line in enumerate(lines):
-            share = [found / targets for found, targets in line["found"]]
+            share = [found / targets if targets else nan for found, targets in line["found"]]
             ours = line["name"] == RECOVER
             ax.plot(budgets, share, lw=2.2 if ours else 1.2,
                     color="black" if ours else f"C{number}", marker="osD^vPX*h"[number % 9],
@@ -139,8 +141,9 @@ def markdown(record: Record) -> str:
     )
     table = Table("", columns, notes=(note,))
     for part in record["results"].values():
-        row = dict(zip(map(str, config["budgets"]), part["found"]))
-        targets = part["found"][0][1]
+        shown = [pair if pair[1] else None for pair in part["found"]]
+        row = dict(zip(map(str, config["budgets"]), shown))
+        targets = part["found"][-1][1]
         table = table.add(
             cell=labelled(part["cell"]),
             label=part["label"],

@@ -16,7 +16,7 @@ from paper.document import labelled, save
 from paper.registry import Record
 from paper.running import Run
 from surfing.continuation import EqualDrift, surf
-from surfing.evaluation.selftest import own_samples
+from surfing.evaluation.samples import own_samples
 from surfing.generator import Generator
 from surfing.report import Column, Table
 from surfing.report.landscape import slice_through

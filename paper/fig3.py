@@ -77,6 +77,7 @@ def _measure(config: Config, cell: str, m: int, name: str) -> dict[str, Any]:
         targets=config.targets,
         budgets=(config.budget,),
         methods=[name],
+        exact=True,
         seed=config.seed,
     )
     (line,) = comparison.to_dict()["methods"]
@@ -95,7 +96,7 @@ def _measure(config: Config, cell: str, m: int, name: str) -> dict[str, Any]:
 def needed(record: Record, cell: str, name: str, share: float) -> int | None:
     """The least m that was tried from which on at least that share is recovered; None if none."""
     points = [
-        (part["m"], part["found"][0] / part["found"][1])
+        (part["m"], part["found"][0] / max(1, part["found"][1]))
         for part in record["results"].values()
         if (part["cell"], part["name"]) == (cell, name)
     ]
@@ -124,7 +125,7 @@ def figures(record: Record, out: Path) -> list[Path]:
             colour = f"C{number}"
             ax.fill_between(m, [b[0] for b in bands], [b[1] for b in bands], color=colour,
                             alpha=0.1, lw=0)  # fmt: skip
-            ax.plot(m, [r["found"][0] / r["found"][1] for r in rows], color=colour, lw=1.4,
+            ax.plot(m, [r["found"][0] / max(1, r["found"][1]) for r in rows], color=colour, lw=1.4,
                     marker="osD^vP"[number % 6], ms=4, label=rows[0]["label"])  # fmt: skip
         ax.set_ylim(-0.02, 1.02)
         title = f"{labelled(cell)}, {count(config['budget'])} a target"

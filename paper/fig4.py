@@ -24,7 +24,7 @@ from paper.rides import LM_RUNS, RECOVER_BUDGET
 from paper.running import Run
 from paper.step_sizes import ADAM_METHODS, AdamRuns, labels
 from surfing.evaluation.methods import METHODS as REGISTRY
-from surfing.evaluation.solvers import Ride, Solver
+from surfing.evaluation.solvers import Ride, Solver, Task
 from surfing.report import Column, Table
 from surfing.report.tables import count, number
 from surfing.zoo.data import load_images
@@ -96,7 +96,7 @@ def _measure(config: Config, cell: str, m: int | None, name: str) -> dict[str, A
         solver = config.adam.solver(name, told["step_size"])
     else:
         solver = REGISTRY[name].solver
-    solution = solver.solve(model, model.measure(x), seed=config.seed)
+    solution = solver.solve(Task(model, model.measure(x), config.seed))
     error = (solution.x - x).flatten(1).square().mean(1)
     return {
         "cell": cell,

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from surfing.evaluation.selftest import FOUND
+from surfing.evaluation.samples import FOUND
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from surfing.evaluation.solvers import Solver
-    from surfing.problem import ForwardModel
+    from surfing.evaluation.solvers import Solver, Task
 
 __all__ = ["BINS", "LM_RUNS", "RECOVER_BUDGET", "histogram", "judge"]
 
@@ -26,20 +25,16 @@ that falls, and 40 without; 10 stages of 2 steps and 40 at the last. recover: un
 budget."""
 
 
-def judge(
-    solver: Solver, model: ForwardModel, y: Tensor, truth: Tensor, *, seed: int
-) -> dict[str, Any]:
+def judge(solver: Solver, task: Task, truth: Tensor) -> dict[str, Any]:
     """Make one run and say how it went, JSON values.
 
     Args:
         solver: the method.
-        model: what measured.
-        y: measurements.
+        task: the measurements, and what measured.
         truth: the latents that they came from.
-        seed: of the starts.
     """
     began = time.perf_counter()
-    solution = solver.solve(model, y, seed=seed)
+    solution = solver.solve(task)
     error = (solution.z - truth).norm(dim=1)
     steps = torch.stack([stage.steps for stage in solution.stages]).sum(0)
     single = solution.method != "recover"  # of recover only the last attempt's steps are known

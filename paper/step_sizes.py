@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from surfing.continuation import EqualDrift
 from surfing.evaluation.methods import METHODS, adam, adam_label
-from surfing.evaluation.selftest import FOUND, own_samples
-from surfing.evaluation.solvers import Direct, Ride, Solver
+from surfing.evaluation.samples import FOUND, own_samples
+from surfing.evaluation.solvers import Direct, Ride, Solver, Task
 
 if TYPE_CHECKING:
     from paper.cells import Bed
@@ -88,10 +88,8 @@ class AdamRuns:
             seed: of the tuning targets and starts.
         """
         own = own_samples(bed.trajectory, bed.generator, self.tuning_targets, seed=seed)
-        model = bed.model()
-        ends = {
-            size: self.solver(name, size).solve(model, own.x, seed=seed) for size in self.step_sizes
-        }
+        task = Task(bed.model(), own.x, seed)
+        ends = {size: self.solver(name, size).solve(task) for size in self.step_sizes}
         error = {size: (end.z - own.z).norm(dim=1) for size, end in ends.items()}
         hits = {size: int((e < FOUND).sum()) for size, e in error.items()}
 

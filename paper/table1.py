@@ -15,7 +15,8 @@ from paper.rides import LM_RUNS, RECOVER_BUDGET, judge
 from paper.running import Run
 from paper.step_sizes import ADAM_METHODS, AdamRuns, labels
 from surfing.evaluation.methods import METHODS as REGISTRY
-from surfing.evaluation.selftest import own_samples
+from surfing.evaluation.samples import own_samples
+from surfing.evaluation.solvers import Task
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
@@ -68,7 +69,7 @@ def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
     else:
         solver = REGISTRY[name].solver
     own = own_samples(bed.trajectory, bed.generator, config.targets, seed=config.seed)
-    result = judge(solver, bed.model(), own.x, own.z, seed=config.seed)
+    result = judge(solver, Task(bed.model(), own.x, config.seed), own.z)
     return {"cell": cell, "method": name, **told, **result}
 
 

@@ -14,8 +14,7 @@ from surfing.continuation import EqualDrift, Population, StepControl
 from surfing.continuation.predictor import AbstractPredictor, History, Secant, Tangent
 from surfing.continuation.schedule import EveryCheckpoint, EveryNth
 from surfing.evaluation.methods import METHODS, still
-from surfing.evaluation.solvers import Ride, Solver
-from surfing.problem import ForwardModel
+from surfing.evaluation.solvers import Ride, Solver, Task
 from surfing.solution import Solution
 from surfing.trajectory import Trajectory
 
@@ -80,18 +79,11 @@ class Noisy(Solver):
     sigma: float
     ride: Ride
 
-    def solve(
-        self,
-        model: ForwardModel,
-        y: Float[Tensor, "targets ..."],
-        *,
-        seed: int,
-        ids: Sequence[int] | None = None,
-    ) -> Solution:
+    def solve(self, task: Task) -> Solution:
         """One ride a start."""
-        path = model.trajectory if self.ride.path is None else self.ride.path(model.trajectory)
-        ride = replace(self.ride, predictor=Shaken(self.sigma, len(path)))
-        return ride.solve(model, y, seed=seed, ids=ids)
+        recorded, path = task.model.trajectory, self.ride.path
+        stages = len(recorded if path is None else path(recorded))
+        return replace(self.ride, predictor=Shaken(self.sigma, stages)).solve(task)
 
 
 def _rearranged(recorded: Trajectory, order: Sequence[int]) -> Trajectory:

@@ -181,6 +181,7 @@ def variants(model: Model, room: Room) -> Iterator[Record]:
     """The rides of the ablations, with LM, at m = 2k."""
     from paper.ground.ways import told_solution
     from paper.variants import VARIANTS
+    from surfing.evaluation.solvers import Task
     from surfing.problem import ForwardModel
 
     (setting,) = _settings(model, [2 * model.k], room.plan.few, room.plan.seed)
@@ -191,10 +192,7 @@ def variants(model: Model, room: Room) -> Iterator[Record]:
             solution = _placed(
                 room,
                 variant.solver.solve,
-                measuring,
-                setting.y(1),
-                ids=setting.ids(1),
-                seed=setting.seed,
+                Task(measuring, setting.y(1), setting.seed, ids=setting.ids(1)),
             )
         except OutOfTimeError:
             raise

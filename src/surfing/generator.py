@@ -166,6 +166,8 @@ class Generator:
         """
         state = self.fitted(state)
         self.check(state)
+        if any(t.is_inference() for t in state.values()):  # autograd refuses those
+            state = {name: t.clone() if t.is_inference() else t for name, t in state.items()}
         if any(t.dtype in _HALF for t in state.values()):
             state = cast(state, torch.float32)
         return BoundGenerator(self.module, state)

@@ -24,7 +24,7 @@ from surfing.status import Status, summarise_status
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-__all__ = ["Solution", "StageRecord", "Status", "summarise_status"]
+__all__ = ["Solution", "StageRecord", "Status", "open_directions", "remarks", "summarise_status"]
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,7 @@ class Solution:
         """
         if self.singular_values is None:
             return torch.zeros_like(self.status)
-        largest = self.singular_values[:, :1].clamp(min=torch.finfo(torch.float32).tiny)
-        return (self.singular_values < 1e-6 * largest).sum(-1)
+        return open_directions(self.singular_values)
 
     def __len__(self) -> int:
         return len(self.z)
@@ -157,19 +156,7 @@ class Solution:
                 f"residual norm: median {float(norm.median()):.2e}, largest {float(norm.max()):.2e}"
             )
         lines += [f"{count:6d} {line}" for line, count in summarise_status(self.status)]
-        if self.distance is not None:
-            out = self.distance > 1 + _OUT / self.z.shape[1] ** 0.5
-            if bool(out.any()):
-                lines.append(
-                    f"{int(out.sum())} targets have latents far outside of their law, up to "
-                    f"{float(self.distance.nan_to_num(0).max()):.1f} times as far out as usual."
-                )
-        unknown = self.undetermined
-        if bool((unknown > 0).any()):
-            lines.append(
-                f"up to {int(unknown.max())} latent directions are not determined by these "
-                f"measurements, for {int((unknown > 0).sum())} targets."
-            )
+        lines += remarks(self.distance, self.undetermined, self.z.shape[1])
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def __repr__(self) -> str:
@@ -331,6 +318,37 @@ _OUT = 4.0
 """Standard deviations of the law's norm beyond which latents are called far out."""
 _STAGE_FIELDS = ("z", "risk", "steps", "cost", "status", "damping")
 _OPTIONAL_STAGE_FIELDS = ("damping",)
+
+
+def remarks(
+    distance: Float[Tensor, " targets"] | None, undetermined: Int[Tensor, " targets"], k: int
+) -> list[str]:
+    """Sentences about latents that lie far out, and about directions that nothing determines.
+
+    Args:
+        distance: see :class:`Solution`; None where it is not known.
+        undetermined: directions by target.
+        k: latents.
+    """
+    said = []
+    if distance is not None and bool((out := distance > 1 + _OUT / k**0.5).any()):
+        said.append(
+            f"{int(out.sum())} targets have latents far outside of their law, up to "
+            f"{float(distance.nan_to_num(0).max()):.1f} times as far out as usual: take a prior."
+        )
+    if bool((undetermined > 0).any()):
+        said.append(
+            f"up to {int(undetermined.max())} latent directions are not determined by these "
+            f"measurements, for {int((undetermined > 0).sum())} targets: success is that their "
+            "measurements are met, whatever the latents."
+        )
+    return said
+
+
+def open_directions(singular_values: Float[Tensor, "r k"]) -> Int[Tensor, " r"]:
+    """How many of a Jacobian's singular values are next to nothing beside the largest."""
+    largest = singular_values[:, :1].clamp(min=torch.finfo(torch.float32).tiny)
+    return (singular_values < 1e-6 * largest).sum(-1)
 
 
 def _concatenated(name: str, parts: Sequence[Mapping[str, Tensor]]) -> Tensor:

@@ -76,9 +76,9 @@ _MESSAGES = {
         "operator."
     ),
     Status.OUTSIDE: (
-        "the best latents lie on the edge of the law's support and do not meet the measurements: "
-        "the target asks for latents that training never drew. A wider law, as in "
-        "latent=Normal(k), would let it leave."
+        "the best latents lie on the edge of the law's support, or far from where it draws, and do "
+        "not meet the measurements: the target asks for latents that training never drew. Take a "
+        "prior; a wider law, as in latent=Normal(k), would let it leave the edge."
     ),
 }
 

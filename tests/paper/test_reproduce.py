@@ -20,8 +20,8 @@ from surfing.continuation import EveryCheckpoint, direct, surf
 from surfing.continuation.predictor import History
 from surfing.errors import InputError
 from surfing.evaluation.methods import METHODS, still
-from surfing.evaluation.selftest import own_samples
-from surfing.evaluation.solvers import Ride
+from surfing.evaluation.samples import own_samples
+from surfing.evaluation.solvers import Ride, Task
 from surfing.latents import Uniform
 from surfing.trajectory import Trajectory
 
@@ -75,7 +75,7 @@ def test_a_part_measured_again_gives_its_number(tmp_path: Path) -> None:
 def test_rides_of_the_last_checkpoint_alone_are_direct_descent() -> None:
     bed = open_cell(PACKAGED)
     own = own_samples(bed.trajectory, bed.generator, 3)
-    ridden = VARIANTS["last checkpoint only"].solver.solve(bed.model(), own.x, seed=0)
+    ridden = VARIANTS["last checkpoint only"].solver.solve(Task(bed.model(), own.x, 0))
     alone = direct(bed.trajectory, own.x, generator=bed.generator)
     assert torch.equal(ridden.z, alone.z)
 
@@ -175,7 +175,7 @@ def test_adams_step_size_is_the_one_that_ends_nearest(name: str) -> None:
     own = own_samples(bed.trajectory, bed.generator, 4, seed=1)
     distance = {
         size: float(
-            (runs.solver(name, size).solve(bed.model(), own.x, seed=1).z - own.z)
+            (runs.solver(name, size).solve(Task(bed.model(), own.x, 1)).z - own.z)
             .norm(dim=1)
             .median()
         )

@@ -93,8 +93,10 @@ def generator_from_manifest(
 
     Args:
         architecture: ``{"name": ..., "arguments": {...}}``.
-        state: a checkpoint that it has to fit. A manifest may claim layers of any size; with this
-            they are compared, by shape alone, before memory is taken for them.
+        state: a checkpoint that it has to fit, and whose weights it gets; random weights where left
+            out, drawn from torch's global random numbers as by any module. A manifest may claim
+            layers of any size; with this they are compared, by shape alone, before memory is taken
+            for them.
 
     Raises:
         InputError: the entry is not of that form, or its arguments don't fit.
@@ -107,8 +109,12 @@ def generator_from_manifest(
             'architecture: expected {"name": a string, "arguments": {...}}, got '
             f"{dict(architecture)}."
         )
-    if state is not None:
-        with torch.device("meta"):
-            claimed = build_generator(architecture["name"], **arguments)
-        Generator(claimed).check(state)
-    return build_generator(architecture["name"], **arguments)
+    if state is None:
+        return build_generator(architecture["name"], **arguments)
+    with torch.device("meta"):
+        claimed = Generator(build_generator(architecture["name"], **arguments))
+    claimed.check(state)
+    with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten at once
+        made = build_generator(architecture["name"], **arguments)
+    made.load_state_dict(claimed.fitted(state))
+    return made

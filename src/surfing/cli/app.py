@@ -27,6 +27,7 @@ from surfing.cli.demo import demo
 from surfing.cli.distil import distil
 from surfing.cli.importing import import_
 from surfing.cli.inspect import inspect
+from surfing.cli.measure import measure
 from surfing.cli.recover import recover
 from surfing.cli.sample import sample
 from surfing.cli.selftest import selftest
@@ -70,6 +71,7 @@ def _app() -> App:
     app.command(distil)
     app.command(import_, name="import")
     app.command(inspect)
+    app.command(measure)
     app.command(recover)
     app.command(sample)
     app.command(selftest)

@@ -11,8 +11,9 @@ from cyclopts import Parameter
 from matplotlib.figure import Figure
 
 from surfing import check, files
-from surfing.cli.common import Common, Report, Screen
-from surfing.cli.inputs import load_generator, open_run, pick_device
+from surfing.cli.common import Common, Report, Screen, as_typed
+from surfing.cli.inputs import pick_device
+from surfing.cli.measuring import SHARED, Measuring
 from surfing.errors import OutputExistsError
 from surfing.evaluation import compare as experiment
 from surfing.evaluation.compare import BUDGETS, Comparison
@@ -31,50 +32,46 @@ def compare(
     run: str,
     /,
     *,
-    operator: str | None = None,
-    generator: str | None = None,
-    latent: str | None = None,
     targets: int = 100,
     budgets: Annotated[tuple[int, ...], Parameter(consume_multiple=True)] = BUDGETS,
     methods: Annotated[tuple[str, ...], Parameter(consume_multiple=True, help=_METHODS_HELP)] = (),
     out: Path | None = None,
     overwrite: bool = False,
+    measuring: Measuring | None = None,
     common: Common | None = None,
 ) -> Report:
     """Success against cost: restarts, surfing and recover, at the same budgets.
 
     Every method gets the same signals, made by the generator itself, and is restarted from other
-    starts until its budget is spent.
+    starts until its budget is spent. Where the measurements leave latent directions open, or are
+    noisy, a target counts as found where its measurements are met.
 
     Args:
         run: a trajectory's folder, or packaged.
-        operator: as in surfing recover; the identity where left out.
-        generator: package.module:callable, where the trajectory names no architecture of the zoo.
-        latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         targets: own samples to look for.
         budgets: forward-equivalents per target, increasing.
         methods: names from METHODS; all but those on request where left out.
         out: folder for compare.json, compare.md and compare.svg; nothing is written without it.
         overwrite: write into OUT although it exists.
     """
-    common = common or Common()
+    common, measuring = common or Common(), measuring or Measuring()
     screen = Screen(common)
     if out is not None and out.exists() and not overwrite:
         raise OutputExistsError(f"--out: {out} exists; name another folder, or give --overwrite.")
     check.integer("--targets", targets, low=1)
-    trajectory = open_run(run, pick_device(common.device), latent=latent)
-    module = load_generator(generator, trajectory)
+    model = measuring.model(run, pick_device(common.device))
+    told = measuring.arguments()
     began = time.perf_counter()
-    with screen.progress("comparing methods") as tick:
+    shared = (*SHARED, "budgets", "methods")
+    with as_typed(*shared), screen.progress("comparing methods") as tick:
         comparison = experiment.compare(
-            trajectory,
-            module,
-            operator=operator,
+            model,
             targets=targets,
             budgets=budgets,
             methods=methods,
             seed=common.seed,
             progress=tick,
+            **told,
         )
     record = {"run": run, **comparison.to_dict(), **provenance(common.seed, began=began)}
     table = table_of(comparison)
@@ -96,29 +93,27 @@ def table_of(comparison: Comparison) -> Table:
     columns.append(Column("cost", "spent at most", count))
     rows = tuple(
         {"label": curve.label, "cost": curve.cost[-1]}
-        | dict(zip(map(str, comparison.budgets), curve.rates()))
+        | {
+            str(budget): pair if pair[1] else None
+            for budget, pair in zip(comparison.budgets, curve.rates())
+        }
         for curve in comparison.curves
     )
     facts = comparison.facts
     note = (
         f"{facts['operator']}: {facts['m']} measurements, k = {facts['k']}. Share of targets found "
         f"({facts['success']}) with its 95% interval, by forward-equivalents per target; spent at "
-        "most: their mean at the largest budget. recover's pilot is extra: "
-        f"{count(_extra(comparison))} for all targets together."
+        "most: their mean at the largest budget, what is spent once included; a dash where a "
+        "single run costs more than the budget."
     )
     return Table("", columns, rows, (note,))
-
-
-def _extra(comparison: Comparison) -> float:
-    return max((curve.extra for curve in comparison.curves), default=0.0)
 
 
 def figure_of(comparison: Comparison) -> Figure:
     """Curves with their bands, against the budget; what could not be afforded is left out."""
     points = {
         curve.label: [
-            (float(budget), *(pair if cost > 0 else (0, 0)))
-            for budget, pair, cost in zip(comparison.budgets, curve.rates(), curve.cost)
+            (float(budget), *pair) for budget, pair in zip(comparison.budgets, curve.rates())
         ]
         for curve in comparison.curves
     }

@@ -28,7 +28,8 @@ def import_(
 ) -> Report:
     """Turn a folder of .pt, .pth, .ckpt or .safetensors files into a trajectory.
 
-    One folder per step, as in step-1000/model.safetensors, will do as well, and so will
+    One folder per step, as in step-1000/model.safetensors, will do as well (weights in parts,
+    model-00001-of-00002.safetensors, are joined), and so will
     hub:OWNER/NAME, a repository on a model hub that has one branch or tag per step.
 
     The files are only read, no code in them is run, and they are ordered by the training step in
@@ -55,12 +56,20 @@ def import_(
     )
     screen = Screen(common)
     screen.say(summary_line(trajectory))
+    kept = str(trajectory.metadata["imported_prefix"])
+    if not kept:
+        names = list(trajectory.state(0))
+        screen.say(
+            f"No name starts with {prefix!r}: all {len(names)} were kept, from {names[0]} to "
+            f"{names[-1]}. Where these are more than the generator's, give its --prefix."
+        )
     if trajectory.latent is None:
         screen.say("Its latents' law is not known: give --latent here, or each time it is used.")
     return {
         "out": out,
         "checkpoints": len(trajectory),
         "steps": list(trajectory.steps),
+        "prefix": kept,
         "latent": None if trajectory.latent is None else trajectory.latent.to_dict(),
     }
 

@@ -28,6 +28,7 @@ from surfing.latents import Latent, Normal, Uniform
 from surfing.problem.operators import OPERATORS
 from surfing.trajectory import Checkpoint, Trajectory
 from surfing.trajectory.foreign import Selection, read_foreign
+from surfing.trajectory.sharded import joined
 
 __all__ = [
     "PACKAGED",
@@ -44,6 +45,7 @@ __all__ = [
     "read_measurements",
     "read_noise",
     "read_prior",
+    "read_rows",
     "source_digest",
     "state_digest",
 ]
@@ -214,6 +216,30 @@ def read_given(pairs: list[str] | None) -> dict[str, np.ndarray] | None:
     return read
 
 
+def read_rows(option: str, path: Path, count: int | None = None) -> Tensor:
+    """The first rows of a file in memory, or all of them; see :func:`read_measurements`.
+
+    Raises:
+        MeasurementError: as there, with the option's name.
+    """
+    try:
+        y = read_measurements(path)
+        if isinstance(y, Column):
+            raise _refused("expected .npy, .npz or .safetensors, got .parquet.")
+    except MeasurementError as error:
+        said = str(error).removeprefix("--measurements: ")
+        raise MeasurementError(f"{option}: {said}", argument=option) from error
+    if count is not None and count > len(y):
+        raise InputError(
+            f"--targets: expected at most the {len(y)} lines of {path}, got {count}.",
+            argument="--targets",
+        )
+    part = y[: len(y) if count is None else count]
+    if isinstance(part, Tensor):
+        return part
+    return torch.from_numpy(np.array(part, dtype=part.dtype.newbyteorder("=")))
+
+
 def load_weights(module: nn.Module, path: Path, *, prefix: str, key: str | None) -> None:
     """Put the weights of one file into a module; no code in the file is run.
 
@@ -223,7 +249,9 @@ def load_weights(module: nn.Module, path: Path, *, prefix: str, key: str | None)
     """
     if not path.is_file():
         raise InputError(f"--weights: {path} is no file.")
-    state = read_foreign(path, Selection(prefix, key))
+    beside = joined(p.name for p in path.parent.iterdir())
+    parts = next((parts for parts in beside.values() if path.name in parts), (path.name,))
+    state = read_foreign([path.parent / part for part in parts], Selection(prefix, key))
     Generator(module).check(state)
     module.load_state_dict(state)
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from surfing import check
-from surfing.cli.common import Common, Report, Screen
-from surfing.cli.inputs import load_generator, open_run, pick_device
+from surfing.cli.common import Common, Report, Screen, as_typed
+from surfing.cli.inputs import pick_device
+from surfing.cli.measuring import SHARED, Measuring
 from surfing.evaluation import selftest as experiment
 from surfing.report import Column, Table, rate
 from surfing.report.tables import number
@@ -22,45 +23,45 @@ def selftest(
     run: str,
     /,
     *,
-    operator: str | None = None,
-    generator: str | None = None,
-    latent: str | None = None,
     data: str | None = None,
     data_root: Path | None = None,
     targets: int = 100,
-    starts: int = 4,
+    budget: float = 2000,
+    measuring: Measuring | None = None,
     common: Common | None = None,
 ) -> Report:
     """Invert the generator's own samples: is it the optimiser, or the generator, that fails?
 
+    They are inverted as by surfing recover. Where the measurements leave latent directions open, or
+    are noisy, a sample counts as found where its measurements are met.
+
     Args:
         run: a trajectory's folder, or packaged.
-        operator: as in surfing recover; the identity where left out.
-        generator: package.module:callable, where the trajectory names no architecture of the zoo.
-        latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         data: held-out images to compare with: fashion-mnist, mnist, digits or a folder.
         data_root: where named data lie or are downloaded to.
         targets: own samples, and as many images.
-        starts: start points per target.
+        budget: forward-equivalents that each target may spend.
     """
-    common = common or Common()
+    common, measuring = common or Common(), measuring or Measuring()
     screen = Screen(common)
-    trajectory = open_run(run, pick_device(common.device), latent=latent)
-    module = load_generator(generator, trajectory)
-    images = None if data is None else _held_out(data, data_root, trajectory, targets)
-    with screen.progress("inverting own samples") as tick:
+    model = measuring.model(run, pick_device(common.device))
+    told = measuring.arguments()
+    images = None if data is None else _held_out(data, data_root, model.trajectory, targets)
+    with (
+        as_typed(*SHARED, "budget", "images"),
+        screen.progress("inverting own samples") as tick,
+    ):
         result = experiment.run(
-            trajectory,
-            module,
-            operator=operator,
+            model,
             targets=targets,
             images=images,
-            starts=starts,
+            budget=budget,
             seed=common.seed,
             progress=tick,
+            **told,
         )
     screen.say(_table(result).rich(), result.verdict)
-    return {"run": run, "operator": operator, **result.to_dict()}
+    return {"run": run, "operator": measuring.operator, **result.to_dict()}
 
 
 def _held_out(data: str, root: Path | None, trajectory: Trajectory, targets: int) -> Tensor:
@@ -79,10 +80,13 @@ def _table(result: experiment.Selftest) -> Table:
     columns = [
         Column("what", "", right=False),
         Column("met", "measurements met", rate),
-        Column("found", "latent found", rate),
+        Column("found", "found", rate),
         Column("misfit", "||AG(z)-y|| / ||y||", number),
     ]
-    table = Table("", columns).add(
+    note = f"Found: {result.success}."
+    if result.latent_error is not None:
+        note += f" Median ||z - z*||: {number(result.latent_error)}."
+    table = Table("", columns, notes=(note,)).add(
         what="own samples", met=result.met, found=result.found, misfit=result.misfit
     )
     if result.held_out is not None:

@@ -157,14 +157,21 @@ def _brought_back(
     descent: AbstractDescent[Any],
     meter: CostMeter,
 ) -> End:
-    """Targets that ran out of the law without meeting their measurements, where nothing asks it.
+    """Targets that ran out of the law where nothing asks it.
 
-    From the usual distance a few steps with a penalty in proportion to the misfit are tried; they
-    are kept where the misfit stays within a tenth of what it was.
+    Where the measurements are not met, a few steps are tried from the usual distance with a penalty
+    in proportion to the misfit; they are kept where that stays within a tenth of what it was. Where
+    they are met to a noise level, the steps begin where the target is, with the law's own penalty,
+    that of the MAP estimate; they are kept where the measurements stay met.
     """
+    law, k = problem.latent, problem.latent.dim
     met = [int(s) for s in Status if s.success]
     unmet = ~torch.isin(end.status, torch.tensor(met, device=end.status.device))
     finite = torch.isfinite(end.misfit) & torch.isfinite(end.z).all(-1)
+    pull = _PULL * end.misfit / k
+    if problem.data.noise is not None and not problem.has_prior:
+        pull = torch.where(unmet, pull, problem.data.noise.square())
+        unmet = torch.ones_like(unmet)
     rows = unmet & finite & _far(end.z, problem)
     if not bool(rows.any()):
         return end
@@ -172,11 +179,12 @@ def _brought_back(
     rows = (rows & (allowance >= (_PULL_STEPS + 1) * descent.max_step_cost(every))).nonzero()[:, 0]
     if len(rows) == 0:
         return end
-    law, k = problem.latent, problem.latent.dim
-    shrink = (1 / _distance(end.z[rows], problem)).to(end.z.dtype)[:, None]
+    was = torch.isin(end.status[rows], torch.tensor(met, device=rows.device))
+    shrink = (1 / _distance(end.z[rows], problem)).to(end.z.dtype)
+    shrink = torch.where(was, torch.ones_like(shrink), shrink)[:, None]
     z = law.mean + shrink * (end.z[rows] - law.mean)
     local = CostMeter(len(rows), problem.device)
-    weight = _PULL * end.misfit[rows] / k
+    weight = pull[rows]
     part = problem.take(rows)
     owner = torch.arange(len(rows), device=rows.device)
     pulled = run_stage(
@@ -191,6 +199,7 @@ def _brought_back(
     meter.spent[rows] += local.spent
     meter.depth += local.depth
     kept = pulled.misfit <= _ASKED * end.misfit[rows]
+    kept = torch.where(was, stopping.met(pulled.misfit, part.level), kept)
     index = rows[kept]
     misfit, where, status = end.misfit.clone(), end.z.clone(), end.status.clone()
     misfit[index], where[index] = pulled.misfit[kept], pulled.minimum.z[kept]
@@ -282,11 +291,11 @@ def _newest(before: Tensor | None, newer: Tensor | None) -> Tensor | None:
 
 
 def _edge(end: End, problem: Problem) -> Int[Tensor, " targets"]:
-    """The status; unmet targets whose latents lie on the edge of the support end as such."""
+    """The status; unmet targets on the edge of the support, or far out, end as such."""
     edge = bounds(problem.latent)
-    if edge is None:
-        return end.status
-    on = ((end.z <= edge[0]) | (end.z >= edge[1])).any(-1)
+    on = _far(end.z, problem)
+    if edge is not None:
+        on = ((end.z <= edge[0]) | (end.z >= edge[1])).any(-1)
     settled = torch.isin(
         end.status,
         torch.tensor([int(Status.CONVERGED), int(Status.STALLED)], device=end.status.device),
@@ -295,7 +304,12 @@ def _edge(end: End, problem: Problem) -> Int[Tensor, " targets"]:
 
 
 def _identified(solution: Solution, problem: Problem) -> Int[Tensor, " targets"]:
-    """The status, where measurements that are met leave directions open as such."""
+    """The status, where measurements that are met leave directions open as such.
+
+    A prior that was asked for determines them.
+    """
+    if problem.has_prior:
+        return solution.status
     loose = ((solution.undetermined > 0) | (problem.surely_open > 0)) & solution.success
     return torch.where(loose, int(Status.UNIDENTIFIED), solution.status)
 

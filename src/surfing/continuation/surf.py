@@ -17,7 +17,7 @@ from surfing.continuation.predictor import AbstractPredictor, Constant
 from surfing.continuation.ride import Ride
 from surfing.continuation.schedule import AbstractSchedule, EqualDrift, Final
 from surfing.descent.base import AbstractDescent
-from surfing.descent.levenberg_marquardt import LevenbergMarquardt
+from surfing.descent.default import default_descent
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
 from surfing.precision import plain_precision
@@ -83,7 +83,8 @@ def surf(
             out.
 
     Other args:
-        descent: the corrector at every stage; Levenberg-Marquardt where left out.
+        descent: the corrector at every stage; Levenberg-Marquardt, or from 100 latents on L-BFGS,
+            where left out.
         schedule: which stages; ten at equal drift where left out.
         control: lets every row find its own stages between those of the schedule; all visit
             the same where left out.
@@ -127,6 +128,7 @@ def surf(
         stopping=(stopping, Stopping),
     )
     anneal = check.number("anneal", anneal, low=0)
+    seed = check.integer("seed", seed)
     began = time.perf_counter()
     model = as_model(model, made)
     stopping = Stopping() if stopping is None else stopping
@@ -135,7 +137,7 @@ def surf(
     if stopping.polish:
         check_polish(problem, model.last)
     rows = draw_starts(problem, starts, z0=z0, seed=seed, ids=ids)
-    descent = LevenbergMarquardt() if descent is None else descent
+    descent = default_descent(model.latent.dim) if descent is None else descent
     schedule = EqualDrift() if schedule is None else schedule
     overhead = CostMeter(0)
     trajectory = model.trajectory
@@ -215,7 +217,13 @@ def _measure(problem: Problem, overhead: CostMeter) -> Callable[[Any], Tensor]:
         inputs = inputs[torch.arange(_PROBES, device=problem.device) % len(inputs)]
 
     def measure(state: Any) -> Tensor:
+        if inputs is not None and problem.batch_invariant and inputs.generator:
+            # All targets share the stages: these must not depend on who is among them.
+            floating = (t.flatten().float() for t in state.values() if t.is_floating_point())
+            return torch.cat(list(floating))[None]
         overhead.depth += _PROBES
+        if inputs is not None:  # what measures differs between targets, the generator does not
+            return problem.architecture.signals(state, z, inputs)
         with torch.no_grad():
             return problem.architecture.at(state)(z, inputs)
 

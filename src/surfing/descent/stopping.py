@@ -108,12 +108,16 @@ class Stopping:
         """||A G(z) - y||^2, weighted, up to which the measurements count as met.
 
         With a noise level: (m + 3 sqrt(2 m)) noise^2, because the squared norm of the noise itself
-        scatters by sqrt(2 m) noise^2 about m noise^2; m are the measurements that count.
+        scatters by sqrt(2 m) noise^2 about m noise^2; m are the measurements that count. A prior
+        that is kept has its own share, see :attr:`surfing.problem.Problem.level`.
         """
         if level.variance is None:
-            return self.accept**2 * level.norm2
-        m = level.count
-        return (m + 3 * (2 * m) ** 0.5) * level.variance
+            most = self.accept**2 * level.norm2
+        else:
+            m = level.count
+            most = (m + 3 * (2 * m) ** 0.5) * level.variance
+            most = torch.maximum(most, self.rtol**2 * level.norm2)  # below it is rounding
+        return most if level.slack is None else most + level.slack
 
 
 def _reached(level: Level) -> Status:

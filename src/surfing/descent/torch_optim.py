@@ -69,6 +69,18 @@ class TorchOptim(AbstractDescent[_State]):
 
     make: Callable[[Iterable[Tensor]], Optimizer]
 
+    def __new__(cls, *make: object, **options: object) -> TorchOptim:
+        """Say how options are given, where some are given in the optimiser's own way."""
+        strange = sorted(options.keys() - {"make"})
+        if strange or len(make) > 1:
+            raise InputError(
+                f"TorchOptim: expected a function of a list of parameters alone, got "
+                f"{', '.join(strange) or 'further arguments'} beside it; give options by "
+                "functools.partial, as in TorchOptim(partial(torch.optim.Adam, lr=0.05)).",
+                argument="descent",
+            )
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         try:
             probe = self.make([torch.zeros(2, 3, requires_grad=True)])

@@ -14,14 +14,12 @@ from math import comb
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from surfing.descent import Stopping
 from surfing.errors import InputError
 from surfing.evaluation.methods import METHODS, RECOVER, Method, method
-from surfing.evaluation.selftest import FOUND, model_of, own_samples
+from surfing.evaluation.samples import Criterion, model_of, noisy, own_z
 from surfing.evaluation.solvers import Recover, Task
-from surfing.problem.measurements import Measurements
 from surfing.progress import with_progress
 from surfing.report.intervals import wilson
 
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from surfing.problem import ForwardModel
+    from surfing.problem.inputs import Given
+    from surfing.problem.measurements import Noise
     from surfing.problem.operators import OperatorLike
     from surfing.trajectory import Trajectory
 
@@ -58,8 +58,10 @@ class Curve:
     extra: float = 0.0
 
     def rates(self) -> list[tuple[int, int]]:
-        """(found, targets) for each budget."""
-        return [(sum(row), len(row)) for row in self.found]
+        """(found, targets) for each budget; (0, 0) where a single go costs more than the budget."""
+        return [
+            (sum(row), len(row)) if cost > 0 else (0, 0) for row, cost in zip(self.found, self.cost)
+        ]
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,23 @@ class Comparison:
             "interval": [list(wilson(*pair)) for pair in curve.rates()],
             "cost": curve.cost,
             "extra_cost": curve.extra,
-            "by_target": ["".join("01"[hit] for hit in row) for row in curve.found],
+            "by_target": [
+                "".join("01"[hit] for hit in row[:trials])
+                for row, (_, trials) in zip(curve.found, curve.rates())
+            ],
         }
         ours = next((c for c in self.curves if c.name == RECOVER), None)
         if ours is not None and curve.name != RECOVER:
             line["recover_against_it"] = [
-                paired(mine, theirs) for mine, theirs in zip(ours.found, curve.found)
+                paired(mine[:both], theirs[:both])
+                for mine, theirs, both in zip(ours.found, curve.found, _shared(ours, curve))
             ]
         return line
+
+
+def _shared(one: Curve, other: Curve) -> list[int]:
+    """How many targets both were run on, at each budget."""
+    return [min(a, b) for (_, a), (_, b) in zip(one.rates(), other.rates())]
 
 
 def hits(told: str) -> list[bool]:
@@ -132,22 +143,30 @@ def compare(
     methods: Sequence[str] = (),
     scarce: Sequence[str] = ("cma-es",),
     scarce_targets: int = 20,
+    noise: Noise = None,
+    prior: float | str | None = None,
+    given: Given | None = None,
+    exact: bool = False,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Give every method the same targets and the same budgets.
 
     Args:
-        model: what is measured by, or the trajectory that makes one with the next two.
-        generator: beside a trajectory: its architecture.
-        operator: beside a trajectory: what measures the signals; None for the identity.
+        model: a :class:`ForwardModel`, or checkpoints of training.
+        generator: beside checkpoints: their architecture.
+        operator: beside checkpoints: what measures the signals; None for the identity.
         targets: own samples of the generator, so that the truth is known.
         budgets: forward-equivalents per target, increasing.
         methods: names from :data:`surfing.evaluation.methods.METHODS`; all but those on request
             where left out.
         scarce: methods so slow that they get the first `scarce_targets` only.
         scarce_targets: see there.
-        seed: of targets, starts and a named operator.
+        noise: standard deviations of noise that is added, and told to every method.
+        prior: kept in the answer of every method.
+        given: inputs by target.
+        exact: count every target by its latent, whatever its measurements determine.
+        seed: of targets, noise, starts and a named operator.
         progress: called with (methods done, in all).
 
     Raises:
@@ -156,24 +175,28 @@ def compare(
     budgets = _checked(budgets)
     usual = [name for name, each in METHODS.items() if not each.on_request]
     chosen = [method(name) for name in methods or usual]
-    model = model_of(model, generator, operator, seed=seed)
-    own = own_samples(model.trajectory, model.generator, targets, seed=seed)
-    task = Task(model, model.measure(own.x), seed)
+    made = model_of(model, generator, operator, seed=seed)
+    truth = own_z(made, targets, seed=seed)
+    measured = made.measure(made.signals(truth, given=given), given=given)
+    task = Task(made, noisy(measured, noise, seed=seed), seed, noise, prior, given)
+    problem = made.problem(task.y, noise=noise, prior=prior, given=given)
+    criterion = Criterion.of(problem, made, truth, exact=exact)
     curves = []
     for number, each in enumerate(chosen):
         if each.name == RECOVER:
-            curves.append(_recovered(task, own.z, budgets))
+            curves.append(_recovered(task, criterion, budgets))
         else:
             few = min(targets, scarce_targets) if each.name in scarce else targets
-            curves.append(_restarted(each, task, own.z[:few], budgets))
+            curves.append(_restarted(each, task, criterion, few, budgets))
         if progress is not None:
             progress(number + 1, len(chosen))
     facts = {
-        "operator": model.operator.name,
+        "operator": made.operator.name,
         "m": task.y[0].numel(),
-        "k": own.z.shape[1],
+        "k": truth.shape[1],
         "targets": targets,
-        "success": f"||z - z*|| < {FOUND}",
+        "open_directions": int(criterion.open.max()),
+        "success": criterion.words,
     }
     return Comparison(budgets, tuple(curves), facts)
 
@@ -185,27 +208,36 @@ def _checked(budgets: Sequence[int]) -> tuple[int, ...]:
     return whole
 
 
-def _restarted(method: Method, task: Task, truth: Tensor, budgets: tuple[int, ...]) -> Curve:
+def _restarted(
+    method: Method,
+    task: Task,
+    criterion: Criterion,
+    count: int,
+    budgets: tuple[int, ...],
+) -> Curve:
     """Goes until each target's measurements are met or the largest budget is spent."""
-    count, stopping, go = len(truth), Stopping(), method.make()
+    stopping, go = Stopping(), method.make()
     best = torch.full((count,), torch.inf, dtype=torch.float64)
+    misfit = best.clone()
     hit = torch.zeros(count, dtype=torch.bool)
     spent = torch.zeros(count, dtype=torch.float64)
     found = torch.zeros(len(budgets), count, dtype=torch.bool)
     paid = torch.zeros(len(budgets), count, dtype=torch.float64)
-    level = Measurements.of(task.y[:count].cpu()).level
+    level = criterion.level
     open_ = torch.arange(count)
     for number in range(_SCARCE):
         went = go(task, open_.tolist(), number)
         spent[open_] += went.cost.cpu()
-        better = went.misfit.cpu() < best[open_]
+        rows = open_.to(went.z.device)
+        value = criterion.ranked(went.z, went.misfit, rows).cpu()
+        better = value < best[open_]
         index = open_[better]
-        best[index] = went.misfit.cpu()[better]
-        hit[index] = ((went.z - truth[open_]).norm(dim=1) < FOUND).cpu()[better]
+        best[index], misfit[index] = value[better], went.misfit.cpu()[better]
+        hit[index] = criterion.found(went.z, went.misfit, rows).cpu()[better]
         for i, budget in enumerate(budgets):
             within = open_[spent[open_] <= budget]
             found[i, within], paid[i, within] = hit[within], spent[within]
-        met = stopping.met(best[open_], level.take(open_))
+        met = stopping.met(misfit.to(task.y.device), level.take(torch.arange(count))).cpu()[open_]
         open_ = open_[~met & (spent[open_] < budgets[-1])]
         if len(open_) == 0:
             break
@@ -216,11 +248,12 @@ def _restarted(method: Method, task: Task, truth: Tensor, budgets: tuple[int, ..
     return Curve(method.name, method.label, found.tolist(), paid.mean(1).tolist())
 
 
-def _recovered(task: Task, truth: Tensor, budgets: tuple[int, ...]) -> Curve:
+def _recovered(task: Task, criterion: Criterion, budgets: tuple[int, ...]) -> Curve:
     """The default strategy, anew at every budget; what it spends once is in its cost."""
     found, cost = [], []
+    everybody = torch.arange(len(task.y), device=task.y.device)
     for budget in budgets:
-        solution = Recover(budget).solve(task.model, task.y, seed=task.seed)
-        found.append(((solution.z - truth).norm(dim=1) < FOUND).tolist())
-        cost.append(float(solution.cost.mean()) + solution.cost_once / max(1, len(truth)))
+        solution = Recover(budget).solve(task)
+        found.append(criterion.found(solution.z, solution.risk, everybody).tolist())
+        cost.append(float(solution.cost.mean()) + solution.cost_once / max(1, len(task.y)))
     return Curve(RECOVER, METHODS[RECOVER].label, found, cost)

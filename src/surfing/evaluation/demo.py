@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from surfing.evaluation.methods import METHODS
-from surfing.evaluation.selftest import FOUND, OwnSamples, model_of, own_samples
-from surfing.evaluation.solvers import Recover, Solver
+from surfing.evaluation.samples import FOUND, OwnSamples, model_of, own_samples
+from surfing.evaluation.solvers import Recover, Solver, Task
 from surfing.progress import with_progress
 
 if TYPE_CHECKING:
@@ -108,11 +108,11 @@ def run(
     outcomes: list[Outcome] = []
     for setting in settings:
         model = model_of(trajectory, generator, setting.operator, seed=seed)
-        y = model.measure(truth.x)
+        task = Task(model, model.measure(truth.x), seed)
         for name, way in _WAYS.items():
-            solution = way().solve(model, y, seed=seed)
-            alone = way().solve(model, y[:1], seed=seed).seconds
-            outcomes.append(_outcome(setting, name, solution, alone, truth, y))
+            solution = way().solve(task)
+            alone = way().solve(Task(model, task.y[:1], seed)).seconds
+            outcomes.append(_outcome(setting, name, solution, alone, truth, task.y))
             if progress is not None:
                 progress(len(outcomes), len(_WAYS) * len(settings))
     return truth, outcomes

@@ -99,13 +99,18 @@ _HALF = Ride(schedule=EqualDrift(10, start=0.5), stage_steps=1, max_steps=40, an
 _FOLDS = StepControl(halvings=0, doublings=1, population=Population())
 RECOVER = "recover"
 
+
+def _lm(attempt: str) -> Attempts:
+    return Attempts(attempt, LevenbergMarquardt())
+
+
 # fmt: off
 METHODS: Mapping[str, Method] = {m.name: m for m in (
     Method("adam", adam_label(1000), lambda: Direct(adam(), 1000)),
     Method("lbfgs", "direct L-BFGS", lambda: Direct(LBFGS(), 200)),
-    Method("lm-restarts", "LM restarts, given up early", lambda: Attempts("restart")),
+    Method("lm-restarts", "LM restarts, given up early", lambda: _lm("restart")),
     Method("annealed-restarts", "annealed LM restarts, given up early",
-           lambda: Attempts("annealed restart")),
+           lambda: _lm("annealed restart")),
     Method("cma-es", "CMA-ES", CMAES),
     Method("surf-adam", adam_label(10, 50, 500),
            lambda: Ride(adam(), stage_steps=50, max_steps=500, stopping=_EARLY)),
@@ -117,7 +122,7 @@ METHODS: Mapping[str, Method] = {m.name: m for m in (
            lambda: dataclasses.replace(_HALF, control=StepControl(halvings=1, doublings=1))),
     Method("population-ride", "LM surfing, 10 x 1 + 40, annealed, 4 starts merged, sent to folds",
            lambda: dataclasses.replace(_HALF, schedule=EqualDrift(10), starts=4, control=_FOLDS)),
-    Method("averaged-ride", "LM surfing, scouts and averages", lambda: Attempts("averaged ride")),
+    Method("averaged-ride", "LM surfing, scouts and averages", lambda: _lm("averaged ride")),
     Method("direct-lm", "direct LM", lambda: Direct(LevenbergMarquardt(), 40), on_request=True),
     Method("direct-lm-annealed", "direct LM, prior annealed",
            lambda: Ride(schedule=EveryCheckpoint(), anneal=4.0, path=still), on_request=True),

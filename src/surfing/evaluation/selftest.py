@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from surfing import check
-from surfing.continuation import surf
 from surfing.errors import InputError
-from surfing.generator import Generator
-from surfing.problem.model import ForwardModel, ModelArguments, as_model
+from surfing.evaluation.samples import (
+    FOUND,
+    TRUTHS,
+    Criterion,
+    OwnSamples,
+    model_of,
+    noisy,
+    own_samples,
+    own_z,
+)
+from surfing.portfolio import recover
 from surfing.progress import with_progress
 from surfing.report.intervals import wilson
 
@@ -22,66 +29,14 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import nn
 
+    from surfing.problem import ForwardModel, Problem
+    from surfing.problem.inputs import Given
+    from surfing.problem.measurements import Noise
     from surfing.problem.operators import OperatorLike
     from surfing.solution import Solution
     from surfing.trajectory import Trajectory
 
-__all__ = ["OwnSamples", "Selftest", "model_of", "own_samples", "run"]
-
-FOUND = 0.01
-"""||z - z*|| below which a latent counts as found."""
-TRUTHS = 1 << 40
-"""Identities of the true latents: far from any target's, whose streams give the starts."""
-
-
-@dataclass(frozen=True)
-class OwnSamples:
-    """Targets whose latents are known."""
-
-    z: Float[Tensor, "targets k"]
-    x: Float[Tensor, "targets ..."]
-
-
-def model_of(
-    given: ForwardModel | Trajectory,
-    generator: nn.Module | None,
-    operator: OperatorLike,
-    *,
-    seed: int,
-) -> ForwardModel:
-    """A model as it is, or the one that a trajectory makes; `seed` is a named operator's.
-
-    Raises:
-        SurfingError: see :class:`surfing.ForwardModel`; also a model, and parts of another.
-    """
-    made: ModelArguments = {"generator": generator, "operator": operator}
-    if not isinstance(given, ForwardModel):
-        made["operator_seed"] = seed
-    return as_model(given, made)
-
-
-def own_samples(
-    trajectory: Trajectory, generator: nn.Module, targets: int, *, seed: int = 0
-) -> OwnSamples:
-    """Latents of the trajectory's law, and the trained generator's signals.
-
-    Raises:
-        InputError: the trajectory has no latent law, or `targets` is not positive.
-    """
-    if trajectory.latent is None:
-        raise InputError(
-            "latent: the trajectory does not say what law its latents have; open it with "
-            "latent=surfing.Normal(k), on the command line --latent normal:K."
-        )
-    check.integer("targets", targets, low=1)
-    state = trajectory[-1].state
-    device = next(t.device for t in state.values())
-    ids = range(TRUTHS, TRUTHS + targets)
-    z = trajectory.latent.sample(ids, 1, seed=seed)[:, 0].to(device)
-    bound = Generator(generator).at(state)
-    with torch.no_grad():
-        x = torch.cat([bound(part) for part in torch.split(z, 256)])
-    return OwnSamples(z, x)
+__all__ = ["FOUND", "TRUTHS", "OwnSamples", "Selftest", "own_samples", "run"]
 
 
 @dataclass(frozen=True)
@@ -89,12 +44,16 @@ class Selftest:
     """What came back.
 
     Attributes:
-        found: own samples with ||z - z*|| < .01, and how many there were.
+        found: own samples that were found, and how many there were: by ||z - z*|| < .01 where the
+            measurements determine z, else by what `success` says.
         met: own samples whose measurements are met, likewise.
         misfit: median ||A G(z) - y|| / ||y|| of own samples.
         held_out: the same for held-out images, and how many; None without any.
         pixel_error: median RMS error of their reconstructions.
-        cost: mean forward-equivalents per target.
+        cost: mean forward-equivalents per target, what is spent once included.
+        open_directions: latent directions that the measurements leave open, at most.
+        success: what counts as found.
+        latent_error: median ||z - z*||.
     """
 
     found: tuple[int, int]
@@ -103,6 +62,9 @@ class Selftest:
     cost: float
     held_out: tuple[float, int] | None = None
     pixel_error: float | None = None
+    open_directions: int = 0
+    success: str = f"||z - z*|| < {FOUND}"
+    latent_error: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -112,7 +74,7 @@ class Selftest:
         if met < 0.9 * trials:
             return (
                 f"The optimiser is at fault: it meets the measurements of only {met} of {trials} "
-                "signals that the generator can make. Give it more starts before you blame the "
+                "signals that the generator can make. Give it a larger budget before you blame the "
                 "generator."
             )
         if self.found[0] < 0.9 * met:
@@ -121,6 +83,11 @@ class Selftest:
                 "than those they came from. Take more measurements, or a prior."
             )
         good = f"The optimiser does its work (at least {low:.0%} of own samples, by the interval)"
+        if self.open_directions:
+            good += (
+                f"; the measurements leave up to {self.open_directions} latent directions open, so "
+                "that signals count and not latents"
+            )
         if self.held_out is None:
             return f"{good}. What a real signal still lacks is the generator's."
         if self.held_out[0] > 10 * max(self.misfit, 1e-3):
@@ -134,6 +101,9 @@ class Selftest:
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {
+            "success": self.success,
+            "open_directions": self.open_directions,
+            "latent_error_median": self.latent_error,
             "found": {"of": self.found, "interval": wilson(*self.found)},
             "met": {"of": self.met, "interval": wilson(*self.met)},
             "misfit_median": self.misfit,
@@ -153,63 +123,87 @@ def run(
     operator: OperatorLike = None,
     targets: int = 100,
     images: Float[Tensor, "images ..."] | None = None,
-    starts: int = 4,
+    budget: float = 2000,
+    noise: Noise = None,
+    prior: float | str | None = None,
+    given: Given | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Selftest:
-    """Invert the generator's own samples, and held-out images where there are some.
+    """Invert the generator's own samples by `recover`, and held-out images where there are some.
 
     Args:
-        model: what is measured by, or the trajectory that makes one with the next two.
-        generator: beside a trajectory: its architecture.
-        operator: beside a trajectory: what measures the signals; None for the identity.
+        model: a :class:`ForwardModel`, or checkpoints of training.
+        generator: beside checkpoints: their architecture.
+        operator: beside checkpoints: what measures the signals; None for the identity.
         targets: own samples.
         images: held-out signals, in the generator's range and shape.
-        starts: start points per target.
-        seed: of the samples, the starts and a named operator.
+        budget: forward-equivalents per target.
+        noise: standard deviations of noise that is added, and told.
+        prior: kept in the answer.
+        given: inputs by target; without images, which have none.
+        seed: of the samples, the noise, the starts and a named operator.
         progress: called with (done, in all).
 
     Raises:
         InputError: images of another shape than the generator's signals, or any bad argument.
     """
-    model = model_of(model, generator, operator, seed=seed)
-    own = own_samples(model.trajectory, model.generator, targets, seed=seed)
-    shape = tuple(own.x.shape[1:])
+    made = model_of(model, generator, operator, seed=seed)
+    z = own_z(made, targets, seed=seed)
+    x = made.signals(z, given=given)
+    shape = made.signal_shape
+    if images is not None and given is not None:
+        raise InputError(
+            "images: expected none with given, since nobody knows their inputs.", argument="images"
+        )
     if images is not None and (tuple(images.shape[1:]) != shape or len(images) == 0):
         raise InputError(
             f"images: expected (images, {', '.join(map(str, shape))}) as the generator makes "
             f"them, got {tuple(images.shape)}."
         )
-    device = own.x.device
     parts = 1 if images is None else 2
 
-    def recover(x: Tensor, part: int) -> tuple[Solution, Tensor]:
-        y = model.measure(x)
-        solution = surf(
-            model,
+    def inverted(x: Tensor, part: int) -> tuple[Solution, Problem]:
+        y = noisy(made.measure(x, given=given), noise, seed=seed + part)
+        solution = recover(
+            made,
             y,
-            starts=starts,
+            budget=budget,
+            noise=noise,
+            prior=prior,
+            given=given,
             seed=seed,
             progress=None
             if progress is None
             else lambda done, total: progress(part * total + done, parts * total),
         )
-        return solution, (2 * solution.risk).sqrt() / y.flatten(1).norm(dim=1).clamp(min=1e-12)
+        return solution, made.problem(y, noise=noise, prior=prior, given=given)
 
-    solution, misfit = recover(own.x, 0)
-    found = int(((solution.z - own.z).norm(dim=1) < FOUND).sum())
+    solution, problem = inverted(x, 0)
+    misfit = _relative(solution, problem)
+    criterion = Criterion.of(problem, made, z)
+    everybody = torch.arange(targets, device=z.device)
+    found = int(criterion.found(solution.z, solution.risk, everybody).sum())
     held_out, pixel_error = None, None
     if images is not None:
-        images = images.to(device, own.x.dtype)
-        other, other_misfit = recover(images, 1)
-        held_out = (float(other_misfit.median()), len(images))
+        images = images.to(x.device, x.dtype)
+        other, other_problem = inverted(images, 1)
+        held_out = (float(_relative(other, other_problem).median()), len(images))
         error = (other.x - images).flatten(1).square().mean(1).sqrt()
         pixel_error = float(error.median())
     return Selftest(
         (found, targets),
         (int(solution.success.sum()), targets),
         float(misfit.median()),
-        float(solution.cost.mean()),
+        float(solution.cost.mean()) + solution.cost_once / targets,
         held_out,
         pixel_error,
+        open_directions=int(criterion.open.max()),
+        success=criterion.words,
+        latent_error=float((solution.z - z).norm(dim=1).median()),
     )
+
+
+def _relative(solution: Solution, problem: Problem) -> Float[Tensor, " targets"]:
+    """||A G(z) - y|| / ||y||, over what was measured."""
+    return (2 * solution.risk).sqrt() / problem.level.norm2.sqrt().clamp(min=1e-12)

@@ -18,8 +18,8 @@ from surfing.continuation.schedule import AbstractSchedule
 from surfing.descent import AbstractDescent
 from surfing.descent.stopping import Stopping
 from surfing.errors import require
+from surfing.evaluation.samples import beside
 from surfing.execution.targets import Targets
-from surfing.generator import Generator
 from surfing.portfolio.attempt import ATTEMPTS
 from surfing.portfolio.recover import recover, solver_of
 from surfing.starts.scouting import derived_seed
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from surfing.problem import ForwardModel
+    from surfing.problem.inputs import Given
+    from surfing.problem.measurements import Noise
     from surfing.solution import Solution
 
 __all__ = ["CMAES", "Attempts", "Direct", "Go", "Recover", "Restarts", "Ride", "Solver", "Task"]
@@ -42,11 +44,30 @@ class Task:
         model: trajectory, generator, operator and law.
         y: measurements.
         seed: of starts and everything else random.
+        noise: of the measurements.
+        prior: kept in the answer.
+        given: inputs by target.
+        ids: of the targets, for their random numbers; 0, 1, ... where left out.
     """
 
     model: ForwardModel
     y: Float[Tensor, "targets ..."]
     seed: int
+    noise: Noise = None
+    prior: float | str | None = None
+    given: Given | None = None
+    ids: Sequence[int] | None = None
+
+    def take(self, ids: Sequence[int], *, seed: int) -> Task:
+        """Some of the targets, with other random numbers."""
+        mine = beside(ids, self.noise, self.given, len(self.y))
+        return dataclasses.replace(self, y=self.y[list(ids)], seed=seed, ids=ids, **mine)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """All but the model and the measurements, as `surf`, `direct` and `recover` take it."""
+        names = ("seed", "noise", "prior", "given", "ids")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -71,20 +92,12 @@ class Solver(ABC):
     """A method that makes a :class:`surfing.Solution` of measurements."""
 
     @abstractmethod
-    def solve(
-        self,
-        model: ForwardModel,
-        y: Float[Tensor, "targets ..."],
-        *,
-        seed: int,
-        ids: Sequence[int] | None = None,
-    ) -> Solution:
-        """Recover the latents."""
+    def solve(self, task: Task) -> Solution:
+        """Recover the latents of all targets."""
 
     def __call__(self, task: Task, ids: Sequence[int], number: int) -> Go:
         """One restart."""
-        seed = derived_seed(task.seed, "go", number)
-        solution = self.solve(task.model, task.y[list(ids)], seed=seed, ids=ids)
+        solution = self.solve(task.take(ids, seed=derived_seed(task.seed, "go", number)))
         return Go(solution.z, solution.risk, solution.cost)
 
 
@@ -95,16 +108,15 @@ class Direct(Solver):
     descent: AbstractDescent[Any]
     max_steps: int
 
-    def solve(
-        self,
-        model: ForwardModel,
-        y: Float[Tensor, "targets ..."],
-        *,
-        seed: int,
-        ids: Sequence[int] | None = None,
-    ) -> Solution:
+    def solve(self, task: Task) -> Solution:
         """One descent a target."""
-        return direct(model, y, descent=self.descent, max_steps=self.max_steps, seed=seed, ids=ids)
+        return direct(
+            task.model,
+            task.y,
+            descent=self.descent,
+            max_steps=self.max_steps,
+            **task.arguments,
+        )
 
 
 @dataclass(frozen=True)
@@ -126,20 +138,13 @@ class Ride(Solver):
     stopping: Stopping | None = None
     path: Callable[[Trajectory], Trajectory] | None = None
 
-    def solve(
-        self,
-        model: ForwardModel,
-        y: Float[Tensor, "targets ..."],
-        *,
-        seed: int,
-        ids: Sequence[int] | None = None,
-    ) -> Solution:
+    def solve(self, task: Task) -> Solution:
         """One ride a start."""
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        path = options.pop("path")
+        path, model = options.pop("path"), task.model
         if path is not None:
             model = model.along(path(model.trajectory))
-        return surf(model, y, seed=seed, ids=ids, **options)
+        return surf(model, task.y, **options, **task.arguments)
 
 
 @dataclass(frozen=True)
@@ -148,29 +153,31 @@ class Recover(Solver):
 
     budget: float = 2000
 
-    def solve(
-        self,
-        model: ForwardModel,
-        y: Float[Tensor, "targets ..."],
-        *,
-        seed: int,
-        ids: Sequence[int] | None = None,
-    ) -> Solution:
+    def solve(self, task: Task) -> Solution:
         """Within the budget."""
-        return recover(model, y, budget=self.budget, seed=seed, ids=ids)
+        return recover(task.model, task.y, budget=self.budget, **task.arguments)
 
 
 @dataclass(frozen=True)
 class Attempts:
-    """One attempt of recover's, by name, again and again."""
+    """One attempt of recover's, by name, again and again; with this descent."""
 
     name: str
+    descent: AbstractDescent[Any]
 
     def __call__(self, task: Task, ids: Sequence[int], number: int) -> Go:
         """One attempt."""
         attempt = ATTEMPTS[self.name]
-        solver = solver_of(task.model, budget=1e12, seed=task.seed, portfolio=[attempt])
-        context = solver.context(Targets(task.y[list(ids)]), ids)
+        solver = solver_of(
+            task.model,
+            budget=1e12,
+            prior=task.prior,
+            portfolio=[attempt],
+            descent=self.descent,
+            seed=task.seed,
+        )
+        mine = task.take(ids, seed=task.seed)
+        context = solver.context(Targets(mine.y, noise=mine.noise, given=mine.given), ids)
         everybody = torch.arange(len(ids), device=task.y.device)
         found = attempt.run(context, everybody, number=number)
         return Go(found.z[:, 0], found.misfit[:, 0], context.meter.spent)
@@ -198,23 +205,30 @@ class CMAES:
     def _one(
         self, cma: Any, task: Task, identity: int, number: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        law, bound = task.model.latent, Generator(task.model.generator).at(task.model.last)
+        law = task.model.latent
+        mine = task.take([identity], seed=task.seed)
+        problem = task.model.problem(mine.y, noise=mine.noise, prior=mine.prior, given=mine.given)
+        state = task.model.last
         seed = derived_seed(task.seed, "cma", number)
         start = law.sample([identity], 1, seed=seed)[0, 0].double().numpy()
         search = cma(mean=start, sigma=self.sigma * law.std, seed=seed % 2**31)
-        best, best_z, spent = float("inf"), start, 0
+        best, best_z, best_misfit, spent = float("inf"), start, float("inf"), 0
         while spent + search.population_size <= self.evaluations and not search.should_stop():
             asked = np.stack([search.ask() for _ in range(search.population_size)])
-            with torch.no_grad():
-                measured = task.model.operator(bound(torch.from_numpy(asked).to(task.y)))
-            gap = (measured - task.y[identity]).flatten(1).double()
-            values = (gap.square().sum(1) / 2).tolist()
+            owner = torch.zeros(len(asked), dtype=torch.long, device=problem.device)
+            rows = torch.arange(len(asked), device=problem.device)
+            at = torch.from_numpy(asked).to(problem.y)
+            misfits = problem.risk(state, owner).misfit(at, rows)
+            penalised = misfits
+            if problem.prior is not None:
+                penalised = misfits + problem.prior * law.penalty(at.double())
+            values = penalised.tolist()
             spent += len(values)
             low = int(np.argmin(values))
             if values[low] < best:
-                best, best_z = values[low], asked[low]
+                best, best_z, best_misfit = values[low], asked[low], float(misfits[low])
             search.tell([(z, value) for z, value in zip(asked, values)])
-        return torch.from_numpy(best_z).to(task.y), _number(best), _number(spent)
+        return torch.from_numpy(best_z).to(task.y), _number(best_misfit), _number(spent)
 
 
 def _number(value: float) -> Tensor:

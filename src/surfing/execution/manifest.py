@@ -15,7 +15,15 @@ from surfing import files
 from surfing.errors import InputError, LockedTrajectoryError, OutputExistsError, TrajectoryError
 from surfing.trajectory.lock import LOCK_NAME, DirectoryLock
 
-__all__ = ["as_json", "begin", "check_measured", "fingerprint", "locked", "write_json"]
+__all__ = [
+    "as_json",
+    "begin",
+    "check_measured",
+    "fingerprint",
+    "locked",
+    "read_run",
+    "write_json",
+]
 
 _FORMAT = 1
 _RUN = "run.json"
@@ -68,7 +76,7 @@ def begin(out: Path, facts: Mapping[str, Any], *, targets: int, size: int, overw
     Raises:
         OutputExistsError: another run, or something else, is there.
     """
-    found = _read_run(out)
+    found = read_run(out)
     if found is not None:
         differing = _differing(found["facts"], facts)
         if found.get("targets", targets) != targets:  # folders of before don't say it
@@ -92,7 +100,12 @@ def begin(out: Path, facts: Mapping[str, Any], *, targets: int, size: int, overw
     return size
 
 
-def _read_run(out: Path) -> dict[str, Any] | None:
+def read_run(out: Path) -> dict[str, Any] | None:
+    """What a folder says of its run; None where it holds none.
+
+    Raises:
+        OutputExistsError: it says it in a way that can't be read.
+    """
     try:
         found = json.loads((out / _RUN).read_text(encoding="utf-8"))
         readable = found["format"] == _FORMAT and found["key"] == _key(found["facts"])

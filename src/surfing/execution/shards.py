@@ -31,12 +31,13 @@ from surfing.execution.manifest import (
     check_measured,
     fingerprint,
     locked,
+    read_run,
     write_json,
 )
 from surfing.execution.parquet import write_solution
 from surfing.execution.solve import shards_of
 from surfing.execution.targets import Targets, rows_of
-from surfing.solution import Solution, Status
+from surfing.solution import Solution, Status, remarks
 from surfing.trajectory.lock import DirectoryLock
 
 __all__ = ["Shards"]
@@ -185,6 +186,27 @@ class Shards:
         for ids in self.ranges():
             yield ids, self.read(self.path(ids))
 
+    @classmethod
+    def finished(cls, out: Path | str) -> tuple[Solution, dict[str, Any]]:
+        """The solution of a finished run, and the facts that it depends on.
+
+        Raises:
+            InputError: no such run, or not all of its shards are there.
+        """
+        folder = Path(out)
+        found = read_run(folder)
+        if found is None:
+            raise InputError(f"solution: {folder} is not the folder of a run.")
+        files_there = sorted((folder / "shards").glob("*.safetensors"))
+        parts = [Solution.load(file) for file in files_there]
+        count = sum(map(len, parts))
+        if count == 0 or count != found.get("targets", count):
+            raise InputError(
+                f"solution: {folder} holds {count} of {found.get('targets', '?')} targets; give "
+                "the command that began it once more to finish it."
+            )
+        return Solution.joined(parts), dict(found["facts"])
+
     def gather(self, *, parquet: bool = False) -> dict[str, Any]:
         """Write z.npy, x.npy and result.json, a shard in memory at a time.
 
@@ -194,10 +216,10 @@ class Shards:
         Returns:
             What result.json holds.
         """
-        risk, status, cost = (np.zeros(self.targets) for _ in range(3))
+        risk, status, cost, far, unknown = (np.zeros(self.targets) for _ in range(5))
         arrays: dict[str, np.memmap[Any, Any]] = {}
         notes: dict[str, None] = {}
-        seconds, method = 0.0, ""
+        seconds, method, k = 0.0, "", 1
         for ids, solution in self.solutions():
             place = slice(ids.start, ids.stop)
             for name, values in (("z", solution.z), ("x", solution.x)):
@@ -209,6 +231,9 @@ class Shards:
                 arrays[name][place] = whole
             risk[place], cost[place] = solution.risk.numpy(), solution.cost.numpy()
             status[place] = solution.status.numpy()
+            far[place] = np.nan if solution.distance is None else solution.distance.numpy()
+            unknown[place] = solution.undetermined.numpy()
+            k = solution.z.shape[1]
             notes |= dict.fromkeys(solution.notes)
             seconds, method = seconds + solution.seconds, solution.method
             if parquet:
@@ -220,7 +245,8 @@ class Shards:
         if parquet:
             self._drop_strangers()
         result = _summary(risk, status, cost)
-        result |= {"method": method, "seconds": seconds, "notes": list(notes)}
+        said = remarks(torch.from_numpy(far), torch.from_numpy(unknown).long(), k)
+        result |= {"method": method, "seconds": seconds, "notes": [*notes, *said]}
         write_json(self.out / "result.json", result)
         return result
 

@@ -84,7 +84,7 @@ def from_pretrained(
 def fetch_revisions(name: str, *, pattern: str | None = None) -> Path:
     """Download a repository that keeps each step of a training as a branch or tag of its own.
 
-    Of each revision whose name has a number, one file of weights, chosen as by
+    Of each revision whose name has a number, one file of weights, or its parts, chosen as by
     :func:`surfing.import_checkpoints`; what the hub's cache has already is not downloaded again.
     With HF_HUB_OFFLINE set, the cache is taken as it is.
 
@@ -134,7 +134,8 @@ def _remote_weights(api: Any, name: str, pattern: str | None) -> list[tuple[str,
         for file in api.list_repo_files(name, revision=revision)
         if "/" not in file
     ]
-    parts = (label.rpartition("/") for label in weights_among(labels, pattern))
+    chosen = weights_among(labels, pattern).values()
+    parts = (label.rpartition("/") for files in chosen for label in files)
     return [(revision, file) for revision, _, file in parts]
 
 

@@ -44,6 +44,9 @@ class RecorderCallback(Callback):  # type: ignore[misc]
     A checkpoint that was saved without the callback does not say how many of its steps were the
     generator's. Adam and its kin know; so does Lightning where there is one optimiser.
 
+    The trajectory ends at the module that is left when `fit` returns: beside EMAWeightAveraging its
+    last checkpoint is the average, and those before are the weights that the optimiser stepped.
+
     One callback for each generator; several generators of a module are recorded side by side.
 
     Args:
@@ -114,8 +117,12 @@ class RecorderCallback(Callback):  # type: ignore[misc]
         """Let the recorder see the state, if the generator has taken a step."""
         self.recorded = self.recorder is not None and self.recorder.at(self.generator_steps)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record the last state."""
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record the last state, once every callback has ended the training.
+
+        EMAWeightAveraging and its kin put their average into the module when training ends: the
+        trajectory ends at the module that is left, whatever the order of the callbacks.
+        """
         self._close(trainer)
 
     def on_exception(

@@ -113,7 +113,7 @@ class RunContext:
         success in fifty. With a penalty in the answer f does not fall to nothing, and nothing can
         be told.
         """
-        if self.problem.prior is not None or self.problem.loss is not None:
+        if self.problem.has_prior or self.problem.loss is not None:
             return self.stopping
         return replace(self.stopping, ftol=max(self.stopping.ftol, 1e-2))
 

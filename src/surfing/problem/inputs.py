@@ -159,4 +159,4 @@ def _as_tensor(name: str, value: object, targets: int) -> Tensor:
         )
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):
         raise InputError(f"given[{name!r}]: expected finite numbers, got NaN or infinity.")
-    return value.detach()
+    return value.detach().clone() if value.is_inference() else value.detach()

@@ -20,8 +20,8 @@ __all__ = ["AbstractLoss", "Huber", "StudentT"]
 class AbstractLoss(abc.ABC):
     """What one residual adds to the risk, s^2 rho(r / s), and its weight in least squares.
 
-    s is the standard deviation of the noise where a noise level is given. Without one, s is
-    estimated for each target, from the median residual at the best start that was found.
+    s is the standard deviation of the noise where a noise level is given. Without one it is a
+    twentieth of the root mean square of the target's measurements.
     """
 
     @abc.abstractmethod

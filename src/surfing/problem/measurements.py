@@ -30,16 +30,19 @@ class Level:
         norm2: ||y||^2 of what counts, weighted.
         count: measurements that count.
         variance: of the noise in one weighted residual; None where no noise level is given.
+        slack: squared residual that a prior which is kept may ask for; None for none.
     """
 
     norm2: Float[Tensor, " rows"]
     count: Float[Tensor, " rows"]
     variance: Float[Tensor, " rows"] | None
+    slack: Float[Tensor, " rows"] | None = None
 
     def take(self, rows: Int[Tensor, " r"]) -> Level:
         """Of some rows."""
         variance = None if self.variance is None else self.variance[rows]
-        return Level(self.norm2[rows], self.count[rows], variance)
+        slack = None if self.slack is None else self.slack[rows]
+        return Level(self.norm2[rows], self.count[rows], variance, slack)
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,8 @@ def _noise(noise: Noise, y: Tensor) -> tuple[Tensor | None, Tensor | None]:
         sigma = read.to(y.device, torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise _bad_noise(f"{noise!r:.60}", y) from None
+    if read.dtype is torch.bool:
+        raise _bad_noise("a truth value", y)
     whole = bool(torch.isnan(sigma).any()) or bool((sigma < 0).any())
     if whole:
         raise _bad_noise("NaN or a negative number", y)
@@ -187,6 +192,8 @@ def as_measurements(y: object, device: torch.device) -> Tensor:
             raise MeasurementError(f"y: expected an array of numbers, got {y.dtype}.") from error
     if not isinstance(y, Tensor):
         raise MeasurementError(f"y: expected a tensor (targets, ...), got {type(y).__name__}.")
+    if y.layout is not torch.strided:
+        raise MeasurementError(f"y: expected a dense tensor, got {y.layout}; pass y.to_dense().")
     if y.is_complex():
         y = torch.view_as_real(y)
     if not y.is_floating_point():
@@ -199,4 +206,4 @@ def as_measurements(y: object, device: torch.device) -> Tensor:
         )
     if y.ndim == 0:
         raise MeasurementError("y: expected (targets, ...), got a single number.")
-    return y.detach()
+    return y.detach().clone() if y.is_inference() else y.detach()

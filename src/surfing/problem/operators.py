@@ -58,7 +58,7 @@ class Operator:
             beside: inputs by row, where the operator takes some.
         """
         y = self.forward(x, **beside)
-        return torch.view_as_real(y) if y.is_complex() else y
+        return torch.view_as_real(y) if isinstance(y, Tensor) and y.is_complex() else y
 
     def double(self) -> Operator:
         """The same operator for signals in double precision; what it holds is copied."""
@@ -93,6 +93,12 @@ def as_operator(
         return operator
     if isinstance(operator, str):
         return _named(operator, signal_shape, seed, device)
+    if isinstance(operator, type):
+        raise InputError(
+            f"operator: expected an object or a function, got the class {operator.__name__}; make "
+            f"one of it, as in {operator.__name__}(...).",
+            argument="operator",
+        )
     if isinstance(operator, HasA):
         linear, name = _is_a(operator, "LinearPhysics"), type(operator).__name__
         if _is_a(operator, "PhaseRetrieval"):  # takes complex signals only, which these aren't

@@ -40,6 +40,7 @@ class Problem:
         blind: two random latents give the same measurements, bit for bit.
         remarks: what was found about the measurements, for people.
         prior: by target, the weight of the law's penalty that is kept in the answer; None for none.
+        weak: the prior is ours: it only chooses among latents that meet the measurements.
         loss: how residuals are weighed; squares where left out.
         loss_scale: by target, what the loss takes for the standard deviation of a residual.
     """
@@ -51,6 +52,7 @@ class Problem:
     blind: bool = False
     remarks: tuple[str, ...] = ()
     prior: Float[Tensor, " targets"] | None = None
+    weak: bool = False
     loss: AbstractLoss | None = None
     loss_scale: Float[Tensor, " targets"] | None = None
 
@@ -73,9 +75,26 @@ class Problem:
         return self.data.inputs
 
     @property
+    def has_prior(self) -> bool:
+        """Whether the caller asked for a prior."""
+        return self.prior is not None and not self.weak
+
+    @property
     def level(self) -> Level:
-        """What tells whether measurements are met, for each target."""
-        return self.data.level
+        """What tells whether measurements are met, for each target.
+
+        The latents that measurements came from have a penalty too, about k/2 and seldom above
+        k/2 + 3 sqrt(k/2): the minimum of the penalised risk may leave as much, times the prior's
+        weight, beyond what the noise explains.
+        """
+        level = self.data.level
+        if self.prior is None or not self.has_prior:
+            return level
+        k = self.latent.dim
+        weight = self.prior.double()
+        if level.variance is not None:  # the law's own share is within the noise level
+            weight = (weight - level.variance).clamp(min=0)
+        return replace(level, slack=weight * (k + 3 * (2 * k) ** 0.5))
 
     def take(self, targets: Int[Tensor, " t"]) -> Problem:
         """Of some targets."""
@@ -200,4 +219,5 @@ class Problem:
             raise InputError(f"z0: expected device {self.device}, got {z0.device}.", argument="z0")
         if not bool(torch.isfinite(z0).all()):
             raise InputError("z0: expected finite numbers, got NaN or infinity.", argument="z0")
-        return shaped.detach().to(self.y.dtype)
+        shaped = shaped.detach().clone() if shaped.is_inference() else shaped.detach()
+        return shaped.to(self.y.dtype)

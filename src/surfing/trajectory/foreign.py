@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from surfing.errors import InputError
 from surfing.trajectory.store import physical_memory
-from surfing.trajectory.tensors import snapshot, state_from_bytes
+from surfing.trajectory.tensors import snapshot, state_from_bytes, without_wrappers
 
-__all__ = ["DEFAULT_PREFIX", "Selection", "read_foreign"]
+__all__ = ["DEFAULT_PREFIX", "Selection", "kept_prefix", "read_foreign"]
 
 DEFAULT_PREFIX = "generator."
 _PLACES = (
@@ -33,7 +33,6 @@ _PLACES = (
     "params",
     "weights",
 )
-_WRAPPERS = ("module.", "_orig_mod.")
 _OPPONENTS = ("discriminator.", "critic.", "netD.", "D.")
 _MAX_NESTING = 8
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -52,17 +51,41 @@ class Selection:
     key: str | None = None
 
 
-def read_foreign(path: Path, selection: Selection) -> dict[str, Tensor]:
-    """The generator's parameters and buffers in one file.
+def read_foreign(files: Path | Sequence[Path], selection: Selection) -> dict[str, Tensor]:
+    """The generator's parameters and buffers in one file, or in the parts of one checkpoint.
 
     Raises:
-        InputError: the file is damaged, holds more than tensors, or no generator.
+        InputError: a file is damaged, holds more than tensors, or no generator; two parts hold the
+            same name.
     """
-    content = _load_safetensors(path) if path.suffix.lower() == ".safetensors" else _load(path)
-    state = _state_dict(content, selection, path)
-    chosen = _without_wrappers(_with_prefix(_without_wrappers(state), selection.prefix, path))
-    _check_size(chosen, path)
+    parts = [files] if isinstance(files, Path) else list(files)
+    path = parts[0]
+    state = without_wrappers(_read_parts(parts, selection))
+    chosen = without_wrappers(_with_prefix(state, selection.prefix, path))
+    _check_size(chosen, path, sum(part.stat().st_size for part in parts))
     return snapshot(chosen, str(path))
+
+
+def kept_prefix(files: Path | Sequence[Path], selection: Selection) -> str:
+    """The prefix of the names that are kept; empty where none has it and all are kept.
+
+    Raises:
+        InputError: see :func:`read_foreign`.
+    """
+    parts = [files] if isinstance(files, Path) else list(files)
+    state = without_wrappers(_read_parts(parts, selection))
+    return selection.prefix if any(n.startswith(selection.prefix) for n in state) else ""
+
+
+def _read_parts(parts: Sequence[Path], selection: Selection) -> dict[str, Tensor]:
+    whole: dict[str, Tensor] = {}
+    for path in parts:
+        content = _load_safetensors(path) if path.suffix.lower() == ".safetensors" else _load(path)
+        state = _state_dict(content, selection, path)
+        if twice := whole.keys() & state.keys():
+            raise InputError(f"{path}: {min(twice)!r} is in another part of the checkpoint too.")
+        whole |= state
+    return whole
 
 
 def _load(path: Path) -> object:
@@ -121,10 +144,10 @@ def _refuse_bombs(path: Path) -> None:
         raise InputError(f"{path}: refused: it claims to hold {inside} bytes, more than it has.")
 
 
-def _check_size(state: Mapping[str, Tensor], path: Path) -> None:
+def _check_size(state: Mapping[str, Tensor], path: Path, size: int) -> None:
     """A tensor may claim to be far larger than what is stored for it (stride 0)."""
     claimed = sum(t.numel() * t.element_size() for t in state.values())
-    if claimed > 8 * path.stat().st_size + (1 << 20):
+    if claimed > 8 * size + (1 << 20):
         raise InputError(
             f"{path}: refused: its tensors claim {claimed} bytes, far more than the file holds."
         )
@@ -152,16 +175,6 @@ def _state_dict(content: object, selection: Selection, path: Path) -> dict[str, 
         f"{path}: expected a state dict, by itself or under one of {', '.join(_PLACES)}; found "
         f"{_names(content)}. Say where it is with `key`."
     )
-
-
-def _without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Strip what DDP, ``torch.compile`` and ``AveragedModel`` put before every key."""
-    out = {name: t for name, t in state.items() if name != "n_averaged"}
-    for _ in _WRAPPERS:
-        for wrapper in _WRAPPERS:
-            if out and all(name.startswith(wrapper) for name in out):
-                out = {name[len(wrapper) :]: tensor for name, tensor in out.items()}
-    return out
 
 
 def _with_prefix(state: dict[str, Tensor], prefix: str, path: Path) -> dict[str, Tensor]:

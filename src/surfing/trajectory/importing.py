@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,13 +11,16 @@ from typing import Any
 
 from surfing.errors import EmptyTrajectoryError, InputError
 from surfing.latents import Latent
-from surfing.trajectory.foreign import DEFAULT_PREFIX, Selection, read_foreign
+from surfing.trajectory.foreign import DEFAULT_PREFIX, Selection, kept_prefix, read_foreign
 from surfing.trajectory.numbering import compiled, steps_of
+from surfing.trajectory.sharded import indexed, joined
 from surfing.trajectory.tensors import signature
 from surfing.trajectory.trajectory import Trajectory
 from surfing.trajectory.writing import write_trajectory
 
 __all__ = ["import_checkpoints", "is_step", "weights_among"]
+
+_log = logging.getLogger(__name__)
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
@@ -38,7 +42,9 @@ def import_checkpoints(
 
     A repository with one folder per step (``step-1000/model.safetensors``) will do too: where the
     source holds no checkpoint file itself, its folders' names have the steps. Of several files in
-    a folder, the only .safetensors one is taken. So will a repository in a model hub's cache, which
+    a folder, the only .safetensors one is taken; one in parts, ``model-00001-of-00002.safetensors``
+    or as its ``model.safetensors.index.json`` says, is joined, and counts as ``model.safetensors``.
+    So will a repository in a model hub's cache, which
     holds ``refs`` and ``snapshots``, with one branch or tag per step; a name without a number, such
     as main, is left out.
 
@@ -51,7 +57,8 @@ def import_checkpoints(
             repository in a model hub's cache.
         out: a directory for the trajectory; made if it is not there.
         prefix: of the generator's keys in the state dict: only keys that have it are kept, and it
-            is stripped. Where no key has the default "generator.", all keys are kept.
+            is stripped. Where no key has the default "generator.", all keys are kept; the
+            trajectory's `metadata["imported_prefix"]` is empty then.
         key: where the state dict lies inside each file, dotted, e.g. "g_ema" or
             "models.generator". By default the usual places are searched.
         pattern: regular expression that a whole file name must match, suffix included; its first
@@ -74,32 +81,64 @@ def import_checkpoints(
         raise InputError(f"out: expected another directory than the source, got {out}.")
     steps = steps_of(names, pattern)
     ordered = sorted(zip(steps, files, strict=True))
+    kept = kept_prefix(files[ordered[0][1]], Selection(prefix, key))
     write_trajectory(
         Path(out),
         _read_all([(step, files[label]) for step, label in ordered], Selection(prefix, key)),
         dtype=dtype,
         latent=latent,
         architecture=architecture,
-        metadata={**(metadata or {}), "imported": [label for _, label in ordered]},
+        metadata={
+            **(metadata or {}),
+            "imported": [label for _, label in ordered],
+            "imported_prefix": kept,
+        },
     )
-    return Trajectory.open(out)
+    made = Trajectory.open(out)
+    if not kept:
+        names = list(made.state(0))
+        _log.warning(
+            "%s: no name starts with %r: all %d were kept, from %s to %s. Where these are more "
+            "than the generator's, give its prefix.",
+            *(source, prefix, len(names), names[0], names[-1]),
+        )
+    return made
 
 
-def weights_among(labels: Iterable[str], pattern: str | None) -> list[str]:
+def weights_among(
+    labels: Iterable[str],
+    pattern: str | None,
+    known: Mapping[str, tuple[str, ...]] | None = None,
+) -> dict[str, tuple[str, ...]]:
     """Of files by label, ``file`` or ``folder/file``, the checkpoints: one a folder.
 
+    Args:
+        labels: of all files.
+        pattern: that the label of a checkpoint must match.
+        known: labels of shards, by the label that they share.
+
+    Returns:
+        The labels of the files that make up each checkpoint, by its label.
+
     Raises:
-        InputError: a folder has several.
+        InputError: a folder has several, a shard is missing, or the pattern chooses one shard.
     """
     wanted = None if pattern is None else compiled(pattern)
+    weights = (n for n in labels if PurePosixPath(n).suffix.lower() in SUFFIXES)
+    there = joined(weights, known)
     folders: dict[str, list[str]] = {}
-    for label in labels:
-        if PurePosixPath(label).suffix.lower() not in SUFFIXES:
-            continue
+    for label, parts in there.items():
         if wanted is None or wanted.fullmatch(label):
             folders.setdefault(label.rpartition("/")[0], []).append(label)
+        elif len(parts) > 1 and any(wanted.fullmatch(part) for part in parts):
+            name = PurePosixPath(label).name
+            raise InputError(
+                f"pattern: {pattern!r} chooses parts of {label}, which is in {len(parts)} files: "
+                f"match the whole, as r'.*/{re.escape(name)}', and its parts are joined."
+            )
     flat = folders.pop("", [])
-    return flat + [_weights(folder, files) for folder, files in folders.items()]
+    chosen = flat + [_weights(folder, files) for folder, files in folders.items()]
+    return {label: there[label] for label in chosen}
 
 
 def is_step(revision: str) -> bool:
@@ -107,22 +146,32 @@ def is_step(revision: str) -> bool:
     return any(c.isdigit() for c in revision)
 
 
-def _files(folder: Path, pattern: str | None) -> dict[str, Path]:
-    """The checkpoints by label."""
+def _files(folder: Path, pattern: str | None) -> dict[str, tuple[Path, ...]]:
+    """The files of each checkpoint by its label."""
     if not folder.is_dir():
         raise InputError(f"source: expected a folder of checkpoint files, got {folder}.")
+    places = _folders(folder)
     there = {
-        f"{name}/{file.name}" if name else file.name: file
-        for name, place in _folders(folder).items()
+        _label(name, file.name): file
+        for name, place in places.items()
         for file in _checkpoints(place)
     }
-    found = weights_among(there, pattern)
+    known = {
+        _label(name, whole): tuple(_label(name, part) for part in parts)
+        for name, place in places.items()
+        for whole, parts in indexed(place).items()
+    }
+    found = weights_among(there, pattern, known)
     if not found:
         matching = "" if pattern is None else f" that match {pattern!r}"
         raise EmptyTrajectoryError(
             f"source: expected {', '.join(SUFFIXES)} files{matching} in {folder}, found none."
         )
-    return {label: there[label] for label in found}
+    return {label: tuple(there[part] for part in parts) for label, parts in found.items()}
+
+
+def _label(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
 def _folders(folder: Path) -> dict[str, Path]:
@@ -166,18 +215,19 @@ def _names(labels: Iterable[str], pattern: str | None) -> list[str]:
 
 
 def _read_all(
-    ordered: list[tuple[int, Path]], selection: Selection
+    ordered: list[tuple[int, tuple[Path, ...]]], selection: Selection
 ) -> Iterator[tuple[int, dict[str, Any], None]]:
     """One file at a time, so that memory holds one checkpoint."""
     expected: dict[str, tuple[int, ...]] | None = None
-    for step, file in ordered:
-        state = read_foreign(file, selection)
+    for step, files in ordered:
+        state = read_foreign(files, selection)
         found = signature(state)
         expected = expected or found
         if found != expected:
             differing = sorted(found.items() ^ expected.items())[0][0]
             raise InputError(
-                f"{file}: it is no checkpoint of the same generator as {ordered[0][1].name}: they "
+                f"{files[0]}: it is no checkpoint of the same generator as "
+                f"{ordered[0][1][0].name}: they "
                 f"differ in name or shape at {differing!r}. Leave it out with `pattern`."
             )
         yield step, state, None

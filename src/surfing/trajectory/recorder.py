@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import warnings
@@ -24,7 +25,7 @@ from surfing.trajectory.probe import Probe, rms_distance
 from surfing.trajectory.recording import Recording
 from surfing.trajectory.schedules import Schedule
 from surfing.trajectory.store import make_directory, open_for_writing, read_state
-from surfing.trajectory.tensors import combine, signature, snapshot
+from surfing.trajectory.tensors import combine, signature, snapshot, state_to_bytes
 from surfing.trajectory.thinning import most_redundant
 
 __all__ = ["Recorder"]
@@ -36,8 +37,10 @@ class Recorder:
     """Record a generator's training into a directory, within a budget of checkpoints.
 
     The random weights at step 0 are recorded at once, and the last state when the recorder is
-    closed, also by an exception. Every checkpoint is on disk, complete and hashed, before
-    :meth:`step` returns; whatever kills the process, the directory opens and can be resumed.
+    closed, also by an exception: the trajectory ends at the weights that it has then, though they
+    were changed after the last step, by an average or the best weights put back. Every checkpoint
+    is on disk, complete and hashed, before :meth:`step` returns; whatever kills the process, the
+    directory opens and can be resumed.
 
     Beyond `max_checkpoints`, the checkpoint whose removal leaves the smallest gap is dropped, so
     that those that stay are near-evenly spaced in drift: the RMS change of G on fixed probe latents
@@ -135,6 +138,7 @@ class Recorder:
         self.path: Path = Path(path)
         self._step = 0
         self._closed = False
+        self._written: int | None = None
         self._warned: set[str] = set()
         make_directory(self.path)
         self._lock = DirectoryLock(self.path)
@@ -213,7 +217,7 @@ class Recorder:
             self._signals = None
             self._store.settle()
             raise
-        self._signals = signals
+        self._signals, self._written = signals, self._step
         self._warn_unless_finite(state)
         return True
 
@@ -228,7 +232,7 @@ class Recorder:
         kept = [entry for entry in self._entries if entry.step <= step]
         if len(kept) < len(self._entries):
             self._store.commit(kept)
-        self._step = step
+        self._step, self._written = step, None
         self._signals = None
         self._restore_average()
         if not kept:
@@ -239,6 +243,8 @@ class Recorder:
         if self._closed:
             return
         try:
+            if self._written == self._step:
+                self._rewrite_where_changed()
             self.record()
         finally:
             self._closed = True
@@ -278,6 +284,24 @@ class Recorder:
         self._store.commit(self._thinned((*self._entries, entry)))
         kept, most = len(self._entries), self._limit
         _log.info("%s: recorded step %d, %d of at most %d", self.path, self._step, kept, most)
+
+    def _rewrite_where_changed(self) -> None:
+        """Drop the last checkpoint where the module changed after its last step.
+
+        What ends a training may put an average, or the best weights, into the module: the
+        trajectory is to end at the module that is left. The entry goes before its file does, so
+        that the manifest names complete files at every moment.
+        """
+        entries = self._entries
+        if not entries or not self._differs(entries[-1]):
+            return
+        _log.info("%s: the weights changed after step %d: recorded anew", self.path, self._step)
+        self._store.commit(entries[:-1])
+        self._signals = None
+
+    def _differs(self, entry: Entry) -> bool:
+        live = state_to_bytes(snapshot(self._module.state_dict()), self._store.manifest.dtype)
+        return hashlib.sha256(live).hexdigest() != entry.raw.sha256
 
     def _begin(self, state: State, resume_from: int | None) -> None:
         decay = self._store.manifest.average

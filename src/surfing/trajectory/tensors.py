@@ -19,10 +19,18 @@ from torch import Tensor
 from surfing.errors import InputError
 from surfing.generator import State
 
-__all__ = ["combine", "signature", "snapshot", "state_from_bytes", "state_to_bytes"]
+__all__ = [
+    "combine",
+    "signature",
+    "snapshot",
+    "state_from_bytes",
+    "state_to_bytes",
+    "without_wrappers",
+]
 
 MAX_HEADER_BYTES = 16 << 20
 _TIED = "tied"
+_WRAPPERS = ("module.", "_orig_mod.")
 
 
 def snapshot(state: Mapping[str, object], what: str = "state_dict()") -> dict[str, Tensor]:
@@ -48,6 +56,17 @@ def snapshot(state: Mapping[str, object], what: str = "state_dict()") -> dict[st
         out[name] = copies[identity]
     if not out:
         raise InputError(f"{what}: expected parameters or buffers, found none.")
+    return out
+
+
+def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Strip what DDP, ``torch.compile`` and ``AveragedModel`` put before every key."""
+    wrapped = any(name.startswith("module.") for name in state)
+    out = {name: t for name, t in state.items() if not wrapped or name != "n_averaged"}
+    for _ in _WRAPPERS:
+        for wrapper in _WRAPPERS:
+            if out and all(name.startswith(wrapper) for name in out):
+                out = {name[len(wrapper) :]: tensor for name, tensor in out.items()}
     return out
 
 

@@ -22,7 +22,7 @@ from surfing.trajectory.interpolation import check_windows, interpolate, shrinki
 from surfing.trajectory.manifest import MAX_STEP
 from surfing.trajectory.probe import Probe, rms_distance
 from surfing.trajectory.store import read_manifest
-from surfing.trajectory.tensors import signature, snapshot
+from surfing.trajectory.tensors import signature, snapshot, without_wrappers
 from surfing.trajectory.verification import Verification, verify_directory, verify_states
 from surfing.trajectory.writing import write_trajectory
 
@@ -135,7 +135,8 @@ class Trajectory(Sequence[Checkpoint]):
         """Checkpoints in memory; the tensors are copied.
 
         Args:
-            states: pairs of a step and a state dict, steps strictly increasing.
+            states: pairs of a step and a state dict, steps strictly increasing. What DDP,
+                DataParallel, torch.compile and AveragedModel put before every name is stripped.
             latent: the law of z.
             architecture: ``{"name": ..., "arguments": {...}}``, for generators of the zoo.
             metadata: anything else.
@@ -148,7 +149,7 @@ class Trajectory(Sequence[Checkpoint]):
         first: dict[str, tuple[int, ...]] | None = None
         for step, state in states:
             step = _checked_step(step, checkpoints[-1].step if checkpoints else -1)
-            copy = snapshot(state, f"states, step {step}")
+            copy = without_wrappers(snapshot(state, f"states, step {step}"))
             first = first or signature(copy)
             if signature(copy) != first:
                 raise InputError(

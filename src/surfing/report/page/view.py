@@ -5,25 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from surfing import files
 from surfing.errors import InputError, OutputExistsError
-from surfing.problem.model import as_model
+from surfing.problem.model import ForwardModel, as_model
 from surfing.report.page.document import document
 from surfing.report.page.render import render
 from surfing.report.page.scene import Scene
+from surfing.report.page.sure import how_sure
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import numpy as np
     from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from surfing.latents import Latent
+    from surfing.posterior import Draws
     from surfing.problem.inputs import Given
     from surfing.problem.measurements import Noise
-    from surfing.problem.model import ForwardModel
-    from surfing.problem.operators import OperatorLike
+    from surfing.problem.model import ModelArguments
     from surfing.solution import Solution
     from surfing.trajectory import Trajectory
 
@@ -35,22 +37,20 @@ def view(
     path: str | os.PathLike[str] | None = None,
     *,
     model: ForwardModel | None = None,
-    trajectory: Trajectory | None = None,
+    trajectory: ForwardModel | Trajectory | None = None,
     y: Float[Tensor, "targets ..."] | np.ndarray | None = None,
-    generator: nn.Module | None = None,
-    operator: OperatorLike = None,
-    operator_seed: int = 0,
-    latent: Latent | None = None,
     noise: Noise = None,
     given: Given | None = None,
     beside: Solution | None = None,
     truth: Float[Tensor, "targets k"] | None = None,
     x: Float[Tensor, "targets ..."] | None = None,
     success: Mapping[str, Sequence[tuple[float, int, int]]] | None = None,
+    draws: Draws | None = None,
     title: str = "Surfing",
     featured: int = 8,
     size: int | None = None,
     overwrite: bool = False,
+    **made: Unpack[ModelArguments],
 ) -> Path:
     """Write one self-contained HTML page about a solution.
 
@@ -64,10 +64,6 @@ def view(
         model: the forward model that the run got.
         trajectory: the training that was ridden, instead of a model.
         y: the measurements.
-        generator: the architecture, where the trajectory names none.
-        operator: see :func:`surfing.surf`.
-        operator_seed: of a named operator's random numbers.
-        latent: the law of z, where the trajectory keeps none.
         noise: as the run got it.
         given: likewise.
         beside: the same targets by direct descent, to compare with.
@@ -76,12 +72,15 @@ def view(
         success: by method, points (forward-equivalents per target, successes, trials), as
             :func:`surfing.report.success_against_cost` takes them; where left out the page draws
             success against cost from the solutions alone.
+        draws: of the same targets, by :func:`surfing.sample`: the page shows mean, deviation, some
+            draws and the modes.
         title: of the page.
         featured: how many targets get a surface: those that the ride met and direct descent did
             not, and failures, come first.
         size: points along each side of a surface; where left out, surfaces are as fine, and as
             many, as some five seconds allow.
         overwrite: replace a file at `path`.
+        made: beside a trajectory, what makes the model; see :func:`surfing.surf`.
 
     Returns:
         Where the page is.
@@ -95,23 +94,17 @@ def view(
     target = _fresh() if path is None else Path(path)
     if target.exists() and not overwrite:
         raise OutputExistsError(f"{target} exists; pass overwrite=True or another path.")
-    if model is not None:
-        trajectory = model.trajectory
-    if y is not None and trajectory is None:
+    run = trajectory if model is None else model
+    if y is not None and run is None:
         raise InputError("model: expected the one that was ridden, or its trajectory, with y.")
     problem = None
-    if trajectory is not None and y is not None:
-        problem = as_model(
-            trajectory if model is None else model,
-            {
-                "generator": generator,
-                "operator": operator,
-                "latent": latent,
-                "operator_seed": operator_seed,
-            },
-        ).problem(y, noise=noise, given=given)
-    scene = Scene(solution, title, trajectory, problem, beside, truth, x, success)
-    page = render(document(scene, featured=featured, size=size))
+    ridden = run.trajectory if isinstance(run, ForwardModel) else run
+    if run is not None and y is not None:
+        model = as_model(run, made)
+        problem = model.problem(y, noise=noise, given=given)
+    sure = how_sure(draws, model, len(solution))
+    scene = Scene(solution, title, ridden, problem, beside, truth, x, success)
+    page = render(document(scene, featured=featured, size=size), sure=sure)
     target.parent.mkdir(parents=True, exist_ok=True)
     files.write(target, page)
     return target
