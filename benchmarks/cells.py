@@ -28,7 +28,7 @@ SUCCESS = 0.01
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method came to, target by target."""
+    """The outcome of a method, target by target."""
 
     z: Float[Tensor, "targets k"]
     cost: Float[Tensor, " targets"]

@@ -18,12 +18,12 @@ from typing import Annotated, Any
 
 import torch
 from cyclopts import App, Parameter
-from paper.rides import still
 from torch import Tensor, nn
 
 import surfing
 from surfing.architectures import generator_from_manifest
 from surfing.descent import LevenbergMarquardt, TorchOptim
+from surfing.evaluation.methods import still
 from surfing.evaluation.record import provenance
 from surfing.evaluation.selftest import FOUND, own_samples
 from surfing.problem import as_operator

@@ -18,7 +18,15 @@ import torch
 
 from surfing import files
 
-__all__ = ["environment", "interleave", "median_ratio", "peak_memory", "wilson", "write_record"]
+__all__ = [
+    "cells_of",
+    "environment",
+    "interleave",
+    "median_ratio",
+    "peak_memory",
+    "wilson",
+    "write_record",
+]
 
 _PACKAGES = ("surfing", "torch", "scipy", "deepinv", "cmaes", "numpy")
 
@@ -139,6 +147,14 @@ def write_record(path: str | Path, record: Mapping[str, Any]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     files.write(target, json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
     return target
+
+
+def cells_of(path: str | Path) -> list[dict[str, Any]]:
+    """The cells of a record that was written before, so that it can be added to."""
+    if not Path(path).is_file():
+        return []
+    cells: list[dict[str, Any]] = json.loads(Path(path).read_text())["cells"]
+    return cells
 
 
 def _plain(value: Any) -> Any:

@@ -58,7 +58,7 @@ def main(
         out: the record.
         sizes: numbers of targets.
         operator: by name.
-        budget: forward-equivalents a target.
+        budget: forward-equivalents per target.
         seed: of everything random.
         threads: of torch.
         short: 20 and 40 targets, a budget of 60: shows that it runs.
@@ -140,8 +140,8 @@ def table(record: dict[str, Any]) -> Table:
     columns = [
         Column("targets", "targets", count),
         Column("met", "met", count),
-        Column("seconds_per_target", "s a target", number),
-        Column("cost_per_target", "cost a target", count),
+        Column("seconds_per_target", "s per target", number),
+        Column("cost_per_target", "cost per target", count),
         Column("peak_mib", "peak, MiB", _mib),
         Column("returned_mib", "of it returned, MiB", _mib),
     ]

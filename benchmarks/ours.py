@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.cells import Cell, Outcome
 from surfing.continuation import EqualDrift, direct, surf
-from surfing.descent import AbstractDescent, LevenbergMarquardt, TorchOptim
+from surfing.descent import AbstractDescent, LevenbergMarquardt, Stopping, TorchOptim
 from surfing.descent.lbfgs import LBFGS
 from surfing.portfolio import recover
 from surfing.solution import Solution
@@ -57,7 +57,7 @@ def _surf(
         stage_steps=steps[0],
         max_steps=steps[1],
         z0=cell.starts,
-        polish=polish,
+        stopping=Stopping(polish=polish),
     )
     return _outcome(solution)
 
@@ -69,7 +69,7 @@ class Recover:
     What it learns once is shared by the targets.
 
     Args:
-        budget: forward-equivalents a target, what is learned once left out.
+        budget: forward-equivalents per target, what is learned once left out.
         seed: of everything random.
     """
 

@@ -156,7 +156,7 @@ def main(
         out: the record.
         stages: of each path.
         steps: of each stage.
-        batch_size: latents a step.
+        batch_size: latents per step.
         seed: of weights and latents.
     """
     torch.set_num_threads(1)
@@ -221,7 +221,7 @@ def table(record: dict[str, Any]) -> Table:
         Column("ends_with_it", "ends with it, bit for bit", lambda yes: "yes" if yes else "no"),
         Column("default_cost", "cost of a path", count),
         Column("default_minutes", "minutes on one thread", number),
-        Column("megabytes_a_stage", "MB a stage", number),
+        Column("megabytes_a_stage", "MB per stage", number),
     ]
     note = (
         "Random weights. Cost in forward-equivalents, of a path with the default settings; minutes "

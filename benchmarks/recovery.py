@@ -149,7 +149,7 @@ def _threads(method: Method, cell: Cell) -> int:
 def _line(
     cell: Cell, method: Method, runs: Sequence[tuple[float, Outcome]], threads: int
 ) -> dict[str, Any]:
-    """What one method came to; per-target lists first, then what follows from them."""
+    """The outcome of one method; per-target lists first, then what follows from them."""
     outcome = runs[-1][1]
     part = cell.head(len(outcome.z))
     recovered = part.recovered(outcome)
@@ -194,7 +194,7 @@ def _ratios(lines: dict[str, dict[str, Any]], ours: dict[str, Any]) -> dict[str,
 
 
 def _agreement(runs: dict[str, list[tuple[float, Outcome]]]) -> dict[str, Any] | None:
-    """Median and largest ||z_LM - z_scipy|| where the two came to the same solution."""
+    """Median and largest ||z_LM - z_scipy|| where the two found the same solution."""
     for pair in _PAIRS:
         if set(pair) <= runs.keys():
             ours, theirs = (runs[name][-1][1].z.double() for name in pair)

@@ -49,7 +49,7 @@ def main(
         targets: in range of the packaged generator.
         shard: targets in each shard.
         workers: of the cluster.
-        budget: forward-equivalents a target.
+        budget: forward-equivalents per target.
         operator: by name.
         seed: of everything random.
         short: 8 targets in shards of 2, a budget of 60: shows that it runs.
@@ -91,7 +91,7 @@ def rates(finished: list[float], shard: int, workers: int) -> dict[str, float]:
         workers: how many work at the same time; there are more shards than workers.
 
     Returns:
-        `rate` in targets a second, and `start_up` in seconds.
+        `rate` in targets per second, and `start_up` in seconds.
 
     >>> rates([7.0, 7.0, 9.0, 9.0, 11.0, 11.0], 10, 2)
     {'rate': 10.0, 'start_up': 5.0}
@@ -103,7 +103,7 @@ def rates(finished: list[float], shard: int, workers: int) -> dict[str, float]:
 
 def table(record: dict[str, Any]) -> str:
     """Markdown."""
-    lines = ["| | workers | start-up, s | targets a second | worker-seconds a target |"]
+    lines = ["| | workers | start-up, s | targets per second | worker-seconds per target |"]
     lines.append("|---|---:|---:|---:|---:|")
     for name, side in record["sides"].items():
         each = side["workers"] / side["rate"]
@@ -115,7 +115,7 @@ def table(record: dict[str, Any]) -> str:
     lines.append("")
     lines.append(
         f"{record['targets']} targets, {record['operator']}, {record['cost_per_target']:.0f} "
-        f"forward-equivalents a target; speed-up {record['speed_up']:.2f}; results are {same}."
+        f"forward-equivalents per target; speed-up {record['speed_up']:.2f}; results are {same}."
     )
     return "\n".join(lines)
 
@@ -125,7 +125,7 @@ def sums(record: dict[str, Any]) -> str:
     side = record["sides"]["ray"]
     rate = side["rate"] / side["workers"]
     lines = [
-        f"Each worker of the cluster, one core, solves {rate:.1f} targets a second; "
+        f"Each worker of the cluster, one core, solves {rate:.1f} targets per second; "
         "start-up is left out.",
         "",
         "| targets | cores | targets / (cores x rate) | in hours |",

@@ -29,12 +29,12 @@ def main(record: Path = Path("docs/records/benchmark.json"), /) -> None:
 
 
 def table_of(cell: dict[str, Any], threads: int) -> Table:
-    """A line a method."""
+    """A line per method."""
     columns = [
         Column("label", "method", right=False),
         Column("found", "found", rate),
-        Column("seconds", "s a target", number),
-        Column("cost", "cost a target", count),
+        Column("seconds", "s per target", number),
+        Column("cost", "cost per target", count),
         Column("times", "time per recovered target, LM surfing = 1", str),
     ]
     ratios = cell["ratios"].get("lm-surfing", {})
@@ -66,7 +66,7 @@ def _agreement(told: dict[str, Any] | None) -> tuple[str, ...]:
     if not told or "scipy-float64" not in told.get("between", ()) or not told["count"]:
         return ()
     return (
-        f"Of {told['targets']} targets, LM surfing and scipy, both to the end in float64, came to "
+        f"Of {told['targets']} targets, LM surfing and scipy, both to the end in float64, found "
         f"the same minimum for {told['count']}: there {told['within_1e-5']} agree to 1e-5, the "
         f"median distance is {told['median']:.1e} and the largest {told['largest']:.1e}.",
     )

@@ -14,9 +14,8 @@ from paper.document import labelled, save
 from paper.registry import Record
 from paper.running import Run
 from paper.variants import VARIANTS
-from surfing.continuation import surf
-from surfing.evaluation.selftest import FOUND, own_samples
-from surfing.problem import as_operator
+from surfing.evaluation.samples import FOUND, own_samples
+from surfing.evaluation.solvers import Task
 from surfing.report import Column, Table, rate, wilson
 from surfing.report.tables import count
 
@@ -57,21 +56,9 @@ def _measure(config: Config, cell: str, operator: str, name: str) -> dict[str, A
     bed, variant = open_cell(cell), VARIANTS[name]
     own = own_samples(bed.trajectory, bed.generator, config.targets, seed=config.seed)
     named = None if operator == "all" else bed.operator(operator)
-    forward = as_operator(named, tuple(own.x.shape[1:]), seed=config.seed)
-    began, path = time.perf_counter(), variant.path(bed.trajectory)
-    solution = surf(
-        path,
-        forward(own.x),
-        generator=bed.generator,
-        operator=forward,
-        schedule=variant.schedule,
-        predictor=variant.predictor_on(path),
-        anneal=variant.anneal,
-        stage_steps=variant.stage_steps,
-        starts=variant.starts,
-        control=variant.control,
-        seed=config.seed,
-    )
+    model = bed.model(named, seed=config.seed)
+    began = time.perf_counter()
+    solution = variant.solver.solve(Task(model, model.measure(own.x), config.seed))
     found = (solution.z - own.z).norm(dim=1) < FOUND
     return {
         "cell": cell,

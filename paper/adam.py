@@ -17,8 +17,9 @@ from paper.cells import PACKAGED, Bed, available, open_cell
 from paper.document import found_by_cell, labelled, save
 from paper.registry import Record
 from paper.running import Run
-from paper.step_sizes import ADAM_METHODS, AdamRuns
-from surfing.evaluation.selftest import FOUND, own_samples
+from paper.step_sizes import ADAM_METHODS, AdamRuns, labels
+from surfing.evaluation.samples import FOUND, own_samples
+from surfing.evaluation.solvers import Task
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
@@ -89,7 +90,7 @@ def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
 
 def _errors(config: Config, bed: Bed, name: str, step_size: float) -> tuple[torch.Tensor, float]:
     own = own_samples(bed.trajectory, bed.generator, config.targets, seed=config.seed)
-    solution = config.runs.run(name, step_size, bed, own.x, None, config.seed)
+    solution = config.runs.solver(name, step_size).solve(Task(bed.model(), own.x, config.seed))
     return (solution.z - own.z).norm(dim=1), float(solution.cost.mean())
 
 
@@ -103,7 +104,8 @@ def figures(record: Record, out: Path) -> list[Path]:
     cells = list(dict.fromkeys(r["cell"] for r in results))
     figure = Figure(figsize=(1.8 + 1.2 * len(cells), 3.2), layout="constrained")
     ax = figure.subplots()
-    found_by_cell(ax, results, ADAM_METHODS, key="found_at_common", spacing=0.2, size=5, line=1.2)
+    told = labels(ADAM_METHODS, AdamRuns(**record["config"]["runs"]))
+    found_by_cell(ax, results, told, key="found_at_common", spacing=0.2, size=5, line=1.2)
     ax.set_xlim(-0.6, len(cells) - 0.4)
     ax.legend(frameon=False, fontsize=8)
     return [save(figure, out / "adam-success.png")]
@@ -119,13 +121,16 @@ def markdown(record: Record) -> str:
         Column("found", "found at the size picked", rate),
         Column("median_distance", "median ||z - z*||", lambda d: f"{d:.1e}"),
         Column("step_size", "size picked"),
-        Column("cost", "cost a target", count),
+        Column("cost", "cost per target", count),
     ]
     note = (
         f"Found: {record['success']}, with its 95% Wilson interval; {config['targets']} fresh "
         "targets in the range of the generator, all pixels measured, one start each. "
         f"{AdamRuns(**config['runs']).described()} {_TRAINED}"
     )
-    rows = tuple(record["results"].values())
-    shown = tuple({**row, "cell": labelled(row["cell"])} for row in rows)
+    told = labels(ADAM_METHODS, AdamRuns(**config["runs"]))
+    shown = tuple(
+        {**row, "cell": labelled(row["cell"]), "method": told[row["method"]]}
+        for row in record["results"].values()
+    )
     return Table("", columns, shown, (note,)).markdown()

@@ -11,6 +11,8 @@ from torch import nn
 from surfing.architectures import generator_from_manifest
 from surfing.errors import InputError
 from surfing.latents import Latent, Uniform
+from surfing.problem import ForwardModel
+from surfing.problem.operators import OperatorLike
 from surfing.trajectory import Trajectory
 
 __all__ = ["ENVIRONMENT", "PACKAGED", "ZOO", "Bed", "available", "open_cell", "zoo"]
@@ -41,6 +43,12 @@ class Bed:
         if self.trajectory.latent is None:
             raise InputError(f"{self.name}: the trajectory does not say what law its latents have.")
         return self.trajectory.latent
+
+    def model(self, operator: OperatorLike = None, *, seed: int = 0) -> ForwardModel:
+        """Measured by an operator, or all of the signal; the seed is a named operator's."""
+        return ForwardModel(
+            self.trajectory, generator=self.generator, operator=operator, operator_seed=seed
+        )
 
     def operator(self, name: str) -> str:
         """An operator's name, with "2k" in it for twice the latent dimension."""

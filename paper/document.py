@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paper.registry import Record
+from surfing import files
 from surfing.evaluation.record import provenance
 from surfing.report import wilson
 
@@ -65,7 +66,7 @@ def over_measurements(ax: Axes, measurements: Sequence[int], *, title: str, what
 def found_by_cell(
     ax: Axes,
     results: Sequence[Mapping[str, Any]],
-    methods: Collection[str],
+    methods: Mapping[str, str],
     *,
     key: str = "found",
     spacing: float,
@@ -77,21 +78,21 @@ def found_by_cell(
     Args:
         ax: drawn into.
         results: parts of a record, with `cell`, `method` and a pair (found, targets).
-        methods: in order.
+        methods: labels by name, in order.
         key: of the pair.
         spacing: between two methods of a cell.
         size: of the markers.
         line: width of the intervals' lines.
     """
     cells = list(dict.fromkeys(r["cell"] for r in results))
-    for number, name in enumerate(methods):
+    for number, (name, label) in enumerate(methods.items()):
         rows = [r for r in results if r["method"] == name]
         at = [cells.index(r["cell"]) + spacing * (number - (len(methods) - 1) / 2) for r in rows]
         share = [r[key][0] / r[key][1] for r in rows]
         bands = [wilson(*r[key]) for r in rows]
         below = [max(0.0, s - low) for s, (low, _) in zip(share, bands)]
         above = [max(0.0, high - s) for s, (_, high) in zip(share, bands)]
-        ax.errorbar(at, share, (below, above), fmt="osD^vP"[number], ms=size, lw=line, label=name)
+        ax.errorbar(at, share, (below, above), fmt="osD^vP"[number], ms=size, lw=line, label=label)
     ax.set_xticks(range(len(cells)), [labelled(c).replace(", ", "\n") for c in cells], fontsize=8)
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel("latents found")
@@ -101,5 +102,6 @@ def found_by_cell(
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    with files.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)
     return path

@@ -16,7 +16,7 @@ from paper.document import labelled, save
 from paper.registry import Record
 from paper.running import Run
 from surfing.continuation import EqualDrift, surf
-from surfing.evaluation.selftest import own_samples
+from surfing.evaluation.samples import own_samples
 from surfing.generator import Generator
 from surfing.report import Column, Table
 from surfing.report.landscape import slice_through
@@ -105,7 +105,7 @@ run = Run("fig1", _tasks, _measure)
 
 
 def figures(record: Record, out: Path) -> list[Path]:
-    """A row a target, a column a stage; dark is low, the cross is the truth."""
+    """A row per target, a column a stage; dark is low, the cross is the truth."""
     (part,) = record["results"].values()
     panels = part["panels"]
     rows = len(part["error"])

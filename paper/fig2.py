@@ -11,6 +11,7 @@ from paper import table1
 from paper.document import labelled, save
 from paper.registry import Record
 from paper.rides import BINS
+from paper.step_sizes import AdamRuns, labels
 from surfing.report import Column, Table
 
 __all__ = ["FULL", "QUICK", "figures", "markdown", "run"]
@@ -28,12 +29,12 @@ def figures(record: Record, out: Path) -> list[Path]:
     rows = -(-len(cells) // columns)
     figure = Figure(figsize=(2.8 * columns + 1.2, 2.2 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    edges = np.linspace(*BINS)[1:]
+    edges, told = np.linspace(*BINS)[1:], _labels(record)
     for ax, cell in zip(axes, cells):
-        for number, name in enumerate(table1.METHODS):
+        for number, (name, label) in enumerate(told.items()):
             for part in (r for r in results if (r["cell"], r["method"]) == (cell, name)):
                 share = np.cumsum(part["errors"]) / max(1, part["found"][1])
-                ax.step(10.0**edges, share, where="post", lw=1.2, color=f"C{number}", label=name)
+                ax.step(10.0**edges, share, where="post", lw=1.2, color=f"C{number}", label=label)
         ax.axvline(0.01, color="#888888", lw=0.8, ls=":")
         ax.set_xscale("log")
         ax.set_title(labelled(cell), fontsize=9)
@@ -55,9 +56,13 @@ def markdown(record: Record) -> str:
     columns = [Column("cell", "model", right=False), Column("method", "method", right=False)]
     columns += [Column(str(m), f"below 1e{m}") for m in marks]
     table = Table("", columns)
-    edges = np.linspace(*BINS)[1:]
+    edges, told = np.linspace(*BINS)[1:], _labels(record)
     for part in record["results"].values():
         share = np.cumsum(part["errors"]) / max(1, part["found"][1])
         cells = {str(m): f"{share[np.searchsorted(edges, m - 1e-9)]:.2f}" for m in marks}
-        table = table.add(cell=labelled(part["cell"]), method=part["method"], **cells)
+        table = table.add(cell=labelled(part["cell"]), method=told[part["method"]], **cells)
     return table.markdown()
+
+
+def _labels(record: Record) -> dict[str, str]:
+    return labels(table1.METHODS, AdamRuns(**record["config"]["adam"]))

@@ -35,7 +35,7 @@ class Config:
         cells: trained models.
         measurements: numbers m of Gaussian measurements.
         targets: a point, as in the paper.
-        budget: forward-equivalents a target: what one Adam ride costs.
+        budget: forward-equivalents per target: what one Adam ride costs.
         methods: names, as `surfing compare` knows them.
     """
 
@@ -44,7 +44,9 @@ class Config:
     measurements: tuple[int, ...] = (20, 30, 40, 80, 160)
     targets: int = 200
     budget: int = 3100
-    methods: tuple[str, ...] = ("adam", "surf-adam", "lm", "surf-lm", "annealed-lm", "recover")
+    methods: tuple[str, ...] = (
+        *("adam", "surf-adam", "lm-restarts", "ride-restarts", "annealed-restarts", "recover"),
+    )
 
 
 FULL = Config()
@@ -53,7 +55,7 @@ QUICK = Config(
     measurements=(10, 30),
     targets=6,
     budget=500,
-    methods=("lm", "surf-lm"),
+    methods=("lm-restarts", "ride-restarts"),
 )
 
 
@@ -111,7 +113,7 @@ run = Run("fig3", _tasks, _measure)
 
 
 def figures(record: Record, out: Path) -> list[Path]:
-    """A curve a method."""
+    """A curve per method."""
     made, config = [], record["config"]
     for cell, results in by_cell(record).items():
         figure = Figure(figsize=(5.6, 3.6), layout="constrained")
@@ -133,7 +135,7 @@ def figures(record: Record, out: Path) -> list[Path]:
 
 
 def markdown(record: Record) -> str:
-    """A line a method, a column an m, and the m that half and nine tenths need."""
+    """A line per method, a column an m, and the m that half and nine tenths need."""
     config = record["config"]
     columns = [Column("label", "method", right=False)]
     columns += [Column(str(m), f"m = {m}", rate) for m in config["measurements"]]
@@ -141,7 +143,7 @@ def markdown(record: Record) -> str:
     made = []
     for cell, results in by_cell(record).items():
         table = Table(labelled(cell), columns, notes=(
-            f"Share recovered exactly within {count(config['budget'])} forward-equivalents a "
+            f"Share recovered exactly within {count(config['budget'])} forward-equivalents per "
             f"target, restarts included (recover's pilot, made once, is not), {config['targets']} "
             "targets a point; 95% Wilson intervals. One run of Adam fills the budget; its step "
             f"size is {ADAM_STEP_SIZE}. Last columns: among the numbers tried.",

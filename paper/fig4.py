@@ -20,11 +20,11 @@ from paper.document import (
     save,
 )
 from paper.registry import Record
-from paper.rides import RECOVER_BUDGET, RIDES
+from paper.rides import LM_RUNS, RECOVER_BUDGET
 from paper.running import Run
-from paper.step_sizes import ADAM_METHODS, AdamRuns
-from surfing.continuation import surf
-from surfing.problem import as_operator
+from paper.step_sizes import ADAM_METHODS, AdamRuns, labels
+from surfing.evaluation.methods import METHODS as REGISTRY
+from surfing.evaluation.solvers import Ride, Solver, Task
 from surfing.report import Column, Table
 from surfing.report.tables import count, number
 from surfing.zoo.data import load_images
@@ -32,7 +32,7 @@ from surfing.zoo.data import load_images
 __all__ = ["FULL", "QUICK", "Config", "figures", "markdown", "run"]
 
 FLOOR = "range distance"
-METHODS = (*ADAM_METHODS, "direct LM", "annealed LM", "LM surfing", "recover")
+METHODS = (*ADAM_METHODS, *LM_RUNS)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Config:
         targets: held-out test images, the first so many.
         adam: how Adam is run; its step size is tuned on the generator's own samples.
         floor_starts: rides per image on all pixels; the best is called the range distance.
+        data: as `surfing train` knows it.
     """
 
     seed: int = 0
@@ -53,6 +54,7 @@ class Config:
     measurements: tuple[int, ...] = (20, 50, 100, 300)
     targets: int = 64
     floor_starts: int = 16
+    data: str = "fashion-mnist"
     adam: AdamRuns = field(default_factory=AdamRuns)
 
 
@@ -62,6 +64,7 @@ QUICK = Config(
     measurements=(30,),
     targets=3,
     floor_starts=2,
+    data="digits",
     adam=AdamRuns(40, 4, 5, 20, step_sizes=(0.1, 0.2), tuning_targets=4),
 )
 
@@ -76,31 +79,24 @@ def _tasks(config: Config) -> dict[str, tuple[str, int | None, str]]:
 
 
 def _held_out(config: Config, size: int) -> Tensor:
-    images = load_images("fashion-mnist", image_size=size, train=False)
+    images = load_images(config.data, image_size=size, train=False)
     return images[: config.targets].float() / 255
 
 
 def _measure(config: Config, cell: str, m: int | None, name: str) -> dict[str, Any]:
     bed, began = open_cell(cell), time.perf_counter()
     x = _held_out(config, (bed.trajectory.architecture or {})["arguments"]["image_size"])
-    operator = None if m is None else f"gaussian:{m}"
-    forward = as_operator(operator, tuple(x.shape[1:]), seed=config.seed)
-    y, told = forward(x), {}
+    model = bed.model(None if m is None else f"gaussian:{m}", seed=config.seed)
+    told: dict[str, Any] = {}
+    solver: Solver
     if m is None:
-        solution = surf(
-            bed.trajectory,
-            y,
-            generator=bed.generator,
-            operator=forward,
-            starts=config.floor_starts,
-            seed=config.seed,
-        )
+        solver = Ride(starts=config.floor_starts)
     elif name in ADAM_METHODS:
-        size = _step_size(config, cell, name)
-        solution = config.adam.run(name, size, bed, y, forward, config.seed)
-        told = {"step_size": size}
+        told = {"step_size": _step_size(config, cell, name)}
+        solver = config.adam.solver(name, told["step_size"])
     else:
-        solution = RIDES[name](bed, y, forward, config.seed)
+        solver = REGISTRY[name].solver
+    solution = solver.solve(Task(model, model.measure(x), config.seed))
     error = (solution.x - x).flatten(1).square().mean(1)
     return {
         "cell": cell,
@@ -127,6 +123,10 @@ run = Run("fig4", _tasks, _measure)
 """A part is a cell and its floor, or a cell, a number of measurements and a method."""
 
 
+def _labels(record: Record) -> dict[str, str]:
+    return labels(METHODS, AdamRuns(**record["config"]["adam"]))
+
+
 def _floor(results: Sequence[Mapping[str, Any]]) -> list[float]:
     """The least error of each image over everything that was run on a model."""
     return [min(errors) for errors in zip(*(r["error"] for r in results), strict=True)]
@@ -138,10 +138,10 @@ def figures(record: Record, out: Path) -> list[Path]:
     for cell, results in by_cell(record).items():
         figure = Figure(figsize=(5.6, 3.6), layout="constrained")
         ax = figure.subplots()
-        for i, name in enumerate(METHODS):
+        for i, (name, label) in enumerate(_labels(record).items()):
             rows = [r for r in results if r["method"] == name]
             ax.plot(m, [_mean(r["error"]) for r in rows], color=f"C{i}", marker="osD^vP"[i], ms=4,
-                    lw=1.4, label=name)  # fmt: skip
+                    lw=1.4, label=label)  # fmt: skip
         ax.axhline(_mean(_floor(results)), color="#888888", ls=":", label=FLOOR)
         ax.set_yscale("log")
         title = f"{labelled(cell)}, held-out images"
@@ -155,7 +155,7 @@ def markdown(record: Record) -> str:
     config = record["config"]
     columns = [Column("cell", "model", right=False), Column("method", "method", right=False)]
     columns += [Column(str(m), f"m = {m}", number) for m in config["measurements"]]
-    columns += [Column("cost", "cost a target", count)]
+    columns += [Column("cost", "cost per target", count)]
     table = Table("", columns, notes=(
         f"Squared error a pixel (values in [0, 1]), mean of {config['targets']} held-out test "
         "images. The range distance is the least over "
@@ -166,12 +166,12 @@ def markdown(record: Record) -> str:
         f"{AdamRuns(**config['adam']).described()}",
     ))  # fmt: skip
     for cell, results in by_cell(record).items():
-        for name in (*METHODS, FLOOR):
+        for name, label in {**_labels(record), FLOOR: FLOOR}.items():
             rows = [r for r in results if r["method"] == name]
             if name == FLOOR:
                 row = dict.fromkeys(map(str, config["measurements"]), _mean(_floor(results)))
             else:
                 row = {str(r["m"]): _mean(r["error"]) for r in rows}
             cost = _mean([r["cost"] for r in rows])
-            table = table.add(cell=labelled(cell), method=name, cost=cost, **row)
+            table = table.add(cell=labelled(cell), method=label, cost=cost, **row)
     return table.markdown()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+from paper.former import renamed
+from paper.ground import page as ground
 from paper.registry import Record, experiment
 from paper.summary import summary
 from surfing.report.tables import count
@@ -12,6 +15,7 @@ from surfing.report.tables import count
 __all__ = ["PARTS", "draw", "page", "read_records"]
 
 PARTS = {
+    "ground": "On the paper's ground",
     "adam": "Adam surfing against direct Adam",
     "table1": "In-range targets, all of the signal measured (Table 1)",
     "fig2": "How far from the truth (Figure 2)",
@@ -32,13 +36,13 @@ def read_records(folder: Path) -> dict[str, Record]:
     for name in PARTS:
         path = folder / f"{_SHARED.get(name, name)}.json"
         if path.is_file():
-            found[name] = json.loads(path.read_text(encoding="utf-8"))
+            found[name] = renamed(json.loads(path.read_text(encoding="utf-8")))
     return found
 
 
 def draw(records: dict[str, Record], out: Path) -> dict[str, list[Path]]:
     """All pictures, by experiment."""
-    return {name: experiment(name).figures(record, out) for name, record in records.items()}
+    return {name: _writer(name).figures(record, out) for name, record in records.items()}
 
 
 def page(records: dict[str, Record], pictures: dict[str, list[Path]], *, root: Path) -> str:
@@ -63,13 +67,20 @@ def page(records: dict[str, Record], pictures: dict[str, list[Path]], *, root: P
     ]
     for name, record in records.items():
         lines += ["", f"## {PARTS[name]}", "", _made_by(name, record), ""]
-        lines += [experiment(name).markdown(record)]
+        lines += [_writer(name).markdown(record)]
         for picture in pictures.get(name, []):
             lines += ["", f"![{PARTS[name]}]({picture.relative_to(root).as_posix()})"]
     return "\n".join(lines) + "\n"
 
 
+def _writer(name: str) -> Any:
+    """The module that draws a record and writes its tables."""
+    return ground if name == "ground" else experiment(name)
+
+
 def _made_by(name: str, record: Record) -> str:
+    if name == "ground":
+        return ground.made_by(record)
     return (
         f"`python -m paper {name}`, seed {record['seed']}, {record['date']}, surfing "
         f"{record['versions']['surfing']}, torch {record['versions']['torch']}, "

@@ -1,99 +1,40 @@
-"""One run from one start for every target, by each way down: what the paper's tables count."""
+"""One run from one start for every target: what the paper's tables count."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from surfing.continuation import direct, surf
-from surfing.continuation.schedule import EveryCheckpoint
-from surfing.evaluation.selftest import FOUND
-from surfing.portfolio import recover
-from surfing.trajectory import Trajectory
+from surfing.evaluation.samples import FOUND
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from paper.cells import Bed
-    from surfing.problem.operators import Operator
-    from surfing.solution import Solution
+    from surfing.evaluation.solvers import Solver, Task
 
-__all__ = ["RECOVER_BUDGET", "RIDES", "Ride", "histogram", "judge", "still"]
+__all__ = ["BINS", "LM_RUNS", "RECOVER_BUDGET", "histogram", "judge"]
 
 BINS = (-8, 2, 41)
 """log10 ||z - z*||: from, to, edges."""
 RECOVER_BUDGET = 2000
-
-Ride = Callable[["Bed", "Tensor", "Operator | None", int], "Solution"]
-"""(bed, y, operator, seed) -> solution."""
-
-
-def still(trajectory: Trajectory, stages: int) -> Trajectory:
-    """The last network again and again: a path that does not move, to anneal a prior on."""
-    last = dict(trajectory[-1].state)
-    return Trajectory.from_state_dicts(
-        [(step, last) for step in range(stages)],
-        latent=trajectory.latent,
-        architecture=trajectory.architecture,
-    )
+LM_RUNS = ("direct-lm", "direct-lm-annealed", "lm-surfing", "recover")
+"""Names of methods: 40 steps of Levenberg-Marquardt; four stages of 2 steps under a MAP penalty
+that falls, and 40 without; 10 stages of 2 steps and 40 at the last. recover: until met, within its
+budget."""
 
 
-def _direct_lm(bed: Bed, y: Tensor, operator: Operator | None, seed: int) -> Solution:
-    return direct(bed.trajectory, y, generator=bed.generator, operator=operator, seed=seed)
-
-
-def _annealed_lm(bed: Bed, y: Tensor, operator: Operator | None, seed: int) -> Solution:
-    return surf(
-        still(bed.trajectory, 5),
-        y,
-        generator=bed.generator,
-        operator=operator,
-        schedule=EveryCheckpoint(),
-        anneal=4.0,
-        seed=seed,
-    )
-
-
-def _surf_lm(bed: Bed, y: Tensor, operator: Operator | None, seed: int) -> Solution:
-    return surf(bed.trajectory, y, generator=bed.generator, operator=operator, seed=seed)
-
-
-def _recover(bed: Bed, y: Tensor, operator: Operator | None, seed: int) -> Solution:
-    return recover(
-        bed.trajectory,
-        y,
-        generator=bed.generator,
-        operator=operator,
-        budget=RECOVER_BUDGET,
-        seed=seed,
-    )
-
-
-RIDES: Mapping[str, Ride] = {
-    "direct LM": _direct_lm,
-    "annealed LM": _annealed_lm,
-    "LM surfing": _surf_lm,
-    "recover": _recover,
-}
-"""LM, Levenberg-Marquardt: 40 steps; four stages of 2 steps under a MAP penalty that falls, and 40
-without; 10 stages of 2 steps and 40 at the last. recover: until met, within its budget."""
-
-
-def judge(ride: Ride, bed: Bed, y: Tensor, truth: Tensor, **about: Any) -> dict[str, Any]:
+def judge(solver: Solver, task: Task, truth: Tensor) -> dict[str, Any]:
     """Make one run and say how it went, JSON values.
 
     Args:
-        ride: what to run.
-        bed: the model.
-        y: measurements.
+        solver: the method.
+        task: the measurements, and what measured.
         truth: the latents that they came from.
-        **about: `operator` and `seed`.
     """
     began = time.perf_counter()
-    solution = ride(bed, y, about.get("operator"), about["seed"])
+    solution = solver.solve(task)
     error = (solution.z - truth).norm(dim=1)
     steps = torch.stack([stage.steps for stage in solution.stages]).sum(0)
     single = solution.method != "recover"  # of recover only the last attempt's steps are known

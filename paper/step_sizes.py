@@ -6,26 +6,28 @@ the most of some targets that are not reported.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
-import torch
-
-from surfing.continuation import EqualDrift, direct, surf
-from surfing.descent import TorchOptim
-from surfing.evaluation.selftest import FOUND, own_samples
+from surfing.continuation import EqualDrift
+from surfing.evaluation.methods import METHODS, adam, adam_label
+from surfing.evaluation.samples import FOUND, own_samples
+from surfing.evaluation.solvers import Direct, Ride, Solver, Task
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from paper.cells import Bed
-    from surfing.problem.operators import Operator
-    from surfing.solution import Solution
 
-__all__ = ["ADAM_METHODS", "AdamRuns", "Tuned"]
+__all__ = ["ADAM_METHODS", "AdamRuns", "Tuned", "labels"]
 
-ADAM_METHODS = ("direct Adam", "Adam surfing")
+ADAM_METHODS = ("adam-2000", "surf-adam-2000")
+"""Names of methods: direct, and riding."""
+
+
+def labels(names: Iterable[str], runs: AdamRuns | None = None) -> dict[str, str]:
+    """Methods for people, by name; Adam's with the numbers of steps that it was given."""
+    own = {} if runs is None else runs.labels()
+    return {name: own.get(name) or METHODS[name].label for name in names}
 
 
 @dataclass(frozen=True)
@@ -61,49 +63,33 @@ class AdamRuns:
     step_sizes: tuple[float, ...] = (0.1, 0.2, 0.4)
     tuning_targets: int = 20
 
-    def run(
-        self,
-        method: str,
-        step_size: float,
-        bed: Bed,
-        y: Tensor,
-        operator: Operator | None,
-        seed: int,
-    ) -> Solution:
-        """Direct Adam or Adam surfing, by name."""
-        descent = TorchOptim(partial(torch.optim.Adam, lr=step_size))
-        if method == ADAM_METHODS[0]:
-            return direct(
-                bed.trajectory,
-                y,
-                generator=bed.generator,
-                operator=operator,
-                descent=descent,
-                max_steps=self.direct_steps,
-                seed=seed,
-            )
-        return surf(
-            bed.trajectory,
-            y,
-            generator=bed.generator,
-            operator=operator,
-            descent=descent,
-            schedule=EqualDrift(self.stages),
+    def solver(self, name: str, step_size: float) -> Solver:
+        """Direct Adam or Adam surfing, by name, with these steps."""
+        if name == ADAM_METHODS[0]:
+            return Direct(adam(step_size), self.direct_steps)
+        return Ride(
+            adam(step_size),
+            EqualDrift(self.stages),
             stage_steps=self.stage_steps,
             max_steps=self.last_steps,
-            seed=seed,
         )
 
-    def tune(self, method: str, bed: Bed, *, seed: int) -> Tuned:
+    def labels(self) -> dict[str, str]:
+        """Both methods for people, by name."""
+        told = (self.direct_steps,), (self.stages, self.stage_steps, self.last_steps)
+        return {name: adam_label(*steps) for name, steps in zip(ADAM_METHODS, told)}
+
+    def tune(self, name: str, bed: Bed, *, seed: int) -> Tuned:
         """The step size that finds the most; among equals, meets the most, then ends nearest.
 
         Args:
-            method: as for :meth:`run`.
+            name: as for :meth:`solver`.
             bed: the model; all pixels are measured.
             seed: of the tuning targets and starts.
         """
         own = own_samples(bed.trajectory, bed.generator, self.tuning_targets, seed=seed)
-        ends = {size: self.run(method, size, bed, own.x, None, seed) for size in self.step_sizes}
+        task = Task(bed.model(), own.x, seed)
+        ends = {size: self.solver(name, size).solve(task) for size in self.step_sizes}
         error = {size: (end.z - own.z).norm(dim=1) for size, end in ends.items()}
         hits = {size: int((e < FOUND).sum()) for size, e in error.items()}
 

@@ -8,14 +8,18 @@ from typing import Any
 from paper.budget import LEVEL
 from paper.document import by_cell, labelled
 from paper.fig3 import needed
+from paper.ground.page import in_short
 from paper.registry import Record
-from paper.step_sizes import ADAM_METHODS
+from paper.step_sizes import ADAM_METHODS, AdamRuns, labels
 from surfing.evaluation.compare import hits, paired
 from surfing.evaluation.methods import METHODS
 from surfing.report.intervals import wilson
 from surfing.report.tables import count, rate
 
 __all__ = ["summary"]
+
+_AT_EQUAL_COST = ("lm-restarts", "annealed-restarts", "ride-restarts", "annealed-ride",
+                  "averaged-ride", "recover")  # fmt: skip
 
 
 def summary(records: Mapping[str, Record]) -> list[str]:
@@ -25,6 +29,7 @@ def summary(records: Mapping[str, Record]) -> list[str]:
         records: by experiment; those that are missing are not told of.
     """
     told = {
+        "ground": in_short,
         "table1": _table1,
         "adam": _adam,
         "fig3": _fig3,
@@ -48,10 +53,15 @@ def _table1(record: Record) -> list[str]:
     cells = by_cell(record)
     results = list(record["results"].values())
     found = {cell: {r["method"]: r["found"] for r in parts} for cell, parts in cells.items()}
-    told = ", ".join(f"{method} {rate(_pooled(results, method))}" for method in _first(found))
+    label = labels(_first(found), AdamRuns(**record["config"]["adam"]))
+    told = "; ".join(f"{label[m]} {rate(_pooled(results, m))}" for m in label)
     # A ride against the same descent without one.
-    pairs = {"Adam surfing": "direct Adam", "LM surfing": "direct LM"}
-    lines = [f"**All of the signal measured, one start, {len(cells)} models pooled:** {told}."]
+    pairs = {"surf-adam-2000": "adam-2000", "lm-surfing": "direct-lm"}
+    lines = [
+        "**On narrower networks that were trained three times as long, Adam cut off** (all that "
+        f"follows stands on them), all of the signal measured, one start, {len(cells)} models "
+        f"pooled: {told}."
+    ]
     for ride, alone in pairs.items():
         better = sum(_share(f[ride]) > _share(f[alone]) for f in found.values())
         worse = sum(_share(f[ride]) < _share(f[alone]) for f in found.values())
@@ -60,18 +70,19 @@ def _table1(record: Record) -> list[str]:
         clear = sum(_above(f[ride], f[alone]) for f in found.values())
         clearly_not = sum(_above(f[alone], f[ride]) for f in found.values())
         lines.append(
-            f"{ride} is above {alone} on {better} of the {len(cells)} models ({clear} with "
-            f"disjoint 95% intervals), below on {worse} ({clearly_not}), level on "
+            f"{label[ride]} is above {label[alone]} on {better} of the {len(cells)} models "
+            f"({clear} with disjoint 95% intervals), below on {worse} ({clearly_not}), level on "
             f"{level} ({none} of them found by neither)."
         )
-    cost = {m: sum(_cost(parts, m) for parts in cells.values()) / len(cells) for m in _first(found)}
-    lines[0] += " Mean cost: " + ", ".join(f"{m} {count(c)}" for m, c in cost.items()) + "."
-    for other in (m for m in ("annealed LM", "Adam surfing") if m in cost):
-        lost = [c for c, f in found.items() if _share(f["LM surfing"]) < _share(f[other])]
+    cost = {m: sum(_cost(parts, m) for parts in cells.values()) / len(cells) for m in label}
+    lines[0] += " Mean cost: " + "; ".join(f"{label[m]} {count(c)}" for m, c in cost.items()) + "."
+    for other in (m for m in ("direct-lm-annealed", "surf-adam-2000") if m in cost):
+        lost = [c for c, f in found.items() if _share(f["lm-surfing"]) < _share(f[other])]
         where = f" ({'; '.join(map(labelled, lost))})" if lost else ""
-        lines.append(f"LM surfing is below {other} on {len(lost)} of the {len(cells)}{where}.")
-    whole = sum(_share(f["LM surfing"]) >= 0.99 for f in found.values())
-    ratio = sorted(_cost(parts, "LM surfing") / _cost(parts, "Adam surfing")
+        of = f"{len(lost)} of the {len(cells)}{where}"
+        lines.append(f"{label['lm-surfing']} is below {label[other]} on {of}.")
+    whole = sum(_share(f["lm-surfing"]) >= 0.99 for f in found.values())
+    ratio = sorted(_cost(parts, "lm-surfing") / _cost(parts, "surf-adam-2000")
                    for parts in cells.values())  # fmt: skip
     lines.append(
         f"LM surfing (LM is Levenberg-Marquardt) finds at least 99% on {whole} of the "
@@ -114,28 +125,28 @@ def _share(pair: Sequence[int]) -> float:
 
 
 def _fig3(record: Record) -> list[str]:
-    labels = {"adam": "direct Adam", "surf-adam": "Adam surfing", "lm": "direct LM",
-              "surf-lm": "LM surfing", "annealed-lm": "annealed LM restarts",
-              "recover": "recover"}  # fmt: skip
+    label = labels(("adam", "surf-adam", "lm-restarts", "ride-restarts", "annealed-restarts",
+                    "recover"))  # fmt: skip
     said = []
     for cell in by_cell(record):
         parts = [
-            f"{label} {needed(record, cell, name, 0.5) or 'none'} / "
+            f"{told} {needed(record, cell, name, 0.5) or 'none'} / "
             f"{needed(record, cell, name, 0.9) or 'none'}"
-            for name, label in labels.items()
+            for name, told in label.items()
             if name in record["config"]["methods"]
         ]
-        said.append(f"{labelled(cell)}: {', '.join(parts)}")
+        said.append(f"{labelled(cell)}: {'; '.join(parts)}")
     tried = ", ".join(map(str, record["config"]["measurements"]))
     lines = [f"**Fewest Gaussian measurements**, of the tried {tried}, for 50% / 90% exact "
              f"recovery at equal budget (recover's pilot not counted). "
              f"{'. '.join(said)}."]  # fmt: skip
-    pairs = (("surf-adam", "adam"), ("surf-lm", "lm"), ("surf-lm", "annealed-lm"))
-    duels = [_duel(record, labels, *pair) for pair in pairs]
+    pairs = (("surf-adam", "adam"), ("ride-restarts", "lm-restarts"),
+             ("ride-restarts", "annealed-restarts"))  # fmt: skip
+    duels = [_duel(record, label, *pair) for pair in pairs]
     return [*lines, *(duel for duel in duels if duel)]
 
 
-def _duel(record: Record, labels: Mapping[str, str], one: str, other: str) -> str:
+def _duel(record: Record, label: Mapping[str, str], one: str, other: str) -> str:
     """At which numbers of measurements one method is ahead of another, by the paired test."""
     said = []
     for cell, parts in by_cell(record).items():
@@ -149,7 +160,7 @@ def _duel(record: Record, labels: Mapping[str, str], one: str, other: str) -> st
         won, lost = (", ".join(ahead[side]) or "none" for side in (True, False))
         said.append(f"{labelled(cell)} ahead at {won}, behind at {lost}")
     return (
-        f"{labels[one]} against {labels[other]} at equal budget, numbers of measurements where the "
+        f"{label[one]} against {label[other]} at equal budget, numbers of measurements where the "
         f"paired test tells them apart: {'; '.join(said)}."
     )
 
@@ -161,12 +172,11 @@ def _budget(record: Record) -> list[str]:
         0
     ]
     told = []
-    for name in ("lm", "annealed-lm", "surf-lm", "annealed-ride", "averaged-ride", "recover"):
+    for name in _AT_EQUAL_COST:
         rows = [r["found"] for parts in cells.values() for r in parts if r["name"] == name]
         if rows:
             shares = [_total(row[i] for row in rows) for i in (middle, last)]
-            label = METHODS[name][0] if name in METHODS else name
-            told.append(f"{label} {_share(shares[0]):.2f}, {_share(shares[1]):.2f}")
+            told.append(f"{METHODS[name].label}: {_share(shares[0]):.2f}, {_share(shares[1]):.2f}")
     pooled = (
         f"**At equal cost** ({record['config']['operator']}, {len(cells)} models pooled), found at "
         f"{count(budgets[middle])} and at {count(budgets[last])} forward-equivalents: "
@@ -174,9 +184,9 @@ def _budget(record: Record) -> list[str]:
         f"{count(max(once))} forward-equivalents, once for all targets of a model."
     )
     lines = [pooled]
-    if plain := _counted(record, "lm", "surf-lm"):
+    if plain := _counted(record, "lm-restarts", "ride-restarts"):
         lines.append(f"**Plain restarts of LM against plain LM surfing, at equal cost:** {plain}")
-    if annealed := _counted(record, "annealed-ride", "annealed-lm"):
+    if annealed := _counted(record, "annealed-ride", "annealed-restarts"):
         lines.append(f"The annealed ride against annealed restarts without a path: {annealed}")
     return lines
 
@@ -223,7 +233,7 @@ def _ablations(record: Record) -> list[str]:
         if rows
     )
     where = ", ".join(map(labelled, by_cell(record)))
-    return [f"What makes a ride work (one LM ride, {where} pooled; found, and cost a target): "
+    return [f"What makes a ride work (one LM ride, {where} pooled; found, and cost per target): "
             f"{said}."]  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,18 @@ from matplotlib.figure import Figure
 from paper.cells import PACKAGED, ZOO, available, open_cell
 from paper.document import found_by_cell, labelled, save
 from paper.registry import Record
-from paper.rides import RECOVER_BUDGET, RIDES, Ride, judge
+from paper.rides import LM_RUNS, RECOVER_BUDGET, judge
 from paper.running import Run
-from paper.step_sizes import ADAM_METHODS, AdamRuns
-from surfing.evaluation.selftest import own_samples
+from paper.step_sizes import ADAM_METHODS, AdamRuns, labels
+from surfing.evaluation.methods import METHODS as REGISTRY
+from surfing.evaluation.samples import own_samples
+from surfing.evaluation.solvers import Task
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
 __all__ = ["FULL", "METHODS", "QUICK", "Config", "figures", "markdown", "run"]
 
-METHODS = (*ADAM_METHODS, *RIDES)
+METHODS = (*ADAM_METHODS, *LM_RUNS)
 _EARLIER = (
     "A first form, with half as many steps for direct Adam and half of those again at the ride's "
     "last stage, was broken off after five models: on one of them Adam surfing had found fewer "
@@ -61,15 +62,14 @@ def _tasks(config: Config) -> dict[str, tuple[str, str]]:
 def _measure(config: Config, cell: str, name: str) -> dict[str, Any]:
     bed = open_cell(cell).boxed()
     told: dict[str, Any] = {}
-    ride: Ride
     if name in ADAM_METHODS:
         tuned = config.adam.tune(name, bed, seed=config.seed + 1)
-        ride = partial(config.adam.run, name, tuned.step_size)
+        solver = config.adam.solver(name, tuned.step_size)
         told = {"step_size": tuned.step_size, "tuned": tuned.found}
     else:
-        ride = RIDES[name]
+        solver = REGISTRY[name].solver
     own = own_samples(bed.trajectory, bed.generator, config.targets, seed=config.seed)
-    result = judge(ride, bed, own.x, own.z, seed=config.seed)
+    result = judge(solver, Task(bed.model(), own.x, config.seed), own.z)
     return {"cell": cell, "method": name, **told, **result}
 
 
@@ -83,7 +83,8 @@ def figures(record: Record, out: Path) -> list[Path]:
     cells = list(dict.fromkeys(r["cell"] for r in results))
     figure = Figure(figsize=(1.6 + 1.1 * len(cells), 3.4), layout="constrained")
     ax = figure.subplots()
-    found_by_cell(ax, results, METHODS, spacing=0.13, size=4, line=1)
+    told = labels(METHODS, AdamRuns(**record["config"]["adam"]))
+    found_by_cell(ax, results, told, spacing=0.13, size=4, line=1)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right", frameon=False, fontsize=8)
     return [save(figure, out / "table1-success.png")]
 
@@ -97,11 +98,13 @@ def markdown(record: Record) -> str:
         Column("targets", "targets", count),
         Column("step_size", "step size"),
         Column("steps", "steps, 75th percentile", count),
-        Column("cost", "cost a target", count),
+        Column("cost", "cost per target", count),
         Column("once", "spent once", count),
     ]
     config = record["config"]
-    missing = [c for c in config["cells"] if f"{c} direct LM" not in record["results"]]
+    told = labels(METHODS, AdamRuns(**config["adam"]))
+    measured = {part["cell"] for part in record["results"].values()}
+    missing = [cell for cell in config["cells"] if cell not in measured]
     notes = [
         f"Found: {record['success']}, with its 95% Wilson interval. Cost in forward-equivalents. "
         f"Targets and starts uniform on [-1, 1]^k [reconstructed], all pixels measured, one start "
@@ -115,7 +118,7 @@ def markdown(record: Record) -> str:
     for part in record["results"].values():
         table = table.add(
             cell=labelled(part["cell"]),
-            method=part["method"],
+            method=told[part["method"]],
             found=part["found"],
             targets=part["found"][1],
             step_size=part.get("step_size", "–"),

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from paper.rides import still
 from surfing.continuation import EqualDrift, Population, StepControl
 from surfing.continuation.predictor import AbstractPredictor, History, Secant, Tangent
-from surfing.continuation.schedule import AbstractSchedule, EveryCheckpoint, EveryNth
+from surfing.continuation.schedule import EveryCheckpoint, EveryNth
+from surfing.evaluation.methods import METHODS, still
+from surfing.evaluation.solvers import Ride, Solver, Task
+from surfing.solution import Solution
 from surfing.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -21,9 +23,7 @@ if TYPE_CHECKING:
 
     from surfing.problem.risk import Risk
 
-__all__ = ["VARIANTS", "Shaken", "Variant"]
-
-_TEN = EqualDrift(10)
+__all__ = ["VARIANTS", "Noisy", "Shaken", "Variant"]
 
 
 @dataclass(frozen=True)
@@ -32,29 +32,11 @@ class Variant:
 
     Args:
         group: what is varied.
-        path: makes the trajectory to ride from the recorded one.
-        schedule: its stages.
-        predictor: how a row enters a stage.
-        anneal: weight of the falling MAP penalty.
-        noise: see :class:`Shaken`; instead of a predictor.
-        stage_steps: at each stage but the last.
-        starts: rows of a target; the one with the lowest loss counts.
-        control: of each row's steps along the path.
+        solver: the ride.
     """
 
     group: str
-    path: Callable[[Trajectory], Trajectory] = lambda recorded: recorded
-    schedule: AbstractSchedule = _TEN
-    predictor: AbstractPredictor | None = None
-    anneal: float = 0.0
-    noise: float = 0.0
-    stage_steps: int = 2
-    starts: int = 1
-    control: StepControl | None = None
-
-    def predictor_on(self, path: Trajectory) -> AbstractPredictor | None:
-        """How a row enters a stage of that path."""
-        return Shaken(self.noise, len(path)) if self.noise else self.predictor
+    solver: Solver
 
 
 @dataclass(frozen=True)
@@ -83,6 +65,25 @@ class Shaken(AbstractPredictor):
     ) -> Float[Tensor, "r k"]:
         """The guess whether it is better or not: that is what noise is for."""
         return self.guess(history, stage, risk, rows)
+
+
+@dataclass(frozen=True)
+class Noisy(Solver):
+    """A ride with :class:`Shaken` for its predictor, over as many stages as its path has.
+
+    Args:
+        sigma: see there.
+        ride: the ride.
+    """
+
+    sigma: float
+    ride: Ride
+
+    def solve(self, task: Task) -> Solution:
+        """One ride a start."""
+        recorded, path = task.model.trajectory, self.ride.path
+        stages = len(recorded if path is None else path(recorded))
+        return replace(self.ride, predictor=Shaken(self.sigma, stages)).solve(task)
 
 
 def _rearranged(recorded: Trajectory, order: Sequence[int]) -> Trajectory:
@@ -125,41 +126,47 @@ def _straight(recorded: Trajectory) -> Trajectory:
 
 
 _EVERY = EveryCheckpoint()
-_HALF = Variant("annealed ride", schedule=EqualDrift(10, start=0.5), anneal=2.0, stage_steps=1)
+_HALF = Ride(schedule=EqualDrift(10, start=0.5), anneal=2.0, stage_steps=1)
 _FOLDS = StepControl(halvings=0, doublings=0, population=Population())
+_MIRRORED = replace(_FOLDS, population=Population(mirror=True))
+
+
+def _along(path: Callable[[Trajectory], Trajectory], **changed: Any) -> Ride:
+    return Ride(path=path, schedule=_EVERY, **changed)
+
+
 # fmt: off
 VARIANTS: Mapping[str, Variant] = {
-    "ten stages at equal drift": Variant("path"),
-    "ten checkpoints, in order": Variant("path", _in_order, _EVERY),
-    "the same, reversed": Variant("path", _reversed, _EVERY),
-    "the same, shuffled": Variant("path", _shuffled, _EVERY),
-    "last checkpoint only": Variant("path", lambda t: still(t, 1), _EVERY),
-    "straight line from random weights": Variant("path", _straight, _EVERY),
-    "averages of the last 20, 10, 5, 2, 1": Variant("path", lambda t: t.smoothed(), _EVERY),
-    "noise annealed from .3, no path": Variant("noise", lambda t: still(t, 5), _EVERY, noise=0.3),
-    "noise annealed from 1, no path": Variant("noise", lambda t: still(t, 5), _EVERY, noise=1.0),
-    "noise annealed from .3 along ten stages": Variant("noise", noise=0.3),
-    "prior annealed, no path": Variant("prior", lambda t: still(t, 5), _EVERY, anneal=4.0),
-    "prior annealed along ten stages": Variant("prior", anneal=4.0),
-    "prior annealed along averages": Variant("prior", lambda t: t.smoothed(), _EVERY, anneal=4.0),
-    "3 stages": Variant("stages", schedule=EqualDrift(3)),
-    "5 stages": Variant("stages", schedule=EqualDrift(5)),
-    "20 stages": Variant("stages", schedule=EqualDrift(20)),
-    "every fifth checkpoint": Variant("stages", schedule=EveryNth(5)),
-    "every checkpoint": Variant("stages", schedule=_EVERY),
-    "secant predictor": Variant("predictor", predictor=Secant()),
-    "tangent predictor": Variant("predictor", predictor=Tangent()),
-    "from a quarter on": Variant("start stage", schedule=EqualDrift(10, start=0.25)),
-    "from a half on": Variant("start stage", schedule=EqualDrift(10, start=0.5)),
-    "from three quarters on": Variant("start stage", schedule=EqualDrift(10, start=0.75)),
-    "from a half on, 1 step a stage, prior annealed": _HALF,
-    "the same, every row its own stages": replace(
-        _HALF, group="control", control=StepControl(halvings=1, doublings=1)),
-    "the same, and bisected to a quarter": replace(
-        _HALF, group="control", control=StepControl(halvings=2, doublings=1)),
-    "four starts, best of four": Variant("population", starts=4),
-    "four starts, merged, sent to folds": Variant("population", starts=4, control=_FOLDS),
-    "four starts, mirrored pairs, merged": Variant(
-        "population", starts=4, control=replace(_FOLDS, population=Population(mirror=True))),
+    "ten stages at equal drift": Variant("path", METHODS["lm-surfing"].solver),
+    "ten checkpoints, in order": Variant("path", _along(_in_order)),
+    "the same, reversed": Variant("path", _along(_reversed)),
+    "the same, shuffled": Variant("path", _along(_shuffled)),
+    "last checkpoint only": Variant("path", _along(lambda t: still(t, 1))),
+    "straight line from random weights": Variant("path", _along(_straight)),
+    "averages of the last 20, 10, 5, 2, 1": Variant("path", _along(lambda t: t.smoothed())),
+    "noise annealed from .3, no path": Variant("noise", Noisy(0.3, _along(still))),
+    "noise annealed from 1, no path": Variant("noise", Noisy(1.0, _along(still))),
+    "noise annealed from .3 along ten stages": Variant("noise", Noisy(0.3, Ride())),
+    "prior annealed, no path": Variant("prior", METHODS["direct-lm-annealed"].solver),
+    "prior annealed along ten stages": Variant("prior", Ride(anneal=4.0)),
+    "prior annealed along averages": Variant("prior", _along(lambda t: t.smoothed(), anneal=4.0)),
+    "3 stages": Variant("stages", Ride(schedule=EqualDrift(3))),
+    "5 stages": Variant("stages", Ride(schedule=EqualDrift(5))),
+    "20 stages": Variant("stages", Ride(schedule=EqualDrift(20))),
+    "every fifth checkpoint": Variant("stages", Ride(schedule=EveryNth(5))),
+    "every checkpoint": Variant("stages", Ride(schedule=_EVERY)),
+    "secant predictor": Variant("predictor", Ride(predictor=Secant())),
+    "tangent predictor": Variant("predictor", Ride(predictor=Tangent())),
+    "from a quarter on": Variant("start stage", Ride(schedule=EqualDrift(10, start=0.25))),
+    "from a half on": Variant("start stage", Ride(schedule=EqualDrift(10, start=0.5))),
+    "from three quarters on": Variant("start stage", Ride(schedule=EqualDrift(10, start=0.75))),
+    "from a half on, 1 step a stage, prior annealed": Variant("annealed ride", _HALF),
+    "the same, every row its own stages": Variant(
+        "control", replace(_HALF, control=StepControl(halvings=1, doublings=1))),
+    "the same, and bisected to a quarter": Variant(
+        "control", replace(_HALF, control=StepControl(halvings=2, doublings=1))),
+    "four starts, best of four": Variant("population", Ride(starts=4)),
+    "four starts, merged, sent to folds": Variant("population", Ride(starts=4, control=_FOLDS)),
+    "four starts, mirrored pairs, merged": Variant("population", Ride(starts=4, control=_MIRRORED)),
 }
 # fmt: on

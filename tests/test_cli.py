@@ -23,7 +23,6 @@ from surfing.architectures import mlp_generator
 from surfing.cli import app, inputs, main
 from surfing.cli import demo as demo_command
 from surfing.errors import MissingExtraError
-from surfing.evaluation import demo as demo_experiment
 from surfing.evaluation.methods import METHODS
 from surfing.evaluation.selftest import Selftest, own_samples
 from surfing.portfolio.recover import BlockSolver
@@ -486,14 +485,13 @@ def test_train_records_a_trajectory(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert surfing.Trajectory.open(out).steps[-1] == 3
 
 
-def test_demo_writes_a_table_and_a_picture(
+def test_demo_leaves_a_page_a_picture_and_a_table(
     run: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo_experiment, "STAGES", 3)
     assert main(["demo", "--run", str(run), "--targets", "6"]) == 0
     shown = capsys.readouterr().out
     assert "20 measurements" in shown
@@ -502,7 +500,12 @@ def test_demo_writes_a_table_and_a_picture(
     document = json.loads(capsys.readouterr().out)
     assert Path(document["picture"]) == Path("surfing-demo-2/demo.png")
     assert Path(document["picture"]).read_bytes().startswith(b"\x89PNG")
+    page = Path(document["page"]).read_text(encoding="utf-8")
+    assert Path(document["page"]).name == "index.html"
+    assert "50 measurements" in page
+    assert re.search(r"""(src|href)=["']?http""", page) is None  # nothing from outside
     outcomes = document["outcomes"]
+    assert all(outcome["seconds_one"] > 0 for outcome in outcomes)
     assert [o["method"] for o in outcomes] == ["direct", "surfing", "recover"] * 3
     assert all(outcome["found"][1] == 6 for outcome in outcomes)
 
@@ -579,7 +582,7 @@ def test_help_names_what_works(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_help_of_compare_names_every_method(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--help"]) == 0
     shown = re.sub(r"[^\w-]+", " ", capsys.readouterr().out)  # lines are broken where they fit
-    assert all(f" {name} " in shown for name in (*METHODS, "recover"))
+    assert all(f" {name} " in shown for name in METHODS)
 
 
 def test_the_entry_point_is_installed() -> None:

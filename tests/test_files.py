@@ -158,9 +158,19 @@ def test_json_that_can_not_be_written_leaves_the_old_file(tmp_path: Path) -> Non
 
 def test_every_writer_goes_through_this_module() -> None:
     renames = re.compile(r"\bos\.(replace|rename|renames)\(|shutil\.move\(|\bos\.fsync\(")
-    found = [
-        str(path.relative_to(SOURCE))
-        for path in SOURCE.rglob("*.py")
-        if renames.search(path.read_text(encoding="utf-8"))
+    assert those_with(renames, SOURCE) == ["files.py"]
+
+
+def test_nothing_is_written_where_its_reader_looks_for_it() -> None:
+    """But for what is renamed once it is whole, the name of which says so."""
+    writes = re.compile(r"(?<!temporary)\.write_(text|bytes)\(|\.(savefig|imsave)\((?!temporary)")
+    assert those_with(writes, SOURCE) == []
+    assert those_with(writes, SOURCE.parents[1] / "paper") in ([], ["ground/running.py"])
+
+
+def those_with(pattern: re.Pattern[str], folder: Path) -> list[str]:
+    return [
+        path.relative_to(folder).as_posix()
+        for path in sorted(folder.rglob("*.py"))
+        if pattern.search(path.read_text(encoding="utf-8"))
     ]
-    assert found == ["files.py"]

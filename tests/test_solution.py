@@ -150,7 +150,7 @@ def test_the_summary_counts_every_target():
     assert "3 targets" in text
     for status in Status:
         if int(status) in solution.status.tolist():
-            assert f"{status.name.lower()}: {status.message}" in text
+            assert f"{status.label}: {status.message}" in text
     assert "note: a note <&>" in text
     assert "&lt;&amp;&gt;" in solution._repr_html_()
     assert sum(count for _, count in summarise_status(solution.status)) == 3

@@ -31,12 +31,9 @@ Our generator has the published layout at width 16, trained on crops of the same
 seven minutes on one thread (2,017 steps, a hinge loss with spectral norm; the published logistic
 loss with instance norm in the critic came to nothing in our one trial, which left no record).
 
-```{figure} assets/published/channels.png
-:alt: Eight crops of the training image above sixteen samples of the generator
-:width: 80%
+![Eight crops of the training image above sixteen samples](assets/published/channels.png)
 
-Above: crops of the training image. Below: samples of the generator.
-```
+*Above: crops of the training image. Below: samples of the generator.*
 
 **The published travel times are those of a reordered field.** The companion code numbers the
 cells of its ray lengths row after row and flattens the field column after column. With that order
@@ -160,8 +157,8 @@ def _truths() -> str:
             f"Made by the authors' generator, not by ours; {draws} draws measured once, LM from "
             f"the nearest {record['settings']['starts']} in turn. The paper's own best misfit "
             "could not be read.\n",
-            "```{figure} assets/published/truths.png\n:alt: The two true models beside what our "
-            "generator comes to\n:width: 70%\n```\n",
+            "![The two true models beside what our generator makes of them]"
+            "(assets/published/truths.png)\n",
             _table(["truth", "its own misfit, ns", "our misfit, ns", "wrong cells"], rows),
             _command("truths RUN/run DATA --draws 6000 --out docs/records/published-truths.json"),
         ]

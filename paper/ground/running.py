@@ -45,10 +45,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=None, help="that everything may take")
     parser.add_argument("--data", type=Path, help="root of the images, torchvision's layout")
     parser.add_argument("--trajectories", type=Path, help="trained already: open them from here")
+    parser.add_argument("--keep", type=Path, help="write what is trained here, for --trajectories")
+    parser.add_argument("--tuned", type=Path, help="zip of an earlier run: take its step sizes")
+    parser.add_argument("--targets", type=int, help="at most so many of each task")
+    parser.add_argument("--restarts", type=int, nargs=2, metavar=("ADAM", "LM"),
+                        help="of the direct methods")  # fmt: skip
+    parser.add_argument("--rides", type=int, help="starts of Adam surfing at equal cost")
+    parser.add_argument(
+        "--together",
+        type=int,
+        help="models in memory at a time; a hundred networks at full size are 2.6 GB, and with "
+        "what Adam needs a model takes 5 to 7 GB of a GPU",
+    )
     parser.add_argument("--steps", type=int, help="of the trainings")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="tiny networks and few targets")
-    options = parser.parse_args(argv)
+    tokens = sys.argv[1:] if argv is None else argv
+    options = parser.parse_args(tokens)
     began = time.time()
     limit = float("inf") if options.minutes is None else began + 60 * options.minutes
     sizes = Sizes(8, 32, 40, 10, "digits") if options.quick else Sizes()
@@ -61,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(error))
     options.out.mkdir(parents=True, exist_ok=True)
     _run(options, sizes, limit)
-    gather(options.out, facts={"command": " ".join(sys.argv[1:]), "sizes": asdict(sizes),
+    gather(options.out, facts={"command": " ".join(tokens), "sizes": asdict(sizes),
                                "seconds": round(time.time() - began, 1)})  # fmt: skip
     return 0
 
@@ -73,7 +86,10 @@ def _run(options: argparse.Namespace, sizes: Sizes, limit: float) -> None:
     running = []
     for number, name in enumerate(options.models):
         # The places are for those that come first: others start as trainings end.
-        while _ended(options) <= number - options.jobs and time.time() < limit:
+        while time.time() < limit and (
+            _ended(options) <= number - options.jobs
+            or sum(job.is_alive() for job in running) >= (options.together or number + 1)
+        ):
             time.sleep(0.5)
         job = context.Process(
             target=_model, args=(name, options, sizes, limit, training, measuring)
@@ -161,6 +177,8 @@ def _trained(
         every = sizes.every * (recipe.steps // sizes.steps)
         trajectory = train_in_memory(recipe, every=every, device=device, data_root=options.data,
                                      deadline=limit)  # fmt: skip
+        if options.keep is not None:
+            trajectory.save(options.keep / name)
     if device.type == "cuda":
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
@@ -175,6 +193,7 @@ def _measure(
 
     from paper.ground.adam import OutOfTimeError, Until
     from paper.ground.tasks import TASKS, Plan, Room, tasks_of
+    from paper.ground.why import EXTRA
 
     wanted = tasks_of(model.name) if options.tasks is None else options.tasks
     plan = Plan(seed=options.seed)
@@ -183,8 +202,10 @@ def _measure(
                        measurements=(4, 8), image_measurements=(0, 20), restarts=(2, 2),
                        lm_restarts=(2, 3), stage_steps=2, block=16,
                        until=Until(cap=60, every=10, patience=20))  # fmt: skip
+    plan = _reduced(plan, options)
     tasks_of(model.name)  # completes TASKS
-    room = Room(plan, limit, options.data, {}, *measuring)
+    known = {} if options.tuned is None else {"tune": _tuned(options.tuned, model.name)}
+    room = Room(plan, limit, options.data, known, *measuring)
     for task in wanted:
         path = folder / f"{task}.json"
         if path.is_file():
@@ -194,18 +215,18 @@ def _measure(
             return
         began, records, whole, trouble = time.time(), [], True, None
         try:
-            for record in TASKS[task](model, room):
+            for record in (TASKS | EXTRA)[task](model, room):
                 records.append(record)
                 # Kept as it grows: a run that is cut short leaves what it had.
                 _keep(path.with_suffix(".partial"), {"records": records})
         except OutOfTimeError:
             whole = False
         except Exception:
-            trouble = traceback.format_exc()
+            whole, trouble = False, traceback.format_exc()
         document = {"model": model.name, "task": task, "plan": asdict(plan), "whole": whole,
                     "trouble": trouble, "seconds": round(time.time() - began, 1),
                     "records": records}  # fmt: skip
-        final = path if whole and trouble is None else path.with_suffix(".partial")
+        final = path if whole else path.with_suffix(".partial")
         _keep(final, document)
         if final == path:
             path.with_suffix(".partial").unlink(missing_ok=True)
@@ -213,6 +234,25 @@ def _measure(
         if model.device.type == "cuda":
             torch.cuda.empty_cache()
         print(f"{model.name} {task}: {time.time() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def _reduced(plan: Any, options: argparse.Namespace) -> Any:
+    """Fewer targets, fewer restarts, where that was asked for."""
+    if options.targets is not None:
+        names = ("table", "few", "points", "images")
+        plan = replace(plan, **{n: min(getattr(plan, n), options.targets) for n in names})
+    if options.restarts is not None:
+        adam, lm = options.restarts
+        plan = replace(plan, restarts=(adam, adam), lm_restarts=(lm, lm))
+    if options.rides is not None:
+        plan = replace(plan, rides=options.rides)
+    return plan
+
+
+def _tuned(archive: Path, name: str) -> dict[str, Any]:
+    """Step sizes that an earlier run chose for this model, on a training of the same recipe."""
+    with zipfile.ZipFile(archive) as opened:
+        return _first(json.loads(opened.read(f"{name}/tune.json")))
 
 
 def _first(document: dict[str, Any]) -> dict[str, Any]:

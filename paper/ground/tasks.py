@@ -46,6 +46,7 @@ class Plan:
         image_measurements: of figure 4.
         restarts: of direct Adam: in Table 1 and at equal cost.
         lm_restarts: of LM, likewise.
+        rides: starts of Adam surfing at equal cost.
         stage_steps: Adam's, at each network but the last.
         until: when a row has converged.
         tuning_cap: most steps while step sizes are chosen.
@@ -63,6 +64,7 @@ class Plan:
     image_measurements: tuple[int, ...] = (ALL, 100)
     restarts: tuple[int, int] = (3, 5)
     lm_restarts: tuple[int, int] = (8, 20)
+    rides: int = 2
     stage_steps: int = 10
     until: Until = field(default_factory=Until)
     tuning_cap: int = 4000
@@ -202,8 +204,8 @@ def table1(model: Model, room: Room) -> Iterator[Record]:
     plan = room.plan
     settings = _settings(model, [ALL], plan.table, plan.seed)
     restarts, lm = plan.restarts[0], plan.lm_restarts[0]
-    yield from _lm(room, settings, dict.fromkeys(LM, 1) | {"LM direct": lm})
     yield from _both(model, room, settings, restarts, 1)
+    yield from _lm(room, settings, dict.fromkeys(LM, 1) | {"LM direct": lm})
 
 
 def few(model: Model, room: Room) -> Iterator[Record]:
@@ -215,7 +217,7 @@ def few(model: Model, room: Room) -> Iterator[Record]:
     starts = {"LM direct": many, "LM prior annealed, no path": many,
               "LM surfing, 10 stages": third, "LM surfing, late annealed": many,
               "LM surfing, every network": max(1, third // 2), "recover": 1}  # fmt: skip
-    yield from _both(model, room, settings, plan.restarts[1], 2)
+    yield from _both(model, room, settings, plan.restarts[1], plan.rides)
     yield from _lm(room, settings, starts)
 
 
@@ -329,9 +331,6 @@ TASKS: dict[str, Task] = {
 
 def tasks_of(name: str) -> list[str]:
     """Of a model, the most wanted first."""
-    from paper.ground.why import EXTRA  # adds its tasks to TASKS
-
-    del EXTRA
     model, _, rest = name.partition("-k")
     k, _, more = rest.partition("-")
     if more:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from paper.ground.adam import OutOfTimeError, Until
 from paper.ground.model import Model
-from paper.ground.tasks import RIDE, TASKS, Room, _settings
+from paper.ground.tasks import RIDE, Room, _settings
 from paper.ground.ways import Bounded, Record, Setting, adam_rows, states_of, told, told_ends
 from surfing.continuation import direct
 from surfing.descent import LevenbergMarquardt
@@ -109,12 +109,14 @@ def why(model: Model, room: Room) -> Iterator[Record]:
     drift = [float((a - b).norm(dim=1).median()) for a, b in itertools.pairwise(track)]
     yield {"method": "track of the truth", "m": setting.m, "networks": len(track),
            "median_drift": [float(f"{d:.3g}") for d in drift]}  # fmt: skip
-    yield from _adam_rides(model, room, setting, track)
+    # The ride itself first, then what may replace it: a run that is cut short has both.
+    yield from _adam_rides(model, room, setting, track, slice(1))
     yield from _lm_rides(model, room, setting, track, drift)
+    yield from _adam_rides(model, room, setting, track, slice(1, None))
 
 
 def _adam_rides(
-    model: Model, room: Room, setting: Setting, track: Sequence[Tensor]
+    model: Model, room: Room, setting: Setting, track: Sequence[Tensor], which: slice
 ) -> Iterator[Record]:
     states, plan = states_of(model.trajectory), room.plan
     chosen = room.rate(RIDE, setting.m)
@@ -125,7 +127,7 @@ def _adam_rides(
         (chosen, 10, (0.9, 0.999), 5),
         (chosen, 10, (0.9, 0.999), 10),
     ]
-    for rate, steps, betas, window in cases:
+    for rate, steps, betas, window in cases[which]:
         wave = _Wave(setting, track)
         path = states if window == 1 else _averages(states, window)
         adam = room.adam(model, setting.operators, betas=betas,
@@ -179,27 +181,18 @@ def variants(model: Model, room: Room) -> Iterator[Record]:
     """The rides of the ablations, with LM, at m = 2k."""
     from paper.ground.ways import told_solution
     from paper.variants import VARIANTS
-    from surfing.continuation import surf
+    from surfing.evaluation.solvers import Task
+    from surfing.problem import ForwardModel
 
     (setting,) = _settings(model, [2 * model.k], room.plan.few, room.plan.seed)
+    operator = setting.operators.single(setting.which)
+    measuring = ForwardModel(model.trajectory, generator=model.generator, operator=operator)
     for name, variant in VARIANTS.items():
-        path = variant.path(model.trajectory)
         try:
             solution = _placed(
                 room,
-                surf,
-                path,
-                setting.y(1),
-                generator=model.generator,
-                operator=setting.operators.single(setting.which),
-                schedule=variant.schedule,
-                predictor=variant.predictor_on(path),
-                anneal=variant.anneal,
-                stage_steps=variant.stage_steps,
-                starts=variant.starts,
-                control=variant.control,
-                ids=setting.ids(1),
-                seed=setting.seed,
+                variant.solver.solve,
+                Task(measuring, setting.y(1), setting.seed, ids=setting.ids(1)),
             )
         except OutOfTimeError:
             raise
@@ -254,4 +247,3 @@ def _listed(values: Any) -> list[list[float]]:
 
 
 EXTRA = {"why": why, "variants": variants, "surface": surface}
-TASKS.update(EXTRA)

@@ -56,6 +56,7 @@ from surfing.errors import (
 )
 from surfing.latents import Latent, Normal, Uniform
 from surfing.portfolio import Attempt, Rung, recover
+from surfing.posterior import Draws, DrawsStatus, Poisson, sample
 from surfing.problem import ForwardModel, Huber, StudentT
 from surfing.solution import Solution, StageRecord, Status
 from surfing.starts import LearnedStarts, Scouting, learn
@@ -82,6 +83,8 @@ __all__ = [
     "Checkpoint",
     "Constant",
     "CorruptTrajectoryError",
+    "Draws",
+    "DrawsStatus",
     "EmptyTrajectoryError",
     "EqualDrift",
     "Every",
@@ -105,6 +108,7 @@ __all__ = [
     "Normal",
     "NotATrajectoryError",
     "OutputExistsError",
+    "Poisson",
     "Population",
     "QuadraticSpaced",
     "Recorder",
@@ -134,6 +138,7 @@ __all__ = [
     "import_checkpoints",
     "learn",
     "recover",
+    "sample",
     "surf",
 ]
 
@@ -147,7 +152,21 @@ def _view(solution: Solution, path: str | os.PathLike[str] | None, **options: An
     return view(solution, path, **options)
 
 
+def _solution_html(solution: Solution) -> str:
+    from surfing.report.notebook import solution_html
+
+    return solution_html(solution)
+
+
+def _trajectory_html(trajectory: Trajectory) -> str:
+    from surfing.report.notebook import trajectory_html
+
+    return trajectory_html(trajectory)
+
+
 Solution.viewer = staticmethod(_view)
+Solution.pictured = staticmethod(_solution_html)
+Trajectory.pictured = staticmethod(_trajectory_html)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -4,7 +4,7 @@ SurfingError
 ├── InputError (ValueError)             an argument has the wrong shape, type, range or device
 │   ├── MeasurementError                y, or the operator's output, is not what was expected
 │   ├── GeneratorError                  the module and the checkpoint don't fit each other
-│   └── UnknownNameError                a model, operator or data name that nobody knows
+│   └── UnknownNameError                a model, operator or data name that is not known
 ├── TrajectoryError                     a trajectory can't be used
 │   ├── NotATrajectoryError             the folder holds no manifest
 │   ├── EmptyTrajectoryError            there is no checkpoint in it
@@ -13,7 +13,7 @@ SurfingError
 ├── OutputExistsError (FileExistsError) the output would overwrite something
 ├── MissingExtraError (ImportError)     an optional dependency is not installed
 ├── WorkerLostError                     a cluster's workers die, or none can be had
-└── RecoveryError                       a numerical failure, where the caller asked for `throw=True`
+└── RecoveryError                       a numerical failure, raised by `Solution.raise_failures`
 
 Every message says what was expected, what came and the remedy, and `error.argument` which argument
 it is about. A numerical failure is otherwise a
@@ -72,7 +72,7 @@ class GeneratorError(InputError):
 
 
 class UnknownNameError(InputError):
-    """A model, operator or data name that nobody knows; the message lists the known ones."""
+    """A model, operator or data name that is not known; the message lists the known ones."""
 
     def __init__(
         self, kind: str, name: str, known: list[str], *, argument: str | None = None
@@ -123,7 +123,7 @@ class WorkerLostError(SurfingError):
 
 
 class RecoveryError(SurfingError):
-    """A numerical failure, raised only where the caller asked for ``throw=True``."""
+    """A numerical failure, raised by ``Solution.raise_failures``."""
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -65,7 +65,8 @@ class Generator:
             )
         try:
             inner = unwrap(module)
-            self.module = copy.deepcopy(inner, _derived(inner)).eval().requires_grad_(False)
+            copied: nn.Module = copy.deepcopy(inner, _derived(inner))
+            self.module: nn.Module = copied.eval().requires_grad_(False)
         except Exception as error:
             raise GeneratorError(
                 f"generator: {type(module).__name__} can't be copied ({error}); "

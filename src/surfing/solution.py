@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from surfing import files
 from surfing.errors import InputError, OutputExistsError, RecoveryError
+from surfing.inline import InlinePage
 from surfing.status import Status, summarise_status
 
 if TYPE_CHECKING:
@@ -43,6 +45,13 @@ class StageRecord:
     damping: Float[Tensor, " targets"] | None = None
     """The descent's damping at the end of the stage, in the unit of J'J; None where it keeps none,
     NaN for a target of which it is not known."""
+
+    def __repr__(self) -> str:
+        residual = (2 * self.risk).sqrt().nanmedian() if len(self.risk) else torch.tensor(torch.nan)
+        return (
+            f"StageRecord(stage {self.stage:g}, step {self.step:g}, {len(self.z)} targets, "
+            f"median residual {float(residual):.2e})"
+        )
 
 
 class Viewer(Protocol):
@@ -90,6 +99,8 @@ class Solution:
     """JSON-able facts about the run: budget, seed, which strategy won for whom."""
     viewer: ClassVar[Viewer]
     """What :meth:`view` calls. The package sets it: pages are made far above this module."""
+    pictured: ClassVar[Callable[[Solution], str]]
+    """What a notebook shows; likewise."""
 
     @property
     def path(self) -> Float[Tensor, "targets stages k"]:
@@ -152,16 +163,25 @@ class Solution:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        from html import escape
+        return type(self).pictured(self)
 
-        return f"<pre>{escape(self.summary())}</pre>"
+    def show(self, *, height: int = 900, **options: Any) -> InlinePage:
+        """The page of :meth:`view` within a notebook; nothing is left on the disk.
+
+        Args:
+            height: of the frame, in pixels.
+            options: see :func:`surfing.report.page.view`.
+        """
+        with TemporaryDirectory() as folder:
+            page = self.view(Path(folder) / "page.html", **options)
+            return InlinePage(page.read_text(encoding="utf-8"), height)
 
     def view(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Path:
         """Write one self-contained HTML page, and say where it is.
 
-        The surfaces and what the surfer saw need `trajectory=` and `y=`, with `generator=` and
-        `operator=` as the run got them; `beside=` takes a solution by :func:`surfing.direct`. Of
-        what is not given the page shows nothing.
+        The surfaces and what the surfer saw need `y=` and `model=`, or `trajectory=` with
+        `generator=` and `operator=` as the run got them; `beside=` takes a solution by
+        :func:`surfing.direct`. What is not given is left out.
 
         Args:
             path: of the page; surfing-view.html, surfing-view-2.html, ... where left out.
@@ -180,7 +200,7 @@ class Solution:
             first = Status(int(self.status[failed[0]]))
             raise RecoveryError(
                 f"{len(failed)} of {len(self)} targets failed; target {failed[0]}: "
-                f"{first.name.lower()}: {first.message}"
+                f"{first.label}: {first.message}"
             )
         return self
 

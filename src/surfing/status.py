@@ -66,7 +66,8 @@ _MESSAGES = {
     Status.MAX_STEPS: "the steps ran out before it converged: raise max_steps.",
     Status.BUDGET_SPENT: "the budget ran out before it converged: raise the budget.",
     Status.STALLED: (
-        "no step lowers the risk any further at this precision: try polish=True, or more starts."
+        "no step lowers the risk any further at this precision: try Stopping(polish=True), or more "
+        "starts."
     ),
     Status.PIECE_LIMIT: "the limit on linear pieces was met: raise max_pieces, or lower tau.",
     Status.DIVERGED: "the risk grew without bound: lower the step size.",
@@ -87,4 +88,4 @@ def summarise_status(status: Tensor | Sequence[int]) -> list[tuple[str, int]]:
     values = status.tolist() if isinstance(status, Tensor) else list(status)
     counts = {s: values.count(s) for s in set(values)}
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [(f"{Status(s).name.lower()}: {Status(s).message}", count) for s, count in ranked]
+    return [(f"{Status(s).label}: {Status(s).message}", count) for s, count in ranked]

@@ -1,9 +1,12 @@
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from benchmarks.page import thousand
 from tests.browser.conftest import Watched
+
+import surfing
 
 pytestmark = pytest.mark.browser
 
@@ -154,5 +157,90 @@ def test_it_fits(
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(8, 19, 25)") is dark is (scheme == "dark")
     page.screenshot(path=tmp_path / "page.png", full_page=True)
+    assert watched.errors == []
+    context.close()
+
+
+def test_one_status_is_shown_alone(opened: Watched) -> None:
+    page = opened.page
+    told = page.evaluate(
+        "() => { const d = JSON.parse(document.getElementById('data').textContent);"
+        " return [d.surfed.status, d.direct.status, d.statuses]; }"
+    )
+    surfed, direct, statuses = told
+    met = {number for number, (_, _, success) in statuses.items() if success}
+    wanted = {
+        "all": list(range(12)),
+        "met": [i for i, s in enumerate(surfed) if str(s) in met],
+        "unmet": [i for i, s in enumerate(surfed) if str(s) not in met],
+        "won": [
+            i for i, (s, d) in enumerate(zip(surfed, direct)) if str(s) in met and str(d) not in met
+        ],
+        str(surfed[0]): [i for i, s in enumerate(surfed) if s == surfed[0]],
+    }
+    page.locator("#sort").select_option("number")
+    for choice, targets in wanted.items():
+        page.locator("#only").select_option(choice)
+        tiles = page.locator(".tile")
+        shown = [int(tiles.nth(i).get_attribute("data-target")) for i in range(tiles.count())]
+        assert shown == targets, choice
+        assert page.locator("#shown").inner_text() == f"{len(targets)} of 12"
+    assert opened.errors == []
+
+
+def test_the_tour_says_a_sentence_of_each_part_and_ends(opened: Watched) -> None:
+    page = opened.page
+    stops = page.locator("[data-tour]").evaluate_all("parts => parts.map(p => p.dataset.tour)")
+    assert all(stop.endswith(".") for stop in stops)
+    assert not page.locator("#tour").is_visible()
+    page.locator("#start").click()
+    said = []
+    while page.locator("#tour").is_visible():
+        said.append(page.locator("#said").inner_text())
+        page.locator("#next").click()
+    assert said == stops
+    page.locator("#start").click()
+    page.keyboard.press("Escape")
+    assert not page.locator("#tour").is_visible()
+    assert opened.errors == []
+
+
+@pytest.mark.parametrize(
+    ("operator", "name"),
+    [
+        ("inpainting:0.4", "grey-blue: not measured"),
+        ("downsampling:4", "7 × 7 pixels"),
+        ("mri:4", "k-space, magnitude"),
+        ("gaussian:50", "50 numbers"),
+        ("gaussian:300", "the first 96 of 300 numbers"),
+    ],
+)
+def test_what_was_measured_is_seen(
+    browser: Any, tmp_path: Path, *, operator: str, name: str
+) -> None:
+    pytest.importorskip("deepinv")
+    model = surfing.ForwardModel(surfing.zoo.packaged(), operator=operator)
+    z = model.latent.sample(range(2), 1, seed=0)[:, 0]
+    y = model.measure(model.signals(z))
+    file = surfing.direct(model, y, max_steps=2).view(
+        tmp_path / "page.html", model=model, y=y, truth=z, featured=1, size=11
+    )
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    watched = Watched(context.new_page(), file)
+    card = watched.page.locator("#card")
+    assert name in card.inner_text()
+    if "numbers" in name:
+        bars = card.locator("svg.bars rect")
+        assert bars.count() == min(96, y[0].numel())
+    else:
+        picture = card.locator("figure", has_text="Measured").locator("canvas")
+        colours = picture.evaluate(
+            "c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width,"
+            " c.height).data.buffer)).size"
+        )
+        assert colours > 10
+    facts = watched.page.locator("#facts").inner_text()
+    if operator.startswith(("inpainting", "mri")):
+        assert re.search(r"m = \d+ of \d+ entries", facts)
     assert watched.errors == []
     context.close()

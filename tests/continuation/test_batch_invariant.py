@@ -20,7 +20,14 @@ K, TARGETS = 5, 19
 STAGES = surfing.EqualDrift(3)
 
 METHODS: dict[str, Callable[..., Solution]] = {
-    "surf": partial(surfing.surf, starts=2, anneal=0.2, max_steps=5, polish=True, schedule=STAGES),
+    "surf": partial(
+        surfing.surf,
+        starts=2,
+        anneal=0.2,
+        max_steps=5,
+        stopping=surfing.Stopping(polish=True),
+        schedule=STAGES,
+    ),
     "step control": partial(
         surfing.surf,
         starts=3,

@@ -24,11 +24,11 @@ def one_thread():
 def test_the_numbers_are_those_of_the_release_that_was_kept(name):
     """To the bit on a machine with the same kernels; elsewhere as far as rounding lets them be."""
     now, kept = found(name), KEPT[name]
-    assert now["status"] == kept["status"]
     if machine() == KEPT["machine"]:
         assert now == kept
         return
     met = torch.tensor(kept["status"]) == 0
+    assert bool((torch.tensor(now["status"])[met] == 0).all())
     z, before = (
         torch.tensor([float.fromhex(v) for v in told["z"]]).reshape(len(met), -1)
         for told in (now, kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -73,7 +74,12 @@ def test_it_ends_where_scipy_ends(case, off):
     trajectory, y, truth, arguments = setting(case, off=off)
     z0 = truth + 0.05
     ours = surfing.surf(
-        trajectory, y, z0=z0, schedule=surfing.EveryCheckpoint(), polish=True, **arguments
+        trajectory,
+        y,
+        z0=z0,
+        schedule=surfing.EveryCheckpoint(),
+        stopping=surfing.Stopping(polish=True),
+        **arguments,
     )
     assert ours.z.dtype == ours.x.dtype == ours.risk.dtype == torch.float64
     compared = 0
@@ -105,7 +111,7 @@ def test_no_risk_rises_and_what_it_takes_is_charged(case, run):
     }[run]  # fmt: skip
     method = getattr(surfing, run)
     plain = method(trajectory, y, **options, **arguments)
-    fine = method(trajectory, y, polish=True, **options, **arguments)
+    fine = method(trajectory, y, stopping=surfing.Stopping(polish=True), **options, **arguments)
     for i in range(TARGETS):
         residual = residual_of(trajectory, arguments, y[i])
         before, after = (residual(z[i].double()).square().sum() / 2 for z in (plain.z, fine.z))
@@ -120,7 +126,7 @@ def test_no_risk_rises_and_what_it_takes_is_charged(case, run):
 
 def test_batched_equals_single(case):
     trajectory, y, truth, arguments = setting(case)
-    options = {"max_steps": 3, "polish": True} | arguments
+    options = {"max_steps": 3, "stopping": Stopping(polish=True)} | arguments
     z0 = truth + 0.1
     whole = surfing.direct(trajectory, y, z0=z0, **options)
     for i in range(TARGETS):
@@ -153,7 +159,9 @@ def test_a_row_that_is_not_finite_keeps_its_status_and_harms_no_other():
     z[2], status[2] = torch.nan, int(Status.NONFINITE)
     fine = polished(z, status, problem, trajectory[-1].state, stopping=Stopping())
     assert int(fine.status[2]) == Status.NONFINITE
-    whole = surfing.direct(trajectory, y, z0=truth + 0.1, polish=True, **arguments)
+    whole = surfing.direct(
+        trajectory, y, z0=truth + 0.1, stopping=surfing.Stopping(polish=True), **arguments
+    )
     keep = [0, 1, 3, 4, 5]
     torch.testing.assert_close(fine.z[keep], whole.z[keep], rtol=0, atol=1e-9)
 
@@ -163,7 +171,9 @@ def test_at_the_noise_level_nothing_moves():
     noise = float(0.2 * y.std())
     stopping = Stopping(noise=noise)
     plain = surfing.direct(trajectory, y, z0=truth, stopping=stopping, **arguments)
-    fine = surfing.direct(trajectory, y, z0=truth, stopping=stopping, polish=True, **arguments)
+    fine = surfing.direct(
+        trajectory, y, z0=truth, stopping=replace(stopping, polish=True), **arguments
+    )
     reached = plain.status == int(Status.NOISE_LEVEL)
     assert bool(reached.any())
     assert torch.equal(fine.z[reached], plain.z[reached].double())
@@ -175,7 +185,15 @@ def test_the_covariance_is_that_of_the_polished_latents(case):
     noise = 1e-3 * float(y.std())
     far = torch.tensor([0.0, 0.0, 1e-3, 1e-3, 0.2, 0.2])
     z0 = truth + far[:, None]
-    fine = surfing.direct(trajectory, y, z0=z0, max_steps=0, noise=noise, polish=True, **arguments)
+    fine = surfing.direct(
+        trajectory,
+        y,
+        z0=z0,
+        max_steps=0,
+        noise=noise,
+        stopping=surfing.Stopping(polish=True),
+        **arguments,
+    )
     moved = (fine.z - z0.double()).norm(dim=1)
     assert float(moved.min()) == 0.0
     assert float(moved.max()) > 0.1
@@ -190,7 +208,10 @@ def test_the_covariance_is_that_of_the_polished_latents(case):
 def test_recover_keeps_the_covariance_of_its_end(case):
     trajectory, y, _, arguments = setting(case)
     options = {"budget": 200, "portfolio": [ATTEMPTS["screen32"]], "noise": 1e-3} | arguments
-    plain, fine = (surfing.recover(trajectory, y, polish=p, **options) for p in (False, True))
+    plain, fine = (
+        surfing.recover(trajectory, y, stopping=Stopping(polish=p), **options)
+        for p in (False, True)
+    )
     assert fine.covariance is not None
     assert fine.covariance.dtype == torch.float64
     assert fine.covariance.shape == plain.covariance.shape
@@ -198,7 +219,11 @@ def test_recover_keeps_the_covariance_of_its_end(case):
 
 def test_who_does_the_work_makes_no_difference():
     trajectory, y, _, arguments = setting(PROBLEMS[0])
-    options = {"polish": True, "budget": 200, "portfolio": [ATTEMPTS["screen32"]]} | arguments
+    options = {
+        "stopping": Stopping(polish=True),
+        "budget": 200,
+        "portfolio": [ATTEMPTS["screen32"]],
+    } | arguments
     here = surfing.recover(trajectory, y, **options)
     there = surfing.recover(trajectory, y, executor="local", **options)
     assert torch.equal(here.z, there.z)
@@ -216,7 +241,7 @@ def test_where_a_jacobian_is_dear_none_is_made():
     options = {"generator": net, "operator": twice, "z0": truth + 0.05}
     options |= {"descent": surfing.LBFGS(), "max_steps": 5}
     plain = surfing.direct(ride(net), y, **options)
-    fine = surfing.direct(ride(net), y, polish=True, **options)
+    fine = surfing.direct(ride(net), y, stopping=surfing.Stopping(polish=True), **options)
     assert float((fine.z - truth).norm(dim=1).max()) < 1e-6
     assert float((plain.z - truth).norm(dim=1).max()) > 1e-6
     assert float((fine.cost - plain.cost).max()) < 1000
@@ -224,7 +249,7 @@ def test_where_a_jacobian_is_dear_none_is_made():
 
 def test_no_targets():
     trajectory, y, _, arguments = setting(PROBLEMS[0])
-    fine = surfing.recover(trajectory, y[:0], polish=True, **arguments)
+    fine = surfing.recover(trajectory, y[:0], stopping=surfing.Stopping(polish=True), **arguments)
     assert fine.z.shape == (0, 3)
 
 
@@ -241,7 +266,12 @@ def test_an_operator_of_single_precision_is_refused(operator, run):
     trajectory, y, _, arguments = setting(PROBLEMS[0])
     y = operator(y)
     with pytest.raises(surfing.InputError, match=r"polish: .* leave polish out"):
-        getattr(surfing, run)(trajectory, y, polish=True, **arguments | {"operator": operator})
+        getattr(surfing, run)(
+            trajectory,
+            y,
+            stopping=surfing.Stopping(polish=True),
+            **arguments | {"operator": operator},
+        )
 
 
 @pytest.mark.parametrize("name", OPERATORS)

@@ -9,15 +9,16 @@ import torch
 
 import surfing
 from surfing.evaluation.compare import BUDGETS, compare, paired
-from surfing.evaluation.methods import METHODS, Go, Task, method
-from surfing.evaluation.selftest import own_samples
+from surfing.evaluation.methods import FORMER, METHODS, current, method
+from surfing.evaluation.samples import own_samples
+from surfing.evaluation.solvers import Go, Task
 
 FEW = (60, 400, 2500)
 
 
 @pytest.fixture(scope="module")
 def comparison(path, net):
-    names = ("lm", "annealed-lm", "surf-lm", "recover")
+    names = ("lm-restarts", "annealed-restarts", "ride-restarts", "recover")
     return compare(path, net, targets=6, budgets=FEW, methods=names, seed=1)
 
 
@@ -50,7 +51,9 @@ def test_it_is_json_with_intervals_and_paired_differences(comparison):
 
 
 def test_the_seed_decides(path, net, comparison):
-    again = compare(path, net, targets=6, budgets=FEW, methods=("lm",), seed=1)
+    again = compare(
+        path, net, targets=6, budgets=FEW, methods=("lm",), seed=1
+    )  # as it was called before
     assert again.curves[0] == comparison.curves[0]
 
 
@@ -58,9 +61,8 @@ def test_the_seed_decides(path, net, comparison):
 def test_every_method_makes_a_go_that_tells_the_truth(path, net, name):
     own = own_samples(path, net, 3, seed=0)
     task = Task(surfing.ForwardModel(path, generator=net), own.x, 0)
-    label, go = method(name)
+    go = method(name).make()
     went = go(task, [0, 2], 0)
-    assert label
     assert isinstance(went, Go)
     assert went.z.shape == (2, 3)
     with torch.no_grad():
@@ -70,6 +72,30 @@ def test_every_method_makes_a_go_that_tells_the_truth(path, net, name):
     assert bool((went.cost > 0).all())
     other = go(task, [0, 2], 1)
     assert not torch.equal(other.z, went.z) or float(went.misfit.max()) < 1e-9
+
+
+def test_no_two_methods_are_told_apart_by_their_key_alone():
+    labels = [each.label for each in METHODS.values()]
+    assert len(set(labels)) == len(labels)
+    assert all(name == each.name for name, each in METHODS.items())
+
+
+def test_what_was_called_by_one_name_before_has_two_now():
+    for old in ("direct LM", "annealed LM"):
+        assert METHODS[current(old)].label not in {
+            METHODS[current(n)].label for n in FORMER if n != old
+        }
+    assert set(FORMER.values()) <= set(METHODS)
+    assert not set(FORMER) & set(METHODS)
+
+
+def test_a_model_says_what_a_trajectory_and_its_parts_say(path, net):
+    options = {"targets": 3, "budgets": (100,), "methods": ("ride-restarts",), "seed": 0}
+    parts = compare(path, net, operator="gaussian:8", **options)
+    model = surfing.ForwardModel(path, generator=net, operator="gaussian:8")
+    assert compare(model, **options) == parts
+    with pytest.raises(surfing.InputError, match="operator: the model has one already"):
+        compare(model, operator="gaussian:9", **options)
 
 
 def test_paired_differences():
@@ -85,7 +111,7 @@ def test_bad_budgets(path, net, budgets):
 
 
 def test_an_unknown_method_lists_the_known(path, net):
-    with pytest.raises(surfing.UnknownNameError, match="annealed-lm"):
+    with pytest.raises(surfing.UnknownNameError, match="annealed-restarts"):
         compare(path, net, targets=2, methods=("newton",))
 
 

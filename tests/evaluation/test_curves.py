@@ -22,7 +22,7 @@ def test_a_comparison_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "compare.json"
     path.write_text(json.dumps(Comparison((100, 200), curves).to_dict()))
     read = read_curves(path, cell="anything")
-    assert read["direct LM"] == [(100.0, 1, 3), (200.0, 2, 3)]
+    assert read["LM restarts, given up early"] == [(100.0, 1, 3), (200.0, 2, 3)]
     # What is spent once is not in the budgets, so it is told with the name.
     assert read["recover, and 1 500 once for all targets"] == [(100.0, 1, 1), (200.0, 1, 1)]
 
@@ -32,7 +32,8 @@ def test_the_budget_record_holds_a_model_or_says_which_it_holds() -> None:
     for cell in record["config"]["cells"]:
         read = read_curves(RECORDS / "budget.json", cell=cell)
         assert len(read) == len(record["config"]["methods"])
-        assert [budget for budget, _, _ in read["direct LM"]] == record["config"]["budgets"]
+        points = read["LM restarts, given up early"]  # "direct LM" in the record, of two algorithms
+        assert [budget for budget, _, _ in points] == record["config"]["budgets"]
     with pytest.raises(InputError, match=f"compares on {', '.join(record['config']['cells'])}"):
         read_curves(RECORDS / "budget.json", cell="another")
 

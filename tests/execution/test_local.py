@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +16,12 @@ from torch import Tensor, nn
 import surfing
 from surfing.errors import InputError
 from surfing.execution import Local, Ray, as_executor, solve_all
+from surfing.portfolio.recover import solver_of
 from surfing.solution import Solution, Status
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+RECOVER = "surfing.portfolio.recover"  # as an attribute of its package it is the function
 
 
 def scaled(y: Tensor, *, ids: Sequence[int], progress: object = None) -> Solution:
@@ -57,6 +62,69 @@ def test_recover_in_shards_is_recover(path: surfing.Trajectory, net: nn.Module, 
     plain = surfing.recover(path, many, **options)
     local = surfing.recover(path, many, executor="local", **options)
     assert same(plain, local)
+
+
+class Backwards:
+    """Somebody's own executor, of no class of ours: the last shard first."""
+
+    def run(self, solve, shards, measured, *, ids, progress=None):  # type: ignore[no-untyped-def]
+        for part in reversed(shards):
+            yield part, solve(measured(part), ids=ids[part.start : part.stop])
+
+
+def test_an_executor_of_ones_own_is_as_good_as_ours(
+    path: surfing.Trajectory, net: nn.Module, y: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module(RECOVER), "block_size", lambda model: 5)
+    model = surfing.ForwardModel(path, generator=net)
+    plain = surfing.recover(model, y, budget=60)
+    assert same(surfing.recover(model, y, budget=60, executor=Backwards()), plain)
+
+
+def test_an_executor_is_ready_while_it_works_and_not_after(
+    path: surfing.Trajectory, net: nn.Module, y: Tensor
+) -> None:
+    told: list[str] = []
+
+    class Connecting(Backwards):
+        @contextmanager
+        def ready(self) -> Iterator[None]:
+            told.append("there")
+            yield
+            told.append("gone")
+
+        def run(self, *given, **named):  # type: ignore[no-untyped-def]
+            told.append("works")
+            return super().run(*given, **named)
+
+    surfing.recover(path, y[:2], generator=net, budget=60, executor=Connecting())
+    assert told == ["there", "works", "gone"]
+
+
+def test_the_forward_model_is_built_once_whatever_the_number_of_shards(
+    path: surfing.Trajectory, net: nn.Module, y: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[object] = []
+    build = surfing.ForwardModel.__init__
+
+    def counted(self: object, *given: object, **named: object) -> None:
+        built.append(self)
+        build(self, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(surfing.ForwardModel, "__init__", counted)
+    monkeypatch.setattr(importlib.import_module(RECOVER), "block_size", lambda model: 2)
+    for executor in (None, "local", Backwards()):
+        surfing.recover(path, y, generator=net, budget=60, executor=executor)
+    assert len(built) == 3
+
+
+def test_shards_of_several_blocks_give_the_bits_of_the_blocks(
+    path: surfing.Trajectory, net: nn.Module, y: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module(RECOVER), "block_size", lambda model: 2)
+    job = solver_of(surfing.ForwardModel(path, generator=net), budget=60)
+    one, two = (solve_all(job, y, Local(), shard=size, ids=range(len(y))) for size in (2, 6))
+    assert same(one, two)
 
 
 def test_joined_takes_apart_and_puts_together(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from paper.cells import ENVIRONMENT, PACKAGED, available, open_cell
 from paper.registry import EXPERIMENTS, experiment
-from paper.rides import BINS, histogram, still
+from paper.rides import BINS, histogram
 from paper.step_sizes import ADAM_METHODS, AdamRuns
 from paper.variants import VARIANTS, Shaken
 from tests.problems import built
@@ -19,8 +19,11 @@ from paper import adam, budget, fig1, fig3, table1, theory
 from surfing.continuation import EveryCheckpoint, direct, surf
 from surfing.continuation.predictor import History
 from surfing.errors import InputError
-from surfing.evaluation.selftest import own_samples
+from surfing.evaluation.methods import METHODS, still
+from surfing.evaluation.samples import own_samples
+from surfing.evaluation.solvers import Ride, Task
 from surfing.latents import Uniform
+from surfing.trajectory import Trajectory
 
 
 def made_of(name: str, module, config, out: Path) -> dict:
@@ -57,14 +60,14 @@ def test_finished_parts_are_not_measured_again(name: str, tmp_path: Path) -> Non
 
 def test_another_configuration_measures_anew(tmp_path: Path) -> None:
     config = SMALL["budget"][1]
-    budget.run(dataclasses.replace(config, methods=("lm",)), tmp_path)
-    budget.run(dataclasses.replace(config, methods=("lm",), seed=1), tmp_path)
+    budget.run(dataclasses.replace(config, methods=("lm-restarts",)), tmp_path)
+    budget.run(dataclasses.replace(config, methods=("lm-restarts",), seed=1), tmp_path)
     assert len(list((tmp_path / ".parts").iterdir())) == 2
 
 
 def test_a_part_measured_again_gives_its_number(tmp_path: Path) -> None:
     config = dataclasses.replace(table1.QUICK, targets=4)
-    one, two = (table1._measure(config, PACKAGED, "LM surfing") for _ in range(2))
+    one, two = (table1._measure(config, PACKAGED, "lm-surfing") for _ in range(2))
     del one["seconds"], two["seconds"]
     assert one == two
 
@@ -72,18 +75,22 @@ def test_a_part_measured_again_gives_its_number(tmp_path: Path) -> None:
 def test_rides_of_the_last_checkpoint_alone_are_direct_descent() -> None:
     bed = open_cell(PACKAGED)
     own = own_samples(bed.trajectory, bed.generator, 3)
-    variant = VARIANTS["last checkpoint only"]
-    ridden = surf(
-        variant.path(bed.trajectory), own.x, generator=bed.generator, schedule=variant.schedule
-    )
+    ridden = VARIANTS["last checkpoint only"].solver.solve(Task(bed.model(), own.x, 0))
     alone = direct(bed.trajectory, own.x, generator=bed.generator)
     assert torch.equal(ridden.z, alone.z)
+
+
+def path_of(name: str, recorded: Trajectory) -> Trajectory:
+    """What a ride of the ablations rides."""
+    ride = VARIANTS[name].solver
+    assert isinstance(ride, Ride)
+    return recorded if ride.path is None else ride.path(recorded)
 
 
 @pytest.mark.parametrize("name", [n for n, v in VARIANTS.items() if v.group == "path"])
 def test_every_changed_path_ends_at_the_trained_network(name: str) -> None:
     recorded = open_cell(PACKAGED).trajectory
-    end = VARIANTS[name].path(recorded)[-1].state
+    end = path_of(name, recorded)[-1].state
     for key, tensor in recorded[-1].state.items():
         # Of a straight line (1 - w) a + w b at w = 1; all others are copies.
         torch.testing.assert_close(end[key], tensor, rtol=1e-6, atol=1e-7)
@@ -94,7 +101,7 @@ def test_reversed_and_shuffled_paths_hold_the_same_checkpoints() -> None:
     key = next(iter(recorded[0].state))
 
     def held(name: str) -> list[float]:
-        path = VARIANTS[name].path(recorded)
+        path = path_of(name, recorded)
         return [float(checkpoint.state[key].double().sum()) for checkpoint in path]
 
     order = held("ten checkpoints, in order")
@@ -128,6 +135,19 @@ def test_a_still_path_is_annealed_by_the_penalty_alone() -> None:
     assert path.latent == bed.trajectory.latent
 
 
+def test_the_ablations_take_from_the_registry_what_it_has() -> None:
+    assert VARIANTS["ten stages at equal drift"].solver == METHODS["lm-surfing"].solver
+    assert VARIANTS["prior annealed, no path"].solver == METHODS["direct-lm-annealed"].solver
+
+
+def test_adam_as_it_is_published_is_the_registrys() -> None:
+    told = AdamRuns().labels()
+    assert told == {name: METHODS[name].label for name in ADAM_METHODS}
+    for name in ADAM_METHODS:
+        ours, theirs = AdamRuns().solver(name, 0.2), METHODS[name].solver
+        assert repr(ours) == repr(theirs)
+
+
 def test_a_histogram_counts_everybody_once() -> None:
     errors = torch.tensor([0.0, 1e-12, 1e-3, 0.5, 5.0, 1e9, float("nan")])
     counts = histogram(errors)
@@ -154,7 +174,11 @@ def test_adams_step_size_is_the_one_that_ends_nearest(name: str) -> None:
     tuned = runs.tune(name, bed, seed=1)
     own = own_samples(bed.trajectory, bed.generator, 4, seed=1)
     distance = {
-        size: float((runs.run(name, size, bed, own.x, None, 1).z - own.z).norm(dim=1).median())
+        size: float(
+            (runs.solver(name, size).solve(Task(bed.model(), own.x, 1)).z - own.z)
+            .norm(dim=1)
+            .median()
+        )
         for size in runs.step_sizes
     }
     assert set(tuned.found.values()) == {0}  # so few steps find nobody: the distance decides
@@ -176,7 +200,7 @@ def test_no_trained_model_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in EXPERIMENTS if n != "fig4"])
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_quick_forms(name: str, tmp_path: Path) -> None:
     module = experiment(name)
     record = module.run(module.QUICK, tmp_path)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from paper.budget import LEVEL
-from paper.step_sizes import ADAM_METHODS
+from paper.step_sizes import ADAM_METHODS, labels
 from paper.summary import summary
+
+DIRECT, RIDE = labels(ADAM_METHODS).values()
 
 
 def said(name: str, parts: list[dict[str, Any]], **config: Any) -> str:
@@ -20,20 +22,23 @@ def row(cell: str, method: str, found: int, cost: float = 100.0) -> dict[str, An
 
 def table1(direct: int, ride: int) -> str:
     parts = [row("vae-k5", m, n) for m, n in zip(ADAM_METHODS, (direct, ride))]
-    parts += [row("vae-k5", "direct LM", 300), row("vae-k5", "annealed LM", 298)]
-    parts += [row("vae-k5", "LM surfing", 297, cost=20.0)]
-    return said("table1", parts, cells=["vae-k5"], targets=300)
+    parts += [row("vae-k5", "direct-lm", 300), row("vae-k5", "direct-lm-annealed", 298)]
+    parts += [row("vae-k5", "lm-surfing", 297, cost=20.0)]
+    return said("table1", parts, cells=["vae-k5"], targets=300, adam={})
 
 
 def test_a_ride_that_loses_is_said_to_lose() -> None:
     told = table1(direct=200, ride=100)
-    assert "Adam surfing is above direct Adam on 0 of the 1 models (0 with" in told
+    assert (
+        "Adam surfing, 40 x 50 + 2000 is above direct Adam, 2000 steps on 0 of the 1 models (0 with"
+        in told
+    )
     assert "below on 1 (1), level on 0" in told
 
 
 def test_a_ride_that_wins_by_less_than_the_intervals_is_not_called_clear() -> None:
     told = table1(direct=200, ride=201)
-    assert "above direct Adam on 1 of the 1 models (0 with disjoint" in told
+    assert f"above {DIRECT} on 1 of the 1 models (0 with disjoint" in told
 
 
 def test_the_price_of_a_ride_is_a_ratio_of_its_record() -> None:
@@ -44,8 +49,8 @@ def test_the_price_of_a_ride_is_a_ratio_of_its_record() -> None:
 
 def test_what_beats_lm_surfing_is_named() -> None:
     told = table1(direct=1, ride=2)
-    assert "LM surfing is below annealed LM on 1 of the 1 (VAE, k=5)." in told
-    assert "LM surfing is below Adam surfing on 0 of the 1." in told
+    assert "LM surfing is below direct LM, prior annealed on 1 of the 1 (VAE, k=5)." in told
+    assert f"LM surfing is below {RIDE} on 0 of the 1." in told
 
 
 def test_measurements_where_a_ride_loses_are_listed() -> None:
@@ -58,7 +63,7 @@ def test_measurements_where_a_ride_loses_are_listed() -> None:
         )
     ]  # fmt: skip
     told = said("fig3", parts, measurements=[10, 20], methods=["adam", "surf-adam"], targets=8)
-    assert "Adam surfing against direct Adam" in told
+    assert "Adam surfing, 10 x 50 + 500 against direct Adam, 1000 steps" in told
     assert "WGAN, k=5 ahead at 20, behind at 10" in told
 
 
@@ -66,7 +71,7 @@ def budget(lm: list[str], surf: list[str]) -> str:
     parts = [
         {"cell": "wgan-k5", "name": name, "by_target": hits,
          "found": [[h.count("1"), len(h)] for h in hits]}
-        for name, hits in (("lm", lm), ("surf-lm", surf))
+        for name, hits in (("lm-restarts", lm), ("ride-restarts", surf))
     ]  # fmt: skip
     budgets = [250, 500, 1000][: len(lm)]
     return said("budget", parts, budgets=budgets, operator="all", targets=8)

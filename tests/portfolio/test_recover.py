@@ -78,10 +78,15 @@ def test_limits_are_positive(path, y, limit, value):
         surfing.recover(path, y, **{limit: value})
 
 
+def flat(x):
+    """An operator whose name is not the identity's: no start is layerwise."""
+    return x.flatten(1)
+
+
 def test_the_seed_decides(path, y):
-    first = surfing.recover(path, y, budget=800, seed=3)
-    again = surfing.recover(path, y, budget=800, seed=3)
-    other = surfing.recover(path, y, budget=800, seed=4)
+    first = surfing.recover(path, y.flatten(1), operator=flat, budget=800, seed=3)
+    again = surfing.recover(path, y.flatten(1), operator=flat, budget=800, seed=3)
+    other = surfing.recover(path, y.flatten(1), operator=flat, budget=800, seed=4)
     assert torch.equal(first.z, again.z)
     assert first.info == again.info
     assert not torch.equal(first.z, other.z)
@@ -96,7 +101,7 @@ def test_a_target_fares_alike_in_any_company(path, y):
 
 
 def test_what_is_learned_is_told_and_bounded(path, y):
-    told = surfing.recover(path, y, budget=800)
+    told = surfing.recover(path, y.flatten(1), operator=flat, budget=800)
     size = told.info["learned"]["samples"]
     assert size == bank_size(len(y), 800, 3, y[0].numel())
     assert size <= told.cost_once
@@ -315,3 +320,37 @@ def test_what_the_ending_takes_is_within_the_budget_too(path, y, budget):
     assert float(solution.cost.max()) <= budget
     wild = surfing.recover(path, 40 * hard, budget=budget)
     assert float(wild.cost.max()) <= budget
+
+
+def test_starts_learned_on_an_earlier_network_are_that_networks(path):
+    model = surfing.ForwardModel(path)
+    known = surfing.learn(model, 800, stage=0, seed=1)
+    z = model.latent.sample(range(6), 1, seed=11)[:, 0]
+    early = model.signals(z, stage=0)
+    found = known.starts(model, early, 1)[:, 0]
+    gap = (model.signals(found, stage=0) - early).flatten(1).norm(dim=1)
+    assert bool((gap < 0.5 * (early - early.mean(0)).flatten(1).norm(dim=1)).all())
+    assert known.stage == 0
+    with pytest.raises(surfing.InputError, match="stage"):
+        surfing.learn(model, 800, stage=len(path))
+
+
+def test_a_dense_relu_network_is_undone_layer_by_layer():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(5, 30), torch.nn.ReLU(), torch.nn.Linear(30, 60), torch.nn.ReLU()
+    )
+    path = surfing.Trajectory.from_state_dicts([(0, net.state_dict())], latent=surfing.Normal(5))
+    model = surfing.ForwardModel(path, generator=net)
+    truth = model.latent.sample(range(20), 1, seed=2)[:, 0]
+    y = model.measure(model.signals(truth))
+    solution = surfing.recover(model, y)
+    assert float((solution.z - truth).norm(dim=1).max()) < 0.01
+    assert solution.info["solved_by"].get("layerwise", 0) >= 18
+    assert solution.cost_once == 0
+    # What was not measured says nothing, whatever stands there.
+    noise, spoilt = torch.full(y.shape, 0.001), y.clone()
+    noise[:, ::3], spoilt[:, ::3] = torch.inf, 7.0
+    masked = surfing.recover(model, spoilt, noise=noise)
+    assert masked.info["solved_by"].get("layerwise", 0) >= 18
+    assert float((masked.z - truth).norm(dim=1).median()) < 0.01

@@ -52,14 +52,24 @@ def test_control_c_in_a_terminal_ends_a_training_with_one_sentence(tmp_path: Pat
     line += ["train", "vae", "--data", "digits", "--network", "mlp", "--hidden", "8", "--quiet"]
     line += ["--steps", "1000000", "--checkpoints", "5", "--device", "cpu", "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        line,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        # Who runs the tests in the background hands on that interrupts are ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         limit = time.monotonic() + 60
         while not (out / "manifest.json").exists() and time.monotonic() < limit:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        try:
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == commands.INTERRUPTED, said
     assert [line for line in said.splitlines() if not line.startswith("warning")] == [
-        "interrupted: the trajectory so far is kept; the same command goes on from its last "
+        "interrupted: the trajectory so far is kept; the same command continues from its last "
         "checkpoint."
     ]

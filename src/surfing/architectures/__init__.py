@@ -71,7 +71,7 @@ def build_generator(name: str, **arguments: Any) -> nn.Module:
         **arguments: what the named function takes.
 
     Raises:
-        UnknownNameError: a name, or an output, that nobody knows.
+        UnknownNameError: a name, or an output, that is not known.
         InputError: an argument is missing, unknown or out of range.
     """
     if name not in _GENERATORS:

@@ -48,7 +48,7 @@ def deep_generator(
 
     Raises:
         InputError: a size is not a positive integer, or s not of that form.
-        UnknownNameError: an output or an upsampling that nobody knows.
+        UnknownNameError: an output or an upsampling that is not known.
     """
     check_sizes(latent_dim=latent_dim, width=width, channels=channels)
     sizes = _channels(width, doublings(image_size))
@@ -67,7 +67,7 @@ def deep_generator(
 def deep_critic(
     *, width: int = 24, image_size: int = 64, batch_norm: bool = False, channels: int = 3
 ) -> nn.Sequential:
-    """Images (rows, c, s, s) -> one unbounded number a row (rows, 1).
+    """Images (rows, c, s, s) -> one unbounded number per row (rows, 1).
 
     Strided convolutions mirror the generator. Batch norm suits a DCGAN's discriminator; a
     gradient penalty is a property of single rows, so a WGAN-GP's critic has none.

@@ -49,7 +49,7 @@ def conv_generator(
 
     Raises:
         InputError: a size is not a positive integer, or s not a multiple of four.
-        UnknownNameError: an output that nobody knows.
+        UnknownNameError: an output that is not known.
     """
     check_sizes(latent_dim=latent_dim, width=width, hidden=hidden)
     check_sizes(image_size=image_size, channels=channels)
@@ -94,7 +94,7 @@ def mlp_generator(
 
     Raises:
         InputError: a size is not a positive integer.
-        UnknownNameError: an output that nobody knows.
+        UnknownNameError: an output that is not known.
     """
     check_sizes(latent_dim=latent_dim, hidden=hidden, layers=layers)
     check_sizes(image_size=image_size, channels=channels)
@@ -115,7 +115,7 @@ def conv_critic(
     batch_norm: bool = False,
     channels: int = 1,
 ) -> nn.Sequential:
-    """Images (rows, c, s, s) -> one unbounded number a row (rows, 1).
+    """Images (rows, c, s, s) -> one unbounded number per row (rows, 1).
 
     Strided convolutions mirror the generator. Batch norm suits a DCGAN's discriminator; a
     gradient penalty is a property of single rows, so a WGAN-GP's critic has none.

@@ -43,7 +43,7 @@ class StyleGenerator(nn.Module):
 
     Raises:
         InputError: a size is not a positive integer, or s not of that form.
-        UnknownNameError: an output that nobody knows.
+        UnknownNameError: an output that is not known.
     """
 
     def __init__(
@@ -62,16 +62,18 @@ class StyleGenerator(nn.Module):
         check_sizes(channels=channels)
         count = doublings(image_size)
         sizes = [width * min(_WIDEST, 1 << power) for power in reversed(range(count + 1))]
-        self.mapping = _mapping([latent_dim, *[hidden] * layers])
-        self.constant = nn.Parameter(torch.randn(1, sizes[0], _BASE, _BASE))
-        self.convolutions = nn.ModuleList([_Modulated(hidden, sizes[0], sizes[0], side=_BASE)])
+        self.mapping: nn.Sequential = _mapping([latent_dim, *[hidden] * layers])
+        self.constant: nn.Parameter = nn.Parameter(torch.randn(1, sizes[0], _BASE, _BASE))
+        first = _Modulated(hidden, sizes[0], sizes[0], side=_BASE)
+        self.convolutions: nn.ModuleList = nn.ModuleList([first])
         for power, (before, after) in enumerate(itertools.pairwise(sizes), 1):
             side = _BASE << power
             self.convolutions.append(_Modulated(hidden, before, after, side=side, doubles=True))
             self.convolutions.append(_Modulated(hidden, after, after, side=side))
-        self.images = nn.ModuleList(_ToImage(hidden, size, channels) for size in sizes)
-        self.enlarge = nn.Upsample(scale_factor=2, mode="bilinear")
-        self.output = output_layer(output)
+        images = (_ToImage(hidden, size, channels) for size in sizes)
+        self.images: nn.ModuleList = nn.ModuleList(images)
+        self.enlarge: nn.Upsample = nn.Upsample(scale_factor=2, mode="bilinear")
+        self.output: nn.Module = output_layer(output)
 
     @property
     def styles(self) -> int:

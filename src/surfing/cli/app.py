@@ -29,10 +29,12 @@ from surfing.cli.importing import import_
 from surfing.cli.inspect import inspect
 from surfing.cli.measure import measure
 from surfing.cli.recover import recover
+from surfing.cli.sample import sample
 from surfing.cli.selftest import selftest
 from surfing.cli.train import train
 from surfing.cli.view import view
 from surfing.errors import InputError, SurfingError
+from surfing.progress import silent
 
 __all__ = ["execute", "main"]
 
@@ -47,9 +49,10 @@ Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 130 int
 """
 
 _KEPT = {
-    "recover": "the shards that were finished are kept; the same command goes on from there.",
-    "train": "the trajectory so far is kept; the same command goes on from its last checkpoint.",
-    "distil": "the stages so far are kept; the same command goes on from there.",
+    "recover": "the shards that were finished are kept; the same command continues from there.",
+    "sample": "the shards that were finished are kept; the same command continues from there.",
+    "train": "the trajectory so far is kept; the same command continues from its last checkpoint.",
+    "distil": "the stages so far are kept; the same command continues from there.",
     "import": "nothing is left half-written.",
     "inspect": "nothing was changed.",
 }
@@ -70,6 +73,7 @@ def _app() -> App:
     app.command(inspect)
     app.command(measure)
     app.command(recover)
+    app.command(sample)
     app.command(selftest)
     app.command(train)
     app.command(view)
@@ -106,7 +110,8 @@ def execute(app: App, arguments: Sequence[str], *, kept: Mapping[str, str]) -> i
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
-                return _run(app, tokens)
+                with silent():  # commands have bars of their own, or --quiet
+                    return _run(app, tokens)
         except (Exception, KeyboardInterrupt) as error:
             if interrupts or isinstance(error, KeyboardInterrupt):
                 told = kept.get(command, "nothing was kept.")

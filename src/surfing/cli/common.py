@@ -61,11 +61,11 @@ class Screen:
     """
 
     def __init__(self, common: Common) -> None:
-        self.silent = common.json or common.quiet
-        self.quiet = common.quiet
+        self.silent: bool = common.json or common.quiet
+        self.quiet: bool = common.quiet
         # Piped into a file or another program, a table is as wide as it needs to be.
         width = None if sys.stdout.isatty() else 140
-        self.console = Console(width=width, quiet=self.silent, highlight=False)
+        self.console: Console = Console(width=width, quiet=self.silent, highlight=False)
 
     def say(self, *renderables: RenderableType) -> None:
         """Print, unless somebody asked for JSON or for quiet."""

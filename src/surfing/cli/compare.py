@@ -16,7 +16,7 @@ from surfing.cli.inputs import pick_device
 from surfing.cli.measuring import SHARED, Measuring
 from surfing.errors import OutputExistsError
 from surfing.evaluation import compare as experiment
-from surfing.evaluation.compare import BUDGETS, RECOVER, Comparison
+from surfing.evaluation.compare import BUDGETS, Comparison
 from surfing.evaluation.methods import METHODS
 from surfing.evaluation.record import provenance
 from surfing.report import Column, Table, rate, success_against_cost
@@ -24,7 +24,8 @@ from surfing.report.tables import count
 
 __all__ = ["compare", "figure_of", "table_of"]
 
-_METHODS_HELP = f"{', '.join([*METHODS, RECOVER])}; all where left out."
+_ON_REQUEST = [name for name, method in METHODS.items() if method.on_request]
+_METHODS_HELP = f"{', '.join(METHODS)}; all but {', '.join(_ON_REQUEST)} where left out."
 
 
 def compare(
@@ -41,7 +42,7 @@ def compare(
 ) -> Report:
     """Success against cost: restarts, surfing and recover, at the same budgets.
 
-    Every method gets the same signals, made by the generator itself, and goes again from other
+    Every method gets the same signals, made by the generator itself, and is restarted from other
     starts until its budget is spent. Where the measurements leave latent directions open, or are
     noisy, a target counts as found where its measurements are met.
 
@@ -49,7 +50,7 @@ def compare(
         run: a trajectory's folder, or packaged.
         targets: own samples to look for.
         budgets: forward-equivalents per target, increasing.
-        methods: names from METHODS, and recover; all where left out.
+        methods: names from METHODS; all but those on request where left out.
         out: folder for compare.json, compare.md and compare.svg; nothing is written without it.
         overwrite: write into OUT although it exists.
     """
@@ -79,7 +80,8 @@ def compare(
         out.mkdir(parents=True, exist_ok=True)
         files.write(out / "compare.json", json.dumps(record, indent=1) + "\n")
         files.write(out / "compare.md", table.markdown() + "\n")
-        figure_of(comparison).savefig(out / "compare.svg")
+        with files.replacing(out / "compare.svg") as temporary:
+            figure_of(comparison).savefig(temporary)
         screen.say(f"Written to {out}: compare.json, compare.md and compare.svg.")
     return record
 
@@ -100,9 +102,9 @@ def table_of(comparison: Comparison) -> Table:
     facts = comparison.facts
     note = (
         f"{facts['operator']}: {facts['m']} measurements, k = {facts['k']}. Share of targets found "
-        f"({facts['success']}) with its 95% interval, by forward-equivalents a target; spent at "
+        f"({facts['success']}) with its 95% interval, by forward-equivalents per target; spent at "
         "most: their mean at the largest budget, what is spent once included; a dash where a "
-        "single go costs more than the budget."
+        "single run costs more than the budget."
     )
     return Table("", columns, rows, (note,))
 

@@ -34,7 +34,7 @@ def distil(
     """Make a trajectory for a generator of which there is one checkpoint.
 
     No training data are needed: copies of the generator are trained on its own samples. The same
-    command goes on after an interruption.
+    command continues after an interruption.
 
     Args:
         generator: the architecture, package.module:callable; called without arguments.
@@ -47,7 +47,7 @@ def distil(
         key: where the state dict lies inside the file, dotted; by default the usual places.
         stages: copies to be made.
         steps: training steps of each.
-        batch_size: latents a step.
+        batch_size: latents per step.
         learning_rate: of the training.
         overwrite: start again, deleting the trajectory that OUT holds.
     """

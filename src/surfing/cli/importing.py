@@ -1,4 +1,4 @@
-"""``surfing import``: somebody else's checkpoints as a trajectory."""
+"""``surfing import``: checkpoints that something else saved, as a trajectory."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from surfing.cli.inputs import (
 )
 from surfing.descent import Stopping
 from surfing.errors import InputError, MeasurementError, require
-from surfing.execution import Executor, Local, Measurements, Ray, Shards, ready
+from surfing.execution import Executor, Local, Measurements, Ray, Shards
 from surfing.execution.targets import Targets
 from surfing.portfolio.recover import (
     BlockSolver,
@@ -44,7 +44,7 @@ from surfing.report.tables import seconds as in_seconds
 from surfing.starts import LearnedStarts
 from surfing.trajectory import Trajectory
 
-__all__ = ["recover"]
+__all__ = ["check_finite", "executor_named", "file_fact", "recover", "resumed"]
 
 _OPTIONS = (
     *("budget", "seconds", "noise", "prior", "given", "z0", "learned", "polish"),
@@ -82,7 +82,7 @@ def recover(
     """Recover latents and signals from measurements.
 
     Targets are worked on in shards, each written when it is done: after an interruption the same
-    command goes on from there. Results depend neither on the executor nor on the number of
+    command continues from there. Results depend neither on the executor nor on the number of
     workers, nor on the size of the shards where that is a multiple of the default, or with
     --batch-invariant.
 
@@ -140,18 +140,18 @@ def recover(
         seed=common.seed,
     )
     with as_typed(*_OPTIONS):
-        by = _executor(executor, workers, device)
+        by = executor_named(executor, workers, device)
     if parquet:
         require("pyarrow.parquet", "ray")
     solver = job.check()
     files = {"noise": noise, "z0": z0, "learned": learned}
     facts = job.facts() | {"measurements": digest(measurements)}
-    facts |= {name: _file_fact(value) for name, value in files.items()}
-    facts |= {"given": None if not given else {n: _file_fact(f) for n, f in _pairs(given)}}
+    facts |= {name: file_fact(value) for name, value in files.items()}
+    facts |= {"given": None if not given else {n: file_fact(f) for n, f in _pairs(given)}}
     size = block_size(solver.model) if shard is None else shard
     with (
         as_typed(*_OPTIONS),
-        ready(by),
+        by.ready(),
         Shards.open(out, facts, targets=len(y), size=size, overwrite=overwrite) as shards,
         screen.progress("recovering") as tick,
     ):
@@ -162,7 +162,7 @@ def recover(
         result = shards.gather(parquet=parquet)
     once = 0.0 if known is None else known.cost
     result |= {"cost_once": once}
-    screen.say(_table(result).rich(), f"{_resumed(there)}Written to {out}.")
+    screen.say(_table(result).rich(), f"{resumed(there)}Written to {out}.")
     return {"out": out, "shards_found": there, **result}
 
 
@@ -179,7 +179,8 @@ def _learned(out: Path, solver: BlockSolver, job: Job, given: Path | None) -> Le
     return known
 
 
-def _file_fact(value: object) -> object:
+def file_fact(value: object) -> object:
+    """What tells one run's option from another's: a file's hash, or the words themselves."""
     path = Path(str(value)) if value is not None else None
     return (
         digest(path)
@@ -192,7 +193,12 @@ def _pairs(given: list[str]) -> list[tuple[str, str]]:
     return [(name, path) for name, _, path in (each.partition("=") for each in given)]
 
 
-def _executor(name: str, workers: int | None, device: torch.device) -> Executor:
+def executor_named(name: str, workers: int | None, device: torch.device) -> Executor:
+    """Who works on the shards.
+
+    Raises:
+        InputError: workers of this process.
+    """
     if name == "local":
         if workers is not None:
             raise InputError(
@@ -210,7 +216,7 @@ class Job:
     Args:
         trajectory: checkpoints of training.
         generator: their architecture.
-        targets: measurements, perhaps still on the disk, and what goes with them.
+        targets: measurements, perhaps still on the disk, and what belongs to them.
         operator: by name, or None.
         operator_seed: of the operator's random numbers.
         budget: forward-equivalents for each target.
@@ -242,7 +248,7 @@ class Job:
         Raises:
             SurfingError: an argument, the measurements, or that they don't fit each other.
         """
-        _check_finite(self.targets.y)
+        check_finite(self.targets.y)
         try:
             with as_typed(*_OPTIONS):
                 model = ForwardModel(
@@ -287,7 +293,12 @@ class Job:
 _AT_A_TIME = 1 << 22
 
 
-def _check_finite(y: Measurements) -> None:
+def check_finite(y: Measurements) -> None:
+    """See that all measurements are numbers, a part in memory at a time.
+
+    Raises:
+        MeasurementError: some are not.
+    """
     bad: list[int] = []
     rows = max(1, _AT_A_TIME // max(1, math.prod(y[0:1].shape)))
     for low in range(0, len(y), rows):
@@ -317,7 +328,8 @@ def _table(result: dict[str, Any]) -> Table:
     return Table(title, columns, tuple(result["ends"]), tuple(result["notes"]))
 
 
-def _resumed(there: int) -> str:
+def resumed(there: int) -> str:
+    """What is said of shards that were there already."""
     if there == 0:
         return ""
     return f"{there} shard{'s were' if there > 1 else ' was'} done already. "

@@ -45,7 +45,7 @@ def train(
 ) -> Report:
     """Train a generator and record its trajectory.
 
-    The same command goes on after an interruption. What is left out takes the model's recommended
+    The same command continues after an interruption. What is left out takes the model's recommended
     value. OUT also gets recipe.json and samples.png: look at the samples.
 
     Args:

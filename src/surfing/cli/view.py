@@ -113,7 +113,7 @@ def view(
 
 def _read(path: Path) -> tuple[Solution, Mapping[str, Any] | None]:
     """A saved solution, and of a folder the facts of its run."""
-    return Shards.read(path) if path.is_dir() else (Solution.load(path), None)
+    return Shards.finished(path) if path.is_dir() else (Solution.load(path), None)
 
 
 def _as_told(facts: Mapping[str, Any], measurements: Path, measuring: Measuring) -> Measuring:

@@ -33,10 +33,10 @@ class StepControl:
     """Lengthen the step of a row that rides well, bisect that of a row that loses its minimum.
 
     The schedule's stages are nodes 0, 1, ..., n - 1; a row's step is a power of two of them. It is
-    refused, and the row goes back to where it was, where the risk after it is more than `jump`
+    refused, and the row returns to where it was, where the risk after it is more than `jump`
     times that before, where the row was carried more than `far` times as far as its last step at
     that pace would, or where it diverged or is not finite; the next step is half as long. At
-    the shortest step the row goes on as it is, and counts as having met a fold: its minimum is
+    the shortest step the row continues as it is, and counts as having met a fold: its minimum is
     gone. A row that enters a stage at nearly the risk that the corrector leaves (`easy`) doubles
     its step, where its node is a multiple of the doubled one: so rows that part meet again at
     common nodes, and those with the lowest next node go first, all of them in one batch.
@@ -122,14 +122,14 @@ class StepControl:
     def _judge(
         self, fleet: _Fleet, leg: StageResult, index: Int[Tensor, " r"], node: float
     ) -> Bool[Tensor, " r"]:
-        """Who goes on from the leg, who goes back, how long the next steps are; who met a fold."""
+        """Which rows continue from the leg, which return, the next steps, and who met a fold."""
         step, span = fleet.step[index], node - fleet.node[index]
         length = (leg.minimum.z - fleet.z[index]).norm(dim=-1).double()
         lost = self._lost(fleet, leg, index, length=length, span=span)
         finite = _finite(leg)
         shortest = step <= 2.0**-self.halvings
         accept = ~lost | (shortest & finite)
-        # At its shortest step a row goes on whatever happens, without its new z where that is bad.
+        # At its shortest step a row continues in any case, without its new z where that is bad.
         ahead = ~lost | shortest
         smooth = ~lost & (leg.minimum.entry <= self.easy * leg.minimum.value + fleet.least[index])
         level = torch.remainder(torch.full_like(step, node), 2 * step) == 0

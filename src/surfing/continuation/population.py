@@ -1,4 +1,4 @@
-"""The starts of one target as a population: they meet, one goes on for all, and part at folds."""
+"""The starts of one target as a population: they meet, one continues for all, and part at folds."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Population:
     """What the rows of one target do for one another; rows of other targets never matter.
 
     Where two of them stand at the same node within `merge` of each other they have become one: the
-    one with the lower risk goes on, the other rests and costs nothing. Where a row meets a fold, a
-    resting row of its target is sent to the other side: from where the row was before, against the
-    way that it was carried, along the direction that the measurements determine least.
+    one with the lower risk continues, the other rests and costs nothing. Where a row meets a fold,
+    a resting row of its target is sent to the other side: from where the row was before, against
+    the way that it was carried, along the direction that the measurements determine least.
 
     Args:
         merge: root mean square distance by coordinate, in standard deviations of the law; 0 for
@@ -67,13 +67,13 @@ class Population:
         starts: int,
         law: Latent,
     ) -> Bool[Tensor, " rows"]:
-        """Rows that lie where a better row of their target does; of equals the first goes on.
+        """Rows that lie where a better row of their target does; of equals the first continues.
 
         Args:
             z: of all rows, those of one target side by side.
             misfit: by which they are compared.
             present: who may be merged.
-            starts: rows a target.
+            starts: rows per target.
             law: whose standard deviation is the unit.
         """
         if self.merge == 0 or starts == 1:

@@ -23,7 +23,7 @@ __all__ = ["AbstractPredictor", "Constant", "History", "Secant", "Tangent"]
 
 @dataclass(frozen=True)
 class History:
-    """What a ride leaves behind for its predictor: its last two stages, a line a row."""
+    """What a ride leaves behind for its predictor: its last two stages, a line per row."""
 
     stage: Float[Tensor, " r"]
     z: Float[Tensor, "r k"]
@@ -76,7 +76,7 @@ class Constant(AbstractPredictor):
 
 @dataclass(frozen=True)
 class Secant(AbstractPredictor):
-    """Go on along the line through the last two stages. Costs 2 forwards a row."""
+    """Go on along the line through the last two stages. Costs 2 forwards per row."""
 
     def guess(
         self, history: History, stage: float, risk: Risk, rows: Int[Tensor, " r"]
@@ -94,7 +94,7 @@ class Tangent(AbstractPredictor):
 
     d = -(J_t'J_t + damping max diag I)^-1 grad f_{t+1}(z). At a stationary point of f_t the new
     gradient is the derivative of the gradient along the path, residual term included, so that d is
-    the Euler predictor of dz/ds; only the Hessian is Gauss-Newton's. Costs 5 forwards a row, where
+    the Euler predictor of dz/ds; only the Hessian is Gauss-Newton's. Costs 5 forwards per row where
     a Levenberg-Marquardt step costs k + 2.
 
     Args:

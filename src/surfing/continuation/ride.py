@@ -106,7 +106,7 @@ class Ride:
         self.descent = descent
         self.stopping = stopping
         self.predictor = predictor
-        self.steps = (stage_steps, max_steps)
+        self.steps: tuple[int, int] = (stage_steps, max_steps)
 
     def run(
         self,
@@ -150,7 +150,7 @@ class Ride:
             rows: all of the run.
             history: what the rows of `index` leave behind; None at their starts.
             meter: of all rows.
-            index: who goes; everybody where left out.
+            index: which rows ride; all where left out.
             reg: weight of the penalty, for all rows.
             last: take the steps of the last stage.
         """

@@ -24,20 +24,20 @@ from surfing.precision import plain_precision
 from surfing.problem.model import as_model
 from surfing.problem.problem import Problem
 from surfing.problem.risk import CostMeter
+from surfing.progress import with_progress
 from surfing.solution import Solution
 from surfing.starts.rows import draw_starts
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import numpy as np
     from jaxtyping import Float
-    from torch import nn
 
-    from surfing.latents import Latent
     from surfing.problem.inputs import Given
     from surfing.problem.loss import AbstractLoss
     from surfing.problem.measurements import Noise
-    from surfing.problem.model import ForwardModel
-    from surfing.problem.operators import OperatorLike
+    from surfing.problem.model import ForwardModel, ModelArguments
     from surfing.trajectory import Trajectory
 
 __all__ = ["direct", "surf"]
@@ -46,12 +46,11 @@ _PROBES = 16
 
 
 @plain_precision
+@with_progress("surf: stages")
 def surf(
     model: ForwardModel | Trajectory,
     y: Float[Tensor, "targets ..."] | np.ndarray,
     *,
-    generator: nn.Module | None = None,
-    operator: OperatorLike = None,
     starts: int | None = None,
     descent: AbstractDescent[Any] | None = None,
     schedule: AbstractSchedule | None = None,
@@ -66,14 +65,10 @@ def surf(
     given: Given | None = None,
     loss: AbstractLoss | None = None,
     stopping: Stopping | None = None,
-    latent: Latent | None = None,
     seed: int = 0,
     ids: Sequence[int] | None = None,
-    operator_seed: int = 0,
-    batch_invariant: bool = False,
-    polish: bool = False,
-    throw: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    **made: Unpack[ModelArguments],
 ) -> Solution:
     """Recover latents by riding the checkpoints of training.
 
@@ -82,13 +77,8 @@ def surf(
     its own; of each target's rows the one with the lowest risk is returned.
 
     Args:
-        model: a :class:`ForwardModel`, or the trajectory that makes one with `generator` and
-            `operator`.
+        model: a :class:`ForwardModel`, or a trajectory beside the arguments that make one.
         y: measurements, (targets, ...) as the operator returns them.
-        generator: the module that was trained, beside a trajectory; may be left out where the
-            manifest names an architecture. It is never touched.
-        operator: beside a trajectory: None for the identity, a callable, an object with `.A(x)`,
-            or a name.
         starts: rows for each target, those of `z0` included; one, or those of `z0`, where left
             out.
 
@@ -113,22 +103,19 @@ def surf(
         loss: how residuals are weighed: squares, or :class:`Huber` or :class:`StudentT` where
             some measurements are gross outliers.
         stopping: tolerances.
-        latent: beside a trajectory: the law of z; the manifest's where left out.
         seed: of the starts.
         ids: of the targets, for their random numbers; 0, 1, ... where left out.
-        operator_seed: beside a trajectory: of a named operator's random numbers.
-        batch_invariant: beside a trajectory: give a target the same bits whatever targets are
-            beside it, on one machine with as many threads; takes longer.
-        polish: go on in float64 from where the ride ends, a few steps: the returned z, x and risk
-            are in float64 then.
-        throw: raise where a target fails.
         progress: called with (stages done, stages in all).
+        made: beside a trajectory, what makes the model: generator (the module that was trained;
+            the manifest's where left out; it is never touched), operator (None for the identity, a
+            callable, an object with `.A(x)`, or a name), latent (the law of z; the manifest's
+            where left out), operator_seed, batch_invariant; see :class:`ForwardModel`.
 
     Returns:
         A :class:`Solution`.
 
     Raises:
-        SurfingError: bad input, before any work; with `throw`, a target that failed.
+        SurfingError: bad input, before any work.
 
     Source: Algorithm 1, after Song et al. (2019).
     """
@@ -142,17 +129,8 @@ def surf(
     anneal = check.number("anneal", anneal, low=0)
     seed = check.integer("seed", seed)
     began = time.perf_counter()
-    model = as_model(
-        model,
-        generator=generator,
-        operator=operator,
-        latent=latent,
-        operator_seed=operator_seed,
-        batch_invariant=batch_invariant,
-    )
+    model = as_model(model, made)
     stopping = Stopping() if stopping is None else stopping
-    if polish:
-        stopping = replace(stopping, polish=True)
     noise = stopping.noise if noise is None else noise
     problem = model.problem(y, noise=noise, prior=prior, given=given, loss=loss)
     if stopping.polish:
@@ -178,22 +156,20 @@ def surf(
         track = control.run(ride, stages, rows, anneal=anneal, progress=progress)
     solution = track.solution(problem, trajectory, stopping=stopping, descent=descent)
     facts = {"seed": seed, "starts": rows.starts, "stages": len(stages), "schedule": repr(schedule)}
-    solution = _finish(
+    return _finish(
         solution,
         began,
         descent,
         facts | {"schedule_forwards": overhead.depth},
         once=float(overhead.depth),
     )
-    return solution.raise_failures() if throw else solution
 
 
+@with_progress("direct")
 def direct(
     model: ForwardModel | Trajectory,
     y: Float[Tensor, "targets ..."] | np.ndarray,
     *,
-    generator: nn.Module | None = None,
-    operator: OperatorLike = None,
     starts: int | None = None,
     descent: AbstractDescent[Any] | None = None,
     max_steps: int | None = None,
@@ -203,14 +179,10 @@ def direct(
     given: Given | None = None,
     loss: AbstractLoss | None = None,
     stopping: Stopping | None = None,
-    latent: Latent | None = None,
     seed: int = 0,
     ids: Sequence[int] | None = None,
-    operator_seed: int = 0,
-    batch_invariant: bool = False,
-    polish: bool = False,
-    throw: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    **made: Unpack[ModelArguments],
 ) -> Solution:
     """Descend on the trained network alone: :func:`surf` with its last stage only.
 
@@ -219,8 +191,6 @@ def direct(
     return surf(
         model,
         y,
-        generator=generator,
-        operator=operator,
         starts=starts,
         descent=descent,
         schedule=Final(),
@@ -231,14 +201,10 @@ def direct(
         given=given,
         loss=loss,
         stopping=stopping,
-        latent=latent,
         seed=seed,
         ids=ids,
-        operator_seed=operator_seed,
-        batch_invariant=batch_invariant,
-        polish=polish,
-        throw=throw,
         progress=progress,
+        **made,
     )
 
 

@@ -32,7 +32,7 @@ class Stopping:
         xtol: converged where the last step is at most xtol (1 + ||z||).
         ftol: converged where the model predicts a relative decrease below this.
         noise: standard deviation of the noise: a number, one for each target, or the shape of y;
-            the `noise=` of an entry point goes before. With it a row ends at the discrepancy
+            the `noise=` of an entry point has precedence. With it a row ends at the discrepancy
             principle, ||A G(z) - y|| <= sqrt(m) noise, and counts as met a little
             above it (:meth:`met`).
         divergence: diverged where f exceeds this many times its first value.
@@ -71,7 +71,7 @@ class Stopping:
         noisy: bool = False,
         ended: Int[Tensor, " r"] | None = None,
     ) -> Int[Tensor, " r"]:
-        """The status of each row after a step, `Status.RUNNING` where it goes on.
+        """The status of each row after a step, `Status.RUNNING` where it continues.
 
         Args:
             state: after the step.

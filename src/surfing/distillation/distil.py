@@ -21,6 +21,7 @@ from surfing.distillation.teacher import Teacher
 from surfing.errors import InputError, NotATrajectoryError, OutputExistsError
 from surfing.generator import State
 from surfing.latents import Latent
+from surfing.progress import with_progress
 from surfing.trajectory.lock import DirectoryLock
 from surfing.trajectory.manifest import MAX_STEP, Entry, Manifest, check_representable
 from surfing.trajectory.probe import Probe, rms_distance
@@ -40,6 +41,7 @@ __all__ = ["distil"]
 _log = logging.getLogger(__name__)
 
 
+@with_progress("distil: stages")
 def distil(
     generator: nn.Module,
     latent: Latent,
@@ -60,12 +62,12 @@ def distil(
 
     A copy of the generator is trained, on latents of the law alone, to imitate simpler and simpler
     functions: by default (1 - w) G + w L, L the best affine approximation of G, at w = .1 ... 1.
-    Each copy goes on from the one before. In the other order they are a trajectory from a
+    Each copy continues from the one before. In the other order they are a trajectory from a
     generator whose surface is nearly a bowl to the generator itself, bit for bit: there is no gap
     at its end. It depends on the generator alone: one path serves every operator.
 
     The trajectory in `out` is whole after every stage, with the generator as its last checkpoint,
-    and the same call goes on where it was interrupted: on a CPU it ends with the same bits, for a
+    and the same call continues where it was interrupted: on a CPU it ends with the same bits, for a
     given number of threads. A finished one is opened and returned.
 
     Args:
@@ -74,7 +76,7 @@ def distil(
         out: the directory; made if it is not there.
         curriculum: what is imitated; `Linearisation()` if None.
         steps: Adam steps of every stage.
-        batch_size: latents a step.
+        batch_size: latents per step.
         learning_rate: of Adam at the last level, a tenth of it at the generator; within every stage
             it falls along half a cosine.
         architecture: ``{"name": ..., "arguments": {...}}``, for generators of the zoo.

@@ -38,7 +38,7 @@ class Training:
 
     Attributes:
         steps: of Adam.
-        batch_size: latents a step.
+        batch_size: latents per step.
         learning_rate: of the first step at level 1; a tenth of it at level 0.
 
     Raises:

@@ -42,23 +42,24 @@ class Teacher:
     def __init__(
         self, generator: nn.Module, latent: Latent, device: torch.device | None = None
     ) -> None:
-        self.generator = Generator(generator)
+        self.generator: Generator = Generator(generator)
         module = self.generator.module
         kind = type(module).__name__
         if not any(p.is_floating_point() for p in module.parameters()):
             raise GeneratorError(f"generator: {kind} has no parameters: there is nothing to train.")
         if device is not None:
             module.to(device)
-        self.module = module
+        self.module: nn.Module = module
         self.latent = latent
-        self.state = snapshot(module.state_dict())
+        self.state: dict[str, Tensor] = snapshot(module.state_dict())
         first = next(p for p in module.parameters() if p.is_floating_point())
-        self.device, self.dtype = first.device, first.dtype
-        self.spent = 0
+        self.device: torch.device = first.device
+        self.dtype: torch.dtype = first.dtype
+        self.spent: int = 0
         self._refuse_random(kind)
 
     def __call__(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows n"]:
-        """Signals of latents, flattened; a forward-equivalent a row."""
+        """Signals of latents, flattened; a forward-equivalent per row."""
         self.spent += len(z)
         with torch.no_grad():
             return torch.cat([self.module(part).flatten(1) for part in torch.split(z, _CHUNK)])

@@ -1,6 +1,6 @@
 """Success against cost: every method at the same budgets, on the same targets.
 
-A method that fails goes again from another start until the budget is spent; of a target's goes
+A method that fails is restarted until the budget is spent; of a target's runs
 the one with the lowest measurement loss counts, whatever the truth is. So each curve is that of
 best-of-R, with R what the budget pays for.
 """
@@ -17,16 +17,16 @@ import torch
 
 from surfing.descent import Stopping
 from surfing.errors import InputError
-from surfing.evaluation.methods import METHODS, Method, Task, method
-from surfing.evaluation.samples import Criterion, noisy, own_z
-from surfing.portfolio import recover
-from surfing.problem import ForwardModel
-from surfing.problem.model import as_model
+from surfing.evaluation.methods import METHODS, RECOVER, Method, method
+from surfing.evaluation.samples import Criterion, model_of, noisy, own_z
+from surfing.evaluation.solvers import Recover, Task
+from surfing.progress import with_progress
 from surfing.report.intervals import wilson
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from surfing.problem import ForwardModel
     from surfing.problem.inputs import Given
     from surfing.problem.measurements import Noise
     from surfing.problem.operators import OperatorLike
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["BUDGETS", "Comparison", "Curve", "compare", "hits", "paired"]
 
 BUDGETS = (200, 400, 1000, 2000, 4000, 8000, 16000)
-RECOVER = "recover"
 _SCARCE = 100
 """Goes after which a method gives a target up, whatever is left of the budget."""
 
@@ -133,6 +132,7 @@ def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> dict[str, float]:
     return {"won": won, "lost": lost, "p": min(1.0, 2 * tail) if disputed else 1.0}
 
 
+@with_progress("compare: methods")
 def compare(
     model: ForwardModel | Trajectory,
     generator: nn.Module | None = None,
@@ -157,9 +157,9 @@ def compare(
         generator: beside checkpoints: their architecture.
         operator: beside checkpoints: what measures the signals; None for the identity.
         targets: own samples of the generator, so that the truth is known.
-        budgets: forward-equivalents a target, increasing.
-        methods: names from :data:`surfing.evaluation.methods.METHODS`, and "recover"; all where
-            left out.
+        budgets: forward-equivalents per target, increasing.
+        methods: names from :data:`surfing.evaluation.methods.METHODS`; all but those on request
+            where left out.
         scarce: methods so slow that they get the first `scarce_targets` only.
         scarce_targets: see there.
         noise: standard deviations of noise that is added, and told to every method.
@@ -173,29 +173,23 @@ def compare(
         InputError, UnknownNameError: a bad argument, before any work.
     """
     budgets = _checked(budgets)
-    names = list(methods) or [*METHODS, RECOVER]
-    chosen = {name: method(name) for name in names if name != RECOVER}
-    made = as_model(
-        model,
-        generator=generator,
-        operator=operator,
-        operator_seed=0 if isinstance(model, ForwardModel) else seed,
-    )
+    usual = [name for name, each in METHODS.items() if not each.on_request]
+    chosen = [method(name) for name in methods or usual]
+    made = model_of(model, generator, operator, seed=seed)
     truth = own_z(made, targets, seed=seed)
     measured = made.measure(made.signals(truth, given=given), given=given)
     task = Task(made, noisy(measured, noise, seed=seed), seed, noise, prior, given)
     problem = made.problem(task.y, noise=noise, prior=prior, given=given)
     criterion = Criterion.of(problem, made, truth, exact=exact)
     curves = []
-    for number, name in enumerate(names):
-        if name == RECOVER:
+    for number, each in enumerate(chosen):
+        if each.name == RECOVER:
             curves.append(_recovered(task, criterion, budgets))
         else:
-            label, go = chosen[name]
-            few = min(targets, scarce_targets) if name in scarce else targets
-            curves.append(_restarted(name, label, go, task, criterion, few, budgets))
+            few = min(targets, scarce_targets) if each.name in scarce else targets
+            curves.append(_restarted(each, task, criterion, few, budgets))
         if progress is not None:
-            progress(number + 1, len(names))
+            progress(number + 1, len(chosen))
     facts = {
         "operator": made.operator.name,
         "m": task.y[0].numel(),
@@ -215,16 +209,14 @@ def _checked(budgets: Sequence[int]) -> tuple[int, ...]:
 
 
 def _restarted(
-    name: str,
-    label: str,
-    go: Method,
+    method: Method,
     task: Task,
     criterion: Criterion,
     count: int,
     budgets: tuple[int, ...],
 ) -> Curve:
     """Goes until each target's measurements are met or the largest budget is spent."""
-    stopping = Stopping()
+    stopping, go = Stopping(), method.make()
     best = torch.full((count,), torch.inf, dtype=torch.float64)
     misfit = best.clone()
     hit = torch.zeros(count, dtype=torch.bool)
@@ -253,7 +245,7 @@ def _restarted(
     for i in range(1, len(budgets)):
         unchanged = paid[i] == 0
         found[i, unchanged], paid[i, unchanged] = found[i - 1, unchanged], paid[i - 1, unchanged]
-    return Curve(name, label, found.tolist(), paid.mean(1).tolist())
+    return Curve(method.name, method.label, found.tolist(), paid.mean(1).tolist())
 
 
 def _recovered(task: Task, criterion: Criterion, budgets: tuple[int, ...]) -> Curve:
@@ -261,15 +253,7 @@ def _recovered(task: Task, criterion: Criterion, budgets: tuple[int, ...]) -> Cu
     found, cost = [], []
     everybody = torch.arange(len(task.y), device=task.y.device)
     for budget in budgets:
-        solution = recover(
-            task.model,
-            task.y,
-            budget=budget,
-            noise=task.noise,
-            prior=task.prior,
-            given=task.given,
-            seed=task.seed,
-        )
+        solution = Recover(budget).solve(task)
         found.append(criterion.found(solution.z, solution.risk, everybody).tolist())
         cost.append(float(solution.cost.mean()) + solution.cost_once / max(1, len(task.y)))
-    return Curve(RECOVER, "recover", found, cost)
+    return Curve(RECOVER, METHODS[RECOVER].label, found, cost)

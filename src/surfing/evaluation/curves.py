@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from surfing.errors import InputError
+from surfing.evaluation.methods import METHODS, current
 from surfing.report.tables import count
 
 __all__ = ["read_curves"]
@@ -57,5 +58,11 @@ def _by_cell(record: Mapping[str, Any]) -> dict[str, Curves]:
         ]
         once = float(line.get("extra_cost", 0.0))
         pilot = f", and {count(once)} once for all targets" if once else ""
-        cells.setdefault(cell, {})[f"{line['label']}{pilot}"] = points
+        cells.setdefault(cell, {})[f"{_label(line)}{pilot}"] = points
     return cells
+
+
+def _label(line: Mapping[str, Any]) -> str:
+    """Of today: records of before told two methods by one name."""
+    known = METHODS.get(current(line.get("name", "")))
+    return str(line["label"]) if known is None else known.label

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from surfing.continuation import EqualDrift, direct, surf
-from surfing.descent import LevenbergMarquardt
-from surfing.evaluation.selftest import FOUND, OwnSamples, own_samples
-from surfing.portfolio import recover
-from surfing.problem import as_operator
+from surfing.evaluation.methods import METHODS
+from surfing.evaluation.samples import FOUND, OwnSamples, model_of, own_samples
+from surfing.evaluation.solvers import Recover, Solver, Task
+from surfing.progress import with_progress
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -42,10 +41,13 @@ SETTINGS = (
     Setting("50 measurements", "gaussian:50"),
     Setting("20 measurements", "gaussian:20"),
 )
-STAGES = 10
-"""Of a ride, at equal drift."""
 BUDGET = 1000
 """Forward-equivalents a target, of the default strategy."""
+_WAYS: Mapping[str, Callable[[], Solver]] = {
+    "direct": lambda: METHODS["direct-lm"].solver,
+    "surfing": lambda: METHODS["lm-surfing"].solver,
+    "recover": lambda: Recover(BUDGET),
+}
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,11 @@ class Outcome:
         method: "direct", "surfing", or "recover", the default strategy.
         found: targets with ||z - z*|| < .01, and how many there were.
         residual: median ||A G(z) - y||.
-        cost: mean forward-equivalents a target.
-        seconds: wall time of all targets.
-        x: recovered signals.
+        cost: mean forward-equivalents of a target.
+        seconds: wall time of all targets in one call.
+        seconds_one: wall time of a call with the first target alone.
+        solution: what was found.
+        y: what it was found from.
     """
 
     setting: str
@@ -68,13 +72,16 @@ class Outcome:
     residual: float
     cost: float
     seconds: float
-    x: Float[Tensor, "targets ..."]
+    seconds_one: float
+    solution: Solution
+    y: Float[Tensor, "targets ..."]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; the signals are left out."""
-        return {name: value for name, value in vars(self).items() if name != "x"}
+        """JSON values; tensors are left out."""
+        return {name: value for name, value in vars(self).items() if name not in ("solution", "y")}
 
 
+@with_progress("demo: runs")
 def run(
     trajectory: Trajectory,
     generator: nn.Module,
@@ -98,86 +105,37 @@ def run(
         The targets, and the outcomes: settings in order, all by Levenberg-Marquardt.
     """
     truth = own_samples(trajectory, generator, targets, seed=seed)
-    total = 3 * len(settings)
     outcomes: list[Outcome] = []
-
-    def keep(outcome: Outcome) -> None:
-        outcomes.append(outcome)
-        if progress is not None:
-            progress(len(outcomes), total)
-
     for setting in settings:
-        bench = _Bench(trajectory, generator, truth, setting, seed)
-        keep(bench.direct())
-        keep(bench.surfing())
-        keep(bench.recover())
+        model = model_of(trajectory, generator, setting.operator, seed=seed)
+        task = Task(model, model.measure(truth.x), seed)
+        for name, way in _WAYS.items():
+            solution = way().solve(task)
+            alone = way().solve(Task(model, task.y[:1], seed)).seconds
+            outcomes.append(_outcome(setting, name, solution, alone, truth, task.y))
+            if progress is not None:
+                progress(len(outcomes), len(_WAYS) * len(settings))
     return truth, outcomes
 
 
-@dataclass(frozen=True)
-class _Bench:
-    """One setting: both methods get the same measurements and the same start points."""
-
-    trajectory: Trajectory
-    generator: nn.Module
-    truth: OwnSamples
-    setting: Setting
-    seed: int
-
-    def direct(self) -> Outcome:
-        """On the trained network alone."""
-        solution = direct(
-            self.trajectory,
-            self._measured(),
-            generator=self.generator,
-            operator=self.setting.operator,
-            operator_seed=self.seed,
-            descent=LevenbergMarquardt(),
-            seed=self.seed,
-        )
-        return self._outcome("direct", solution)
-
-    def surfing(self) -> Outcome:
-        """Along the checkpoints."""
-        solution = surf(
-            self.trajectory,
-            self._measured(),
-            generator=self.generator,
-            operator=self.setting.operator,
-            operator_seed=self.seed,
-            descent=LevenbergMarquardt(),
-            schedule=EqualDrift(STAGES),
-            seed=self.seed,
-        )
-        return self._outcome("surfing", solution)
-
-    def recover(self) -> Outcome:
-        """By the default strategy; what it learns once is in the cost."""
-        solution = recover(
-            self.trajectory,
-            self._measured(),
-            generator=self.generator,
-            operator=self.setting.operator,
-            operator_seed=self.seed,
-            budget=BUDGET,
-            seed=self.seed,
-        )
-        return self._outcome("recover", solution)
-
-    def _measured(self) -> Tensor:
-        x = self.truth.x
-        shape = tuple(x.shape[1:])
-        forward = as_operator(self.setting.operator, shape, seed=self.seed, device=x.device)
-        return forward(x)
-
-    def _outcome(self, method: str, solution: Solution) -> Outcome:
-        error = (solution.z - self.truth.z).norm(dim=1)
-        return Outcome(
-            self.setting.name,
-            method,
-            (int((error < FOUND).sum()), len(error)),
-            float((2 * solution.risk).sqrt().median()),
-            float(solution.cost.mean()) + solution.cost_once / len(solution),
-            solution.seconds,
-            solution.x,
-        )
+def _outcome(
+    setting: Setting,
+    method: str,
+    solution: Solution,
+    alone: float,
+    truth: OwnSamples,
+    y: Tensor,
+) -> Outcome:
+    """What is learned once is in the cost; `alone` are the seconds of the first target alone."""
+    error = (solution.z - truth.z).norm(dim=1)
+    return Outcome(
+        setting.name,
+        method,
+        (int((error < FOUND).sum()), len(error)),
+        float((2 * solution.risk).sqrt().median()),
+        float(solution.cost.mean()) + solution.cost_once / len(solution),
+        solution.seconds,
+        alone,
+        solution,
+        y,
+    )

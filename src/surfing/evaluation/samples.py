@@ -17,6 +17,7 @@ from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
 from surfing.generator import Generator
 from surfing.problem.measurements import Level, Measurements
+from surfing.problem.model import ForwardModel, ModelArguments, as_model
 from surfing.solution import open_directions
 from surfing.starts.scouting import derived_seed
 
@@ -24,12 +25,23 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import nn
 
-    from surfing.problem import ForwardModel, Problem
+    from surfing.problem import Problem
     from surfing.problem.inputs import Given
     from surfing.problem.measurements import Noise
+    from surfing.problem.operators import OperatorLike
     from surfing.trajectory import Trajectory
 
-__all__ = ["FOUND", "TRUTHS", "Criterion", "OwnSamples", "beside", "noisy", "own_samples", "own_z"]
+__all__ = [
+    "FOUND",
+    "TRUTHS",
+    "Criterion",
+    "OwnSamples",
+    "beside",
+    "model_of",
+    "noisy",
+    "own_samples",
+    "own_z",
+]
 
 FOUND = 0.01
 """||z - z*|| below which a latent counts as found."""
@@ -67,6 +79,24 @@ def own_samples(
     with torch.no_grad():
         x = torch.cat([bound(part) for part in torch.split(z, 256)])
     return OwnSamples(z, x)
+
+
+def model_of(
+    given: ForwardModel | Trajectory,
+    generator: nn.Module | None,
+    operator: OperatorLike,
+    *,
+    seed: int,
+) -> ForwardModel:
+    """A model as it is, or the one that a trajectory makes; `seed` is a named operator's.
+
+    Raises:
+        SurfingError: see :class:`surfing.ForwardModel`; also a model, and parts of another.
+    """
+    made: ModelArguments = {"generator": generator, "operator": operator}
+    if not isinstance(given, ForwardModel):
+        made["operator_seed"] = seed
+    return as_model(given, made)
 
 
 def own_z(model: ForwardModel, targets: int, *, seed: int = 0) -> Float[Tensor, "targets k"]:

@@ -14,13 +14,13 @@ from surfing.evaluation.samples import (
     TRUTHS,
     Criterion,
     OwnSamples,
+    model_of,
     noisy,
     own_samples,
     own_z,
 )
 from surfing.portfolio import recover
-from surfing.problem import ForwardModel
-from surfing.problem.model import as_model
+from surfing.progress import with_progress
 from surfing.report.intervals import wilson
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import nn
 
-    from surfing.problem import Problem
+    from surfing.problem import ForwardModel, Problem
     from surfing.problem.inputs import Given
     from surfing.problem.measurements import Noise
     from surfing.problem.operators import OperatorLike
@@ -50,7 +50,7 @@ class Selftest:
         misfit: median ||A G(z) - y|| / ||y|| of own samples.
         held_out: the same for held-out images, and how many; None without any.
         pixel_error: median RMS error of their reconstructions.
-        cost: mean forward-equivalents a target, what is spent once included.
+        cost: mean forward-equivalents per target, what is spent once included.
         open_directions: latent directions that the measurements leave open, at most.
         success: what counts as found.
         latent_error: median ||z - z*||.
@@ -115,6 +115,7 @@ class Selftest:
         }
 
 
+@with_progress("selftest: runs")
 def run(
     model: ForwardModel | Trajectory,
     generator: nn.Module | None = None,
@@ -137,7 +138,7 @@ def run(
         operator: beside checkpoints: what measures the signals; None for the identity.
         targets: own samples.
         images: held-out signals, in the generator's range and shape.
-        budget: forward-equivalents a target.
+        budget: forward-equivalents per target.
         noise: standard deviations of noise that is added, and told.
         prior: kept in the answer.
         given: inputs by target; without images, which have none.
@@ -147,12 +148,7 @@ def run(
     Raises:
         InputError: images of another shape than the generator's signals, or any bad argument.
     """
-    made = as_model(
-        model,
-        generator=generator,
-        operator=operator,
-        operator_seed=0 if isinstance(model, ForwardModel) else seed,
-    )
+    made = model_of(model, generator, operator, seed=seed)
     z = own_z(made, targets, seed=seed)
     x = made.signals(z, given=given)
     shape = made.signal_shape

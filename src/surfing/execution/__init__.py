@@ -1,6 +1,9 @@
 """Many targets in shards: in this process or on a cluster, each shard written whole or not at all.
 
-solve.py      what a shard asks for: measurements in, a solution out
+executor.py   the words: measurements in, a solution out, and who does it
+choice.py     an executor of what the caller gave
+solve.py      the driver: all targets, shard by shard
+targets.py    measurements, and what goes with each target
 local.py      in this process, one shard after the other
 ray.py        on the workers of a Ray cluster (extra ``ray``)
 pool.py       those workers, and the shards that each of them has
@@ -12,10 +15,12 @@ parquet.py    those of parquet files, and solutions as parquet files
 dataset.py    those of a Ray Dataset
 """
 
+from surfing.execution.choice import as_executor
+from surfing.execution.executor import Executor, Measurements, Solve
 from surfing.execution.local import Local
 from surfing.execution.ray import Ray
 from surfing.execution.shards import Shards
-from surfing.execution.solve import Executor, Measurements, Solve, as_executor, ready, solve_all
+from surfing.execution.solve import solve_all
 
 __all__ = [
     "Executor",
@@ -25,6 +30,5 @@ __all__ = [
     "Shards",
     "Solve",
     "as_executor",
-    "ready",
     "solve_all",
 ]

@@ -38,7 +38,7 @@ def _is_dataset(y: Any) -> bool:
 
 @dataclass(frozen=True)
 class Blocks(Pieces):
-    """One column of a Ray Dataset, a row a target; a block is a piece.
+    """One column of a Ray Dataset, one row per target; a block is a piece.
 
     Args:
         tables: references to the blocks, in the dataset's order.

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
-from torch import Tensor
-
-if TYPE_CHECKING:
-    from surfing.execution.solve import Progress, Solve
-    from surfing.solution import Solution
+from surfing.execution.executor import Executor, Progress, Solve
+from surfing.solution import Solution
 
 __all__ = ["Local"]
 
 
 @dataclass(frozen=True)
-class Local:
+class Local(Executor):
     """This process."""
 
     def run(
         self,
         solve: Solve,
         shards: Sequence[range],
-        measured: Callable[[range], Tensor],
+        measured: Callable[[range], Any],
         *,
         ids: Sequence[int],
         progress: Progress | None = None,

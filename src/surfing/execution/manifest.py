@@ -27,7 +27,10 @@ __all__ = [
 
 _FORMAT = 1
 _RUN = "run.json"
-_RESULTS = ("z.npy", "x.npy", "result.json", "learned.safetensors")
+_RESULTS = (
+    *("z.npy", "x.npy", "result.json", "learned.safetensors"),
+    *("weights.npy", "mean.npy", "std.npy", "low.npy", "high.npy", "x_mean.npy", "x_std.npy"),
+)
 
 
 def as_json(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ __all__ = ["Column", "write_solution"]
 
 @dataclass(frozen=True)
 class Column(Pieces):
-    """One column of one or more parquet files, a row a target; a row group is a piece.
+    """One column of one or more parquet files, one row per target; a row group is a piece.
 
     Rows are lists of numbers, nested or not, or tensors as Ray Data and Arrow write them.
 

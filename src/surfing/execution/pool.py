@@ -14,7 +14,6 @@ from surfing.errors import InputError, WorkerLostError
 from surfing.execution.packing import Packed, unpack
 
 if TYPE_CHECKING:
-    from surfing.execution.ray import Ray
     from surfing.solution import Solution
 
 __all__ = ["Pool"]
@@ -44,13 +43,33 @@ class _Worker:
 
 
 class Pool:
-    """Workers, each with a few shards; one that is lost is replaced."""
+    """Workers, each with a few shards; one that is lost is replaced.
 
-    def __init__(self, ray: Any, settings: Ray, packed: Packed, *, size: int) -> None:
-        self._ray, self._settings = ray, settings
-        self._packed = ray.put(packed)
-        options = {"num_cpus": settings.threads, "num_gpus": settings.gpus}
-        self._make = ray.remote(_Worker).options(**options)
+    Args:
+        ray: the module, connected to a cluster.
+        packed: what the workers do with a shard.
+        size: how many workers.
+        threads: of each.
+        gpus: of each.
+        attempts: how often a shard may lose its worker.
+        patience: seconds that are waited for a worker to begin while none works.
+    """
+
+    def __init__(
+        self,
+        ray: Any,
+        packed: Packed,
+        *,
+        size: int,
+        threads: int,
+        gpus: float,
+        attempts: int,
+        patience: float,
+    ) -> None:
+        self._ray, self._packed = ray, ray.put(packed)
+        self._threads, self._gpus = threads, gpus
+        self._attempts, self._patience = attempts, patience
+        self._make = ray.remote(_Worker).options(num_cpus=threads, num_gpus=gpus)
         self._workers = [self._hire() for _ in range(size)]
         self._starting = [worker.ready.remote() for worker in self._workers]
         """What each says when it has begun; None from then on. Others may hold the cluster."""
@@ -58,7 +77,7 @@ class Pool:
         """What each worker has, in the order in which it works on them."""
 
     def run(
-        self, shards: Sequence[range], measured: Callable[[range], Tensor], ids: Sequence[int]
+        self, shards: Sequence[range], measured: Callable[[range], Any], ids: Sequence[int]
     ) -> Iterator[tuple[range, Solution]]:
         """Shards as they are solved; see :class:`surfing.execution.Executor`."""
         waiting, lost = deque(shards), Counter[range | None]()
@@ -92,7 +111,7 @@ class Pool:
         """
         awaited = {ref: number for number, ref in enumerate(self._starting) if ref is not None}
         awaited |= {ref: number for number, held in enumerate(self._held) for ref in held}
-        patience = self._settings.patience
+        patience = self._patience
         soon = min(_SOON, patience)
         for timeout in [None] if any(self._held) else [soon, patience - soon]:
             ready, _ = self._ray.wait(list(awaited), num_returns=1, timeout=timeout)
@@ -107,7 +126,7 @@ class Pool:
 
     def _state(self) -> str:
         there, free = self._ray.cluster_resources(), self._ray.available_resources()
-        kinds = ["CPU", "GPU"] if self._settings.gpus else ["CPU"]
+        kinds = ["CPU", "GPU"] if self._gpus else ["CPU"]
         said = [f"{free.get(kind, 0):g} of {there.get(kind, 0):g} {kind}s" for kind in kinds]
         return f"{' and '.join(said)} of the cluster are free"
 
@@ -125,7 +144,7 @@ class Pool:
                 f"({str(error).strip().splitlines()[-1]}); what they import must be installed on "
                 "every node."
             ) from error
-        if times >= self._settings.attempts:
+        if times >= self._attempts:
             raise WorkerLostError(
                 f"{what} {how} {times} times; most often of too little memory. Use smaller "
                 "shards or fewer workers. What was finished is kept."
@@ -138,10 +157,10 @@ class Pool:
             self._ray.kill(worker)
 
     def _hire(self) -> Any:
-        return self._make.remote(self._packed, self._settings.threads)
+        return self._make.remote(self._packed, self._threads)
 
     def _hand_out(
-        self, waiting: deque[range], measured: Callable[[range], Tensor], ids: Sequence[int]
+        self, waiting: deque[range], measured: Callable[[range], Any], ids: Sequence[int]
     ) -> None:
         """To the least busy first, so that the last shards are spread as well."""
         for depth in range(_AHEAD):

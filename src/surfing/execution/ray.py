@@ -8,17 +8,14 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from surfing import check
 from surfing.errors import InputError, require
+from surfing.execution.executor import Executor, Progress, Solve
 from surfing.execution.packing import pack
 from surfing.execution.pool import Pool
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from surfing.execution.solve import Progress, Solve
-    from surfing.solution import Solution
+from surfing.solution import Solution
 
 __all__ = ["Ray"]
 
@@ -27,7 +24,7 @@ _ANSWER = 10.0
 
 
 @dataclass(frozen=True)
-class Ray:
+class Ray(Executor):
     """Workers of a Ray cluster; where none runs, one is started on this machine.
 
     The trajectory, generator and operator are sent once to each node. The shard of a worker that
@@ -54,24 +51,12 @@ class Ray:
     patience: float = 300.0
 
     def __post_init__(self) -> None:
-        for name in ("workers", "threads", "attempts"):
-            value = getattr(self, name)
-            if name == "workers" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(
-                    f"{name}: expected a positive integer, got {value!r}.", argument=name
-                )
-        wait: object = self.patience
-        if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 < wait < 1e9:
-            raise InputError(f"patience: expected a number of seconds, got {wait!r}.")
-        share: object = self.gpus
-        if (
-            isinstance(share, bool)
-            or not isinstance(share, int | float)
-            or not 0 <= share < float("inf")
-        ):
-            raise InputError(f"gpus: expected a number >= 0, got {self.gpus!r}.")
+        if self.workers is not None:
+            check.integer("workers", self.workers, low=1)
+        for name in ("threads", "attempts"):
+            check.integer(name, getattr(self, name), low=1)
+        check.number("gpus", self.gpus, low=0)
+        check.number("patience", self.patience, low=0, high=1e9, open_low=True)
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -90,7 +75,7 @@ class Ray:
         self,
         solve: Solve,
         shards: Sequence[range],
-        measured: Callable[[range], Tensor],
+        measured: Callable[[range], Any],
         *,
         ids: Sequence[int],
         progress: Progress | None = None,
@@ -108,7 +93,15 @@ class Ray:
             return
         total, done = sum(map(len, shards)), 0
         with _connected(ray, self.address):
-            pool = Pool(ray, self, packed, size=min(len(shards), self._size(ray)))
+            pool = Pool(
+                ray,
+                packed,
+                size=min(len(shards), self._size(ray)),
+                threads=self.threads,
+                gpus=self.gpus,
+                attempts=self.attempts,
+                patience=self.patience,
+            )
             try:
                 for part, solution in pool.run(shards, measured, ids):
                     done += len(part)

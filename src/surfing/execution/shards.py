@@ -3,7 +3,7 @@
 OUT/run.json            what the run is: hashes of its inputs, its arguments
 OUT/shards/00000000-00000256.safetensors    one Solution each, by target
 OUT/shards/00000000-00000256.json           which measurements it was solved from
-OUT/learned.safetensors starts learned once; kept, so that every shard goes by the same
+OUT/learned.safetensors starts learned once; kept, so that every shard uses the same
 OUT/z.npy, x.npy, result.json               the whole, once every shard is there
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from surfing import files
+from surfing import check, files
 from surfing.errors import InputError, MeasurementError
 from surfing.execution.dataset import opened
+from surfing.execution.executor import Executor, Measurements, Progress, Solve
 from surfing.execution.manifest import (
     as_json,
     begin,
@@ -34,8 +35,8 @@ from surfing.execution.manifest import (
     write_json,
 )
 from surfing.execution.parquet import write_solution
-from surfing.execution.solve import Executor, Measurements, Progress, Solve, rows_of
-from surfing.execution.targets import Targets
+from surfing.execution.solve import shards_of
+from surfing.execution.targets import Targets, rows_of
 from surfing.solution import Solution, Status, remarks
 from surfing.trajectory.lock import DirectoryLock
 
@@ -53,16 +54,25 @@ class Shards:
         targets: how many there are.
         size: targets in each shard but the last.
         lock: of the folder.
+        read: of one shard's file: what has a length and the method `save`.
     """
 
     out: Path
     targets: int
     size: int
     lock: DirectoryLock
+    read: Callable[[Path], Any] = Solution.load
 
     @classmethod
     def open(
-        cls, out: Path | str, facts: Mapping[str, Any], *, targets: int, size: int, overwrite: bool
+        cls,
+        out: Path | str,
+        facts: Mapping[str, Any],
+        *,
+        targets: int,
+        size: int,
+        overwrite: bool,
+        read: Callable[[Path], Any] = Solution.load,
     ) -> Shards:
         """Begin a run, or find the one that was begun with the same facts.
 
@@ -71,25 +81,24 @@ class Shards:
             facts: all that the result depends on but the measurements, JSON values; one that is
                 None or False is as good as left out.
             targets: how many there are.
-            size: targets a shard; a run that goes on keeps the size it began with.
+            size: targets per shard; a run that is continued keeps the size it began with.
             overwrite: delete another run's results.
+            read: of one shard's file, where it holds something else than solutions.
 
         Raises:
             InputError: a bad argument.
             OutputExistsError: `out` holds another run, or something else, or is being written to.
         """
         out, facts = Path(out), as_json(facts)
-        for name, value, least in (("shard", size, 1), ("targets", targets, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                wanted = f"a number of targets, {least} or more"
-                raise InputError(f"{name}: expected {wanted}, got {value!r}.", argument=name)
+        size = check.integer("shard", size, low=1)
+        targets = check.integer("targets", targets, low=0)
         lock = locked(out)
         try:
             kept = begin(out, facts, targets=targets, size=size, overwrite=overwrite)
         except BaseException:
             lock.release()
             raise
-        return cls(out, targets, kept, lock)
+        return cls(out, targets, kept, lock, read)
 
     def __enter__(self) -> Self:
         return self
@@ -99,10 +108,7 @@ class Shards:
 
     def ranges(self) -> list[range]:
         """The targets of each shard."""
-        return [
-            range(low, min(low + self.size, self.targets))
-            for low in range(0, self.targets, self.size)
-        ]
+        return shards_of(self.targets, self.size)
 
     def path(self, ids: range) -> Path:
         """Where a shard's solution lies."""
@@ -116,7 +122,7 @@ class Shards:
         if not self.path(ids).is_file():
             return False
         try:
-            return len(Solution.load(self.path(ids))) == len(ids)
+            return len(self.read(self.path(ids))) == len(ids)
         except InputError as error:
             warnings.warn(f"{error} It is computed again.", stacklevel=2)
             return False
@@ -136,7 +142,7 @@ class Shards:
 
         Args:
             solve: what to do with a shard.
-            y: one line a target, perhaps still on the disk; a Ray Dataset too.
+            y: one line per target, perhaps still on the disk; a Ray Dataset too.
             executor: who does it.
             place: the device that measurements are moved to.
             progress: called with (targets done, targets in all), those of before included.
@@ -175,13 +181,13 @@ class Shards:
             _log.info("%s: targets %d to %d are done", self.out, part.start, part.stop - 1)
         return len(self.ranges()) - len(waiting)
 
-    def solutions(self) -> Iterator[tuple[range, Solution]]:
-        """One shard after the other."""
+    def solutions(self) -> Iterator[tuple[range, Any]]:
+        """One shard after the other, as `read` gives it."""
         for ids in self.ranges():
-            yield ids, Solution.load(self.path(ids))
+            yield ids, self.read(self.path(ids))
 
     @classmethod
-    def read(cls, out: Path | str) -> tuple[Solution, dict[str, Any]]:
+    def finished(cls, out: Path | str) -> tuple[Solution, dict[str, Any]]:
         """The solution of a finished run, and the facts that it depends on.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What is known of targets: measurements, and what goes with each of them, cut row by row."""
+"""What is known of targets: measurements, and what belongs to each of them, cut row by row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Targets"]
+__all__ = ["Targets", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,18 @@ class Targets:
         z0 = None if self.z0 is None else _rows(self.z0, cut)
         return Targets(_rows(self.y, cut), noise, given, z0)
 
+    def take(self, index: Tensor) -> Targets:
+        """Of some targets by number; what is in memory alone."""
+        noise = self.noise
+        if np.ndim(noise) > 0 and self._by_target(noise):
+            noise = noise[index]
+        given = self.given
+        if isinstance(given, Mapping):
+            given = {name: value[index] for name, value in given.items()}
+        return Targets(self.y[index], noise, given, None if self.z0 is None else self.z0[index])
+
     def to(self, place: torch.device | None) -> Targets:
-        """Measurements on another device; what goes with them is moved when it is used."""
+        """Measurements on another device; what belongs to them is moved when it is used."""
         y = self.y.to(place) if isinstance(self.y, Tensor) else torch.as_tensor(self.y).to(place)
         z0 = self.z0 if self.z0 is None else torch.as_tensor(self.z0).to(place)
         return Targets(y, self.noise, self.given, z0)
@@ -62,3 +72,8 @@ def _rows(values: Any, cut: slice) -> Any:
     if isinstance(rows, np.ndarray):
         return torch.from_numpy(np.array(rows, dtype=rows.dtype.newbyteorder("=")))
     return rows
+
+
+def rows_of(y: Any, part: range) -> Any:
+    """Some rows in memory, in this machine's byte order, with what goes with each target."""
+    return y.rows(part) if isinstance(y, Targets) else _rows(y, slice(part.start, part.stop))

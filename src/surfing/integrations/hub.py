@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from surfing import files
 from surfing.errors import InputError, TrajectoryError, require
 from surfing.trajectory import Trajectory
 from surfing.trajectory.importing import is_step, weights_among
@@ -40,7 +41,7 @@ def save_pretrained(
     trajectory.save(folder, dtype=dtype, overwrite=overwrite)
     card = Path(folder) / _CARD
     if not card.exists():
-        card.write_text(_card(trajectory, Path(folder).resolve().name), encoding="utf-8")
+        files.write(card, _card(trajectory, Path(folder).resolve().name))
 
 
 def from_pretrained(

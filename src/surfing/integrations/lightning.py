@@ -36,10 +36,10 @@ class RecorderCallback(Callback):  # type: ignore[misc]
     gradients that are accumulated or of steps that a loss scaler skips.
 
     Rank zero records; the others only count. When Lightning resumes from one of its checkpoints
-    (``fit(..., ckpt_path=...)``), the trajectory goes back to that step with it: checkpoints that
+    (``fit(..., ckpt_path=...)``), the trajectory is cut back to that step with it: checkpoints that
     were recorded beyond are dropped, because those steps will be passed again. Where Lightning's
     checkpoint was written at a step that is recorded, the running average resumes exactly. A second
-    ``fit`` of the same Trainer, for more epochs, goes on as well; any other training begins at 0.
+    ``fit`` of the same Trainer, for more epochs, continues as well; any other training begins at 0.
 
     A checkpoint that was saved without the callback does not say how many of its steps were the
     generator's. Adam and its kin know; so does Lightning where there is one optimiser.
@@ -71,8 +71,8 @@ class RecorderCallback(Callback):  # type: ignore[misc]
     ) -> None:
         check_name(generator)
         self.recorder: Recorder | None = None
-        self.generator_steps = 0
-        self.recorded = False
+        self.generator_steps: int = 0
+        self.recorded: bool = False
         self._path, self._name, self._overwrite = path, generator, overwrite
         self._recording = pick_recording(recording, resumes=_RESUMES)
         self._loaded: int | None = None

@@ -61,7 +61,7 @@ def pick_recording(options: RecordingOptions, *, resumes: str) -> Recording:
     if unknown := sorted(set(options) - set(known)):
         raise TypeError(
             f"RecorderCallback: unexpected keyword {unknown[0]!r}; expected path, generator, "
-            f"overwrite, {', '.join(known)}. It goes on with a trajectory where {resumes}."
+            f"overwrite, {', '.join(known)}. It continues a trajectory where {resumes}."
         )
     return Recording(**options)
 
@@ -81,7 +81,7 @@ def open_recorder(
         path: the trajectory's directory.
         generator: the live module.
         recording: what is kept.
-        step: where the training goes on; None where it begins.
+        step: where the training continues; None where it begins.
         overwrite: delete what is there, if the training begins.
         resumes: as of :func:`pick_recording`.
 
@@ -99,6 +99,6 @@ def open_recorder(
     except OutputExistsError as error:
         raise OutputExistsError(
             f"{os.fspath(path)} holds a trajectory already, and this training begins anew. Name "
-            f"another directory, or give overwrite=True, which deletes it; {resumes} goes on "
+            f"another directory, or give overwrite=True, which deletes it; {resumes} continues "
             "with it."
         ) from error

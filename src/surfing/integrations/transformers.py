@@ -36,7 +36,7 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]
     batches are accumulated for it.
 
     Rank zero records. When the Trainer resumes from one of its checkpoints
-    (``train(resume_from_checkpoint=...)``), the trajectory goes back to that step with it:
+    (``train(resume_from_checkpoint=...)``), the trajectory is cut back to that step with it:
     checkpoints that were recorded beyond are dropped, because those steps will be passed again.
 
     The Trainer tells its callbacks nothing of an exception. Every checkpoint that was recorded

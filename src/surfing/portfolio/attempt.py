@@ -314,4 +314,4 @@ ATTEMPTS = {
 DEFAULT = tuple(
     ATTEMPTS[name] for name in ("halving3", "averaged ride", "halving4", "annealed halving2")
 )
-"""What `recover` goes through in turn, once learned starts have had their tries."""
+"""What `recover` tries in turn, once learned starts have had their tries."""

@@ -21,7 +21,7 @@ from surfing.descent.default import default_descent
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
-from surfing.execution import Executor, as_executor, ready, solve_all
+from surfing.execution import Executor, Local, as_executor, solve_all
 from surfing.execution.dataset import is_elsewhere, opened
 from surfing.execution.targets import Targets
 from surfing.portfolio.attempt import DEFAULT, Attempt, RunContext
@@ -30,21 +30,23 @@ from surfing.portfolio.known import rank, try_candidate
 from surfing.precision import plain_precision
 from surfing.problem.model import ForwardModel, as_model
 from surfing.problem.risk import CostMeter
+from surfing.progress import with_progress
 from surfing.solution import Solution, StageRecord, Status
+from surfing.starts.layerwise import layerwise, readable
 from surfing.starts.learned import LearnedStarts, learn
 from surfing.starts.rows import checked_ids
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import numpy as np
     from jaxtyping import Float, Int
     from ray.data import Dataset
-    from torch import nn
 
-    from surfing.latents import Latent
     from surfing.problem.inputs import Given
     from surfing.problem.loss import AbstractLoss
     from surfing.problem.measurements import Noise
-    from surfing.problem.operators import OperatorLike
+    from surfing.problem.model import ModelArguments
     from surfing.problem.problem import Problem
     from surfing.trajectory import Trajectory
 
@@ -75,12 +77,11 @@ _TIME_SHARE = 0.3
 
 
 @plain_precision
+@with_progress("recover: targets")
 def recover(
     model: ForwardModel | Trajectory,
     y: Float[Tensor, "targets ..."] | np.ndarray | Dataset,
     *,
-    generator: nn.Module | None = None,
-    operator: OperatorLike = None,
     budget: float = 2000,
     seconds: float | None = None,
     noise: Noise = None,
@@ -92,15 +93,11 @@ def recover(
     portfolio: Sequence[Attempt] | None = None,
     descent: AbstractDescent[Any] | None = None,
     stopping: Stopping | None = None,
-    latent: Latent | None = None,
     seed: int = 0,
     ids: Sequence[int] | None = None,
-    operator_seed: int = 0,
-    batch_invariant: bool = False,
-    polish: bool = False,
-    throw: bool = False,
     progress: Callable[[int, int], None] | None = None,
     executor: Executor | str | None = None,
+    **made: Unpack[ModelArguments],
 ) -> Solution:
     """Recover latents from measurements, within a budget.
 
@@ -111,14 +108,9 @@ def recover(
     again and again.
 
     Args:
-        model: a :class:`ForwardModel`, or the trajectory that makes one with `generator` and
-            `operator`.
+        model: a :class:`ForwardModel`, or a trajectory beside the arguments that make one.
         y: measurements, (targets, ...) as the operator returns them; or a Ray Dataset with one
             column, or one called y, with a row for each target, fetched as targets are begun.
-        generator: the module that was trained, beside a trajectory; may be left out where the
-            manifest names an architecture. It is never touched.
-        operator: beside a trajectory: None for the identity, a callable, an object with `.A(x)`,
-            or a name.
         budget: forward-equivalents that each target may spend: forward 1, tangent pass 1, reverse
             pass 2, its share of what is learned once included. That takes at most half of it;
             `solution.cost_once` says how much.
@@ -139,37 +131,26 @@ def recover(
         descent: the corrector; where left out, :class:`Broyden`, or L-BFGS where a Jacobian is
             expensive, or Levenberg-Marquardt with `loss` or batch invariance.
         stopping: tolerances.
-        latent: beside a trajectory: the law of z; the manifest's where left out.
         seed: of everything random.
         ids: of the targets, for their random numbers; 0, 1, ... where left out.
-        operator_seed: beside a trajectory: of a named operator's random numbers.
-        batch_invariant: beside a trajectory: give a target the same bits whatever targets are
-            beside it; takes longer, and there can be no limit in seconds.
-        polish: take a few more steps in float64, beyond the budget; z, x and risk are in float64.
-        throw: raise where a target fails.
         progress: called with (targets done, targets in all); with (0, targets) at once.
         executor: None, "local" or "ray", or one of :mod:`surfing.execution`, or your own: who
             works on the blocks of targets. What is learned is learned here, once.
+        made: beside a trajectory, what makes the model: generator (the module that was trained;
+            the manifest's where left out; it is never touched), operator (None for the identity, a
+            callable, an object with `.A(x)`, or a name), latent (the law of z; the manifest's
+            where left out), operator_seed, batch_invariant; see :class:`ForwardModel`.
 
     Returns:
         A :class:`Solution`; `info` says which tries solved how many targets.
 
     Raises:
-        SurfingError: bad input, before any work; with `throw`, a target that failed.
+        SurfingError: bad input, before any work.
     """
     began = time.perf_counter()
-    model = as_model(
-        model,
-        generator=generator,
-        operator=operator,
-        latent=latent,
-        operator_seed=operator_seed,
-        batch_invariant=batch_invariant,
-    )
+    model = as_model(model, made)
     until = deadline(seconds, began, batch_invariant=model.batch_invariant)
     stopping = Stopping() if stopping is None else stopping
-    if polish:
-        stopping = replace(stopping, polish=True)
     job = solver_of(
         model,
         budget=budget,
@@ -189,7 +170,7 @@ def recover(
     if not elsewhere:  # whatever is wrong is said before a dataset's steps run
         targets = Targets(y, noise=noise, given=given, z0=z0)
         job.check(targets)
-    with ready(by):
+    with by.ready():
         if elsewhere:
             targets = Targets(opened(y), noise=noise, given=given, z0=z0)
             checked_ids(ids, len(targets))
@@ -201,18 +182,15 @@ def recover(
         known = learned_for(job, count, given=given, learned=learned)
         # The caller's own starts were paid for before.
         job = job.with_learned(known, math.inf if learned is not None else count)
-        if (executor is None and not elsewhere) or count == 0:
-            solution = job.solve(targets, ids=ids, progress=progress)
-        else:
-            solution = solve_all(
-                job,
-                targets,
-                by,
-                shard=block_size(model),
-                ids=ids,
-                place=model.device,
-                progress=progress,
-            )
+        solution = solve_all(
+            job,
+            targets,
+            by,
+            shard=block_size(model),
+            ids=ids,
+            place=model.device,
+            progress=progress,
+        )
     known = job.learned
     once = 0.0 if known is None or learned is not None else known.cost
     facts: dict[str, Any] = {"seed": seed, "budget": job.budget}
@@ -221,14 +199,13 @@ def recover(
     if seconds is not None:
         spent = time.perf_counter() - began
         facts["seconds"] = {"asked": float(seconds), "spent": spent}
-    solution = replace(
+    return replace(
         solution,
         info={**facts, **solution.info},
         method="recover",
         cost_once=solution.cost_once + once,
         seconds=time.perf_counter() - began,
     )
-    return solution.raise_failures() if throw else solution
 
 
 def solver_of(
@@ -263,7 +240,7 @@ def solver_of(
 
 @dataclass(frozen=True)
 class BlockSolver:
-    """What is done with a block of targets, here or on a worker; see :func:`recover`."""
+    """What is done with a shard of targets, here or on a worker; see :func:`recover`."""
 
     model: ForwardModel
     budget: float
@@ -306,23 +283,6 @@ class BlockSolver:
             whole=whole,
         )
 
-    def solve(
-        self,
-        targets: Targets,
-        *,
-        ids: Sequence[int],
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Solution:
-        """Block by block: memory does not grow with the number of targets."""
-        size, total = block_size(self.model), len(targets)
-        parts = [range(low, min(low + size, total)) for low in range(0, total, size)]
-        solutions = []
-        for part in parts or [range(0)]:
-            mine = ids[part.start : part.stop]
-            tick = None if progress is None else _shifted(progress, part.start, total)
-            solutions.append(self(targets.rows(part), ids=mine, progress=tick))
-        return Solution.joined(solutions)
-
     def __call__(
         self,
         y: Targets | Tensor,
@@ -330,19 +290,29 @@ class BlockSolver:
         ids: Sequence[int],
         progress: Callable[[int, int], None] | None = None,
     ) -> Solution:
-        """Recover the targets of one block.
+        """Recover the targets of one shard, block by block: memory does not grow with it.
 
         Args:
-            y: their measurements, and what goes with them.
+            y: their measurements, and what belongs to them.
             ids: of the targets.
-            progress: called with (done, in all) of this block.
+            progress: called with (done, in all) of this shard.
         """
-        began = time.perf_counter()
         targets = y if isinstance(y, Targets) else Targets(y)
-        context = self.context(targets, ids)
+        size = block_size(self.model)
+        return solve_all(self._block, targets, Local(), shard=size, ids=ids, progress=progress)
+
+    def _block(
+        self,
+        y: Targets,
+        *,
+        ids: Sequence[int],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Solution:
+        began = time.perf_counter()
+        context = self.context(y, ids)
         best = Incumbent.none(context.problem)
-        if len(targets):
-            self._run(context, best, targets, progress)
+        if len(y):
+            self._run(context, best, y, progress)
         return replace(self._ending(context, best), seconds=time.perf_counter() - began)
 
     def context(self, targets: Targets, ids: Sequence[int]) -> RunContext:
@@ -376,7 +346,7 @@ class BlockSolver:
     ) -> None:
         problem, total = context.problem, len(context.problem)
         open_ = torch.arange(total, device=problem.device)
-        for name in ("z0", "learned start", "draw"):
+        for name in ("z0", "layerwise", "learned start", "draw"):
             # However little time there is, every target is tried once.
             if len(open_) == 0 or (_late(self.until) and bool((best.tries > 0).all())):
                 break
@@ -415,8 +385,16 @@ class BlockSolver:
                 return None
             z0 = problem.latent.project(problem.check_start(targets.z0))[open_]
             return z0 if z0.shape[1] == 1 else rank(context, z0, open_)
+        if name == "layerwise":
+            layers = readable(self.model)
+            if layers is None:
+                return None
+            part = problem.data.take(open_)
+            counts = None if part.weights is None else part.weights > 0
+            y = torch.nan_to_num(part.y, nan=0.0, posinf=0.0, neginf=0.0)
+            return problem.latent.project(layerwise(layers, y, counts=counts))[:, None]
         if name == "draw":
-            if targets.z0 is not None or self.learned is not None:
+            if bool((context.meter.spent > 0).any()) or self.learned is not None:
                 return None
             mine = [context.ids[t] for t in open_.tolist()]
             return problem.latent.sample(mine, 1, seed=self.seed).to(problem.y)
@@ -551,6 +529,8 @@ def learned_for(
         return learned
     if given or model.required or targets == 0:
         return None
+    if readable(model) is not None:
+        return None  # what is left after the layerwise start is not worth a bank
     m = math.prod(model.measurement_shape)
     # With batch invariance a target's bits must not depend on how many others there are.
     company = 1 if model.batch_invariant else targets
@@ -584,12 +564,6 @@ def deadline(
 
 def _late(until: float | None) -> bool:
     return until is not None and time.perf_counter() > until
-
-
-def _shifted(
-    progress: Callable[[int, int], None], before: int, total: int
-) -> Callable[[int, int], None]:
-    return lambda done, _: progress(before + done, total)
 
 
 def _fitting(

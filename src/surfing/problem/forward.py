@@ -46,7 +46,7 @@ targets took as long as without in both cases.
 
 @functools.cache
 def _prepare_forward_mode() -> None:
-    """Let torch load its forward-mode rules, once a process.
+    """Let torch load its forward-mode rules, once per process.
 
     It scripts them, which it has itself deprecated: nothing that a caller could do about.
     """
@@ -88,9 +88,9 @@ class Architecture:
         self.generator = generator
         self.operator = operator
         self.signal_shape = signal_shape
-        self.blocks = Blocks(BLOCK, BLOCK) if batch_invariant else None
+        self.blocks: Blocks | None = Blocks(BLOCK, BLOCK) if batch_invariant else None
         self._program = Program.trace(generator.module, tuple(inputs))
-        self.widest = 24 * max(1, math.prod(signal_shape))
+        self.widest: int = 24 * max(1, math.prod(signal_shape))
         """Numbers of one row in its largest layer: a guess until :meth:`check` has seen it."""
         self.reverse_only = False
         """No forward mode was found: derivatives are taken in reverse."""
@@ -226,7 +226,7 @@ class ForwardMap:
         return self.operator(x, **beside).flatten(1).to(x.dtype)
 
     def tangent_passes(self, k: int, m: int) -> int:
-        """What :meth:`linearise` costs beyond its forward, in forward-equivalents a row."""
+        """What :meth:`linearise` costs beyond its forward, in forward-equivalents per row."""
         return 2 * m if self._reverse else k
 
     @property
@@ -235,7 +235,7 @@ class ForwardMap:
 
     @property
     def product_passes(self) -> int:
-        """What :meth:`curvature_product` costs, in forward-equivalents a row."""
+        """What :meth:`curvature_product` costs, in forward-equivalents per row."""
         return 7 if self._reverse else 4
 
     def curvature_product(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from surfing.problem.measurements import Noise
     from surfing.problem.operators import OperatorLike
 
-__all__ = ["ForwardModel", "as_model", "check_trajectory"]
+__all__ = ["ForwardModel", "ModelArguments", "as_model", "check_trajectory"]
 
 _PROBES = 3
 _SKETCH = 64
@@ -104,7 +104,7 @@ class ForwardModel:
         self.trajectory = trajectory
         self.latent: Latent = _law(trajectory, latent)
         last = trajectory[-1].state
-        self.device = next((t.device for t in last.values()), torch.device("cpu"))
+        self.device: torch.device = next((t.device for t in last.values()), torch.device("cpu"))
         if generator is None:
             if trajectory.architecture is None:
                 raise InputError(
@@ -116,13 +116,13 @@ class ForwardModel:
         made = Generator(generator)
         self._bound: BoundGenerator = made.at(last)
         floating = (t.dtype for t in self._bound.state.values() if t.is_floating_point())
-        self.dtype = next(floating, torch.float32)
+        self.dtype: torch.dtype = next(floating, torch.float32)
         self._operator, self._operator_seed = operator, operator_seed
         forward = made.module.forward
         call = operator.A if isinstance(operator, HasA) else operator
         call = call if callable(call) and not isinstance(call, str | Operator) else None
         self._asked = {"generator": asked_names(forward), "operator": asked_names(call)}
-        self.required = required_names(forward) | required_names(call)
+        self.required: frozenset[str] = required_names(forward) | required_names(call)
         """Names without a default, which `given` has to hold."""
         self._generator = made
         self._batch_invariant = batch_invariant
@@ -185,6 +185,15 @@ class ForwardModel:
                 argument="given",
             )
         return self._ready[name]
+
+    @property
+    def generator(self) -> nn.Module:
+        """The module; its own parameters are not used."""
+        return self._generator.module
+
+    def along(self, trajectory: Trajectory) -> ForwardModel:
+        """The same generator, operator and law along other checkpoints."""
+        return ForwardModel(trajectory, **self._arguments | {"latent": self.latent})
 
     @property
     def architecture(self) -> Architecture:
@@ -420,38 +429,34 @@ class ForwardModel:
         )
 
 
-def as_model(
-    given: Trajectory | ForwardModel,
-    *,
-    generator: nn.Module | None = None,
-    operator: OperatorLike = None,
-    latent: Latent | None = None,
-    operator_seed: int = 0,
-    batch_invariant: bool = False,
-) -> ForwardModel:
+class ModelArguments(TypedDict, total=False):
+    """What makes a :class:`ForwardModel` of a trajectory, beside the trajectory."""
+
+    generator: nn.Module | None
+    operator: OperatorLike
+    latent: Latent | None
+    operator_seed: int
+    batch_invariant: bool
+
+
+def as_model(given: Trajectory | ForwardModel, made: ModelArguments) -> ForwardModel:
     """A model as it is, or the one that a trajectory and its parts make.
 
     Raises:
         InputError: a model, and parts of another beside it.
+        TypeError: an argument that there is not.
         SurfingError: see :class:`ForwardModel`.
     """
+    for name in made:
+        if name not in ModelArguments.__annotations__:
+            raise TypeError(
+                f"unexpected keyword argument {name!r}; beside those of the signature there are "
+                f"{', '.join(ModelArguments.__annotations__)}, which make a ForwardModel."
+            )
     if not isinstance(given, ForwardModel):
-        return ForwardModel(
-            given,
-            generator=generator,
-            operator=operator,
-            latent=latent,
-            operator_seed=operator_seed,
-            batch_invariant=batch_invariant,
-        )
-    parts: Mapping[str, object] = {
-        "generator": generator,
-        "operator": operator,
-        "latent": latent,
-        "operator_seed": operator_seed or None,
-        "batch_invariant": batch_invariant or None,
-    }
-    beside = [name for name, value in parts.items() if value is not None]
+        return ForwardModel(given, **made)
+    # None, False and 0 are what they are where they are left out.
+    beside = [n for n, v in made.items() if v is not None and not (isinstance(v, int) and v == 0)]
     if beside:
         raise InputError(
             f"{beside[0]}: the model has one already; make another ForwardModel, or pass the "

@@ -77,15 +77,15 @@ def as_operator(
     Args:
         operator: None (the identity), a callable, an object with `.A(x)`, or a name such as
             ``gaussian:20``, ``inpainting:0.5``, ``downsampling:4``, ``blur:2.0``, ``mri:4`` or
-            ``phase-retrieval:400``, which builds the deepinv physics of that name.
+            ``phase-retrieval:400``, which are deepinv's physics of that name.
         signal_shape: of one signal, without the batch: (channels, height, width) for images.
         seed: of the operator's own random numbers, for names.
         device: for names.
 
     Raises:
-        UnknownNameError: a name that nobody knows.
+        UnknownNameError: an unknown name.
         InputError: neither of the four, or a name whose number is missing or out of range.
-        MissingExtraError: a name, and deepinv is not installed.
+        MissingExtraError: another name than gaussian, and deepinv is not installed.
     """
     if operator is None:
         return Operator(_identity, linear=True, name="identity")
@@ -167,7 +167,8 @@ def _named(name: str, shape: tuple[int, ...], seed: int, device: torch.device | 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deepinv's own, on construction
         rng = torch.Generator(device).manual_seed(seed)
-        built = entry.build(require("deepinv", "deepinv").physics, value, shape, rng)
+        physics = require("deepinv", "deepinv").physics if entry.foreign else None
+        built = entry.build(physics, value, shape, rng)
     return replace(built, name=name)
 
 
@@ -196,6 +197,8 @@ class _Entry:
     low: float
     high: float
     whole: bool
+    foreign: bool = True
+    """Whether it is one of deepinv's."""
 
 
 _MAX_ENTRIES = 1 << 28
@@ -210,11 +213,30 @@ def _check_matrix(name: str, m: float, shape: tuple[int, ...]) -> None:
         )
 
 
+class Projections(nn.Module):
+    """m random projections, entries N(0, 1/m): deepinv's CompressedSensing, bit for bit.
+
+    Without its pseudo-inverse, which takes longer than all else, and without its import.
+
+    Args:
+        m: how many.
+        n: entries of a signal.
+        rng: of the entries.
+    """
+
+    def __init__(self, m: int, n: int, rng: torch.Generator) -> None:
+        super().__init__()
+        drawn = torch.randn((m, n), device=rng.device, generator=rng) / math.sqrt(m)
+        self.register_buffer("matrix", drawn)
+
+    def A(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows m"]:
+        """Project signals."""
+        return torch.einsum("in, mn->im", x.flatten(1), self.matrix)
+
+
 def _gaussian(physics: Any, m: float, shape: tuple[int, ...], rng: torch.Generator) -> Operator:
-    # m x n entries N(0, 1/m).
     _check_matrix("gaussian", m, shape)
-    sensing = physics.CompressedSensing(m=int(m), img_size=shape, device=rng.device, rng=rng)
-    return as_operator(sensing, shape)
+    return _of(Projections(int(m), math.prod(shape), rng), _measure, True, "gaussian")
 
 
 def _inpainting(
@@ -272,7 +294,7 @@ def _phase_retrieval(
 
 
 OPERATORS: dict[str, _Entry] = {
-    "gaussian": _Entry(_gaussian, "20", 1, 1e7, whole=True),
+    "gaussian": _Entry(_gaussian, "20", 1, 1e7, whole=True, foreign=False),
     "inpainting": _Entry(_inpainting, "0.5", 1e-6, 1, whole=False),
     "downsampling": _Entry(_downsampling, "4", 1, 1024, whole=True),
     "blur": _Entry(_blur, "2.0", 0.1, 100, whole=False),

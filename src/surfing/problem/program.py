@@ -3,7 +3,7 @@
 A traced module becomes a list of operations, each of which knows its value and its tangent.
 Against ``vmap(jvp)`` this saves what the structure gives away:
 
-- batch norm is folded into the affine layer before it, once a checkpoint (parameters stay inputs:
+- batch norm is folded into the affine layer before it, once per checkpoint (parameters stay inputs:
   nothing is compiled, so nothing is recompiled when the checkpoint changes);
 - the tangents of the first affine layer are its weight, the same for every row: no work at all;
 - a ReLU's derivative is one mask for all k tangents;

@@ -30,8 +30,8 @@ class CostMeter:
     """
 
     def __init__(self, rows: int, device: torch.device | str = "cpu") -> None:
-        self.spent = torch.zeros(rows, dtype=torch.float64, device=device)
-        self.depth = 0
+        self.spent: Tensor = torch.zeros(rows, dtype=torch.float64, device=device)
+        self.depth: int = 0
 
     def add(self, rows: Int[Tensor, " r"], amount: float) -> None:
         """Charge `amount` to each of the rows."""
@@ -57,7 +57,7 @@ class Risk:
 
     Args:
         forward: z -> A G_theta(z).
-        y: measurements, one line a target.
+        y: measurements, one line per target.
         owner: the target of each row (several starts share one).
         latent: the law whose penalty is added.
         reg: weight of the penalty, one number for each row; zero for none.
@@ -94,8 +94,8 @@ class Risk:
         self.inputs = inputs
         self.loss = loss
         self.scale = scale
-        self.level = level if level is not None else Measurements.of(y).level
-        self.meter = meter if meter is not None else CostMeter(len(owner), y.device)
+        self.level: Level = level if level is not None else Measurements.of(y).level
+        self.meter: CostMeter = meter if meter is not None else CostMeter(len(owner), y.device)
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -146,7 +146,7 @@ class Risk:
     def linearise(
         self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]
     ) -> tuple[Float[Tensor, "r m"], Float[Tensor, "r m k"]]:
-        """Residual and Jacobian, all at once in memory. Costs 1 + k a row (reverse: 1 + 2 m)."""
+        """Residual and Jacobian, all at once in memory. Costs 1 + k per row (reverse: 1 + 2 m)."""
         with torch.no_grad():
             value, jacobian = self.forward.linearise(z, self._inputs(rows))
         self.meter.add(rows, 1 + self.forward.tangent_passes(z.shape[1], value.shape[1]))
@@ -163,7 +163,7 @@ class Risk:
     def quadratic(
         self, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"], *, keep: bool = False
     ) -> Quadratic:
-        """The Gauss-Newton model. Costs 1 + k a row.
+        """The Gauss-Newton model. Costs 1 + k per row.
 
         Products are summed in float64: squaring the condition number of a float32 Jacobian
         then loses nothing that the Jacobian had.

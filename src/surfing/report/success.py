@@ -1,4 +1,4 @@
-"""Success against cost: one curve a method, each with its name at its end."""
+"""Success against cost: one curve per method, each with its name at its end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from surfing.errors import InputError
+from surfing import check
 from surfing.report.intervals import wilson
 from surfing.report.palette import INK, LINES
 from surfing.report.tables import count
@@ -38,8 +38,7 @@ def success_against_cost(
     Raises:
         InputError: `most` is not positive.
     """
-    if most < 1:
-        raise InputError(f"most: expected a positive number, got {most}.")
+    check.integer("most", most, low=1)
     if ax is None:
         ax = Figure(figsize=(6.6, 3.6), layout="constrained").subplots()
     drawn = leading(curves, most)

@@ -2,11 +2,12 @@
 
 from surfing.starts.learned import LearnedStarts, learn
 from surfing.starts.rows import Rows, checked_ids, draw_starts
-from surfing.starts.scouting import Scouting, derived_seed
+from surfing.starts.scouting import Scouted, Scouting, derived_seed
 
 __all__ = [
     "LearnedStarts",
     "Rows",
+    "Scouted",
     "Scouting",
     "checked_ids",
     "derived_seed",

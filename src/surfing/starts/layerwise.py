@@ -26,7 +26,9 @@ from surfing.generator import State, unwrap
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-__all__ = ["DenseLayer", "dense_layers", "layerwise"]
+    from surfing.problem.model import ForwardModel
+
+__all__ = ["DenseLayer", "dense_layers", "layerwise", "readable"]
 
 _THROUGH = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout)
 _RESHAPES = ("view", "reshape", "flatten", "unflatten")
@@ -124,11 +126,24 @@ def _activation(layer: nn.Module | None, target: Any) -> tuple[str, float] | Non
     return None
 
 
+def readable(model: ForwardModel) -> list[DenseLayer] | None:
+    """The layers of a model whose every measurement is an entry of a dense network's signal.
+
+    None where the generator is something else, or takes inputs by target, or where an operator
+    stands behind it.
+    """
+    if model.required or model.operator.name != "identity":
+        return None
+    architecture = model.architecture
+    return dense_layers(architecture.generator.module, model.last)
+
+
 def layerwise(
     layers: Sequence[DenseLayer],
     y: Float[Tensor, "targets m"],
     *,
     matrix: Float[Tensor, "m outputs"] | None = None,
+    counts: Bool[Tensor, "targets_or_1 m"] | None = None,
     rounds: int = 4,
 ) -> Float[Tensor, "targets k"]:
     """Latents whose layers, one at a time, come closest to the measurements.
@@ -137,6 +152,7 @@ def layerwise(
         layers: from latent to signal, as :func:`dense_layers` reads them.
         y: measurements, flattened.
         matrix: a linear operator, where the last layer has no activation; None for the identity.
+        counts: which measurements say something; all where left out.
         rounds: least-squares solves a layer with ReLUs, each with the violated ones added.
 
     Returns:
@@ -159,7 +175,8 @@ def layerwise(
         wanted, on = _preactivations(layer, known)
         # The input of this layer is the output of the one before: ReLUs don't give negatives.
         floor = index > 0 and layers[index - 1].activation == "relu"
-        known = _solve(weight, wanted - bias, on, rounds=rounds)
+        outermost = index == len(layers) - 1
+        known = _solve(weight, wanted - bias, on, counts if outermost else None, rounds=rounds)
         known = known.clamp_min(0) if floor else known
     return known.to(y.dtype)
 
@@ -204,10 +221,14 @@ def _solve(
     weight: Float[Tensor, "outputs inputs"],
     wanted: Float[Tensor, "targets outputs"],
     on: Bool[Tensor, "targets outputs"] | None,
+    counts: Bool[Tensor, "targets_or_1 outputs"] | None,
     *,
     rounds: int,
 ) -> Float[Tensor, "targets inputs"]:
     """argmin ||W h - wanted|| over the outputs that are on; the others at most at `wanted`."""
+    if counts is not None:
+        seen = counts.expand(len(wanted), -1)
+        on = seen if on is None else on & seen
     if on is None:
         normal = weight.T @ weight
         return _least_norm(normal[None], wanted @ weight)
@@ -220,6 +241,8 @@ def _solve(
         excess = inputs @ weight.T - wanted
         least = 1e-9 * wanted.abs().amax(1, keepdim=True)
         violated = ~on & (excess > least)
+        if counts is not None:
+            violated &= counts
         if not bool((violated & ~rows).any()):
             break
         rows = on | violated

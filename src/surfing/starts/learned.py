@@ -88,6 +88,7 @@ class LearnedStarts:
             measured time of one.
         seconds: wall time likewise.
         forward_seconds: of one forward, in the batch.
+        stage: of the network that measured them; -1 for the last.
     """
 
     z: Float[Tensor, "samples k"]
@@ -98,6 +99,7 @@ class LearnedStarts:
     cost: float
     seconds: float
     forward_seconds: float
+    stage: float = -1.0
 
     def __len__(self) -> int:
         return len(self.z)
@@ -258,18 +260,23 @@ class LearnedStarts:
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
         basis = None if self.basis is None else self.basis.to(device)
-        facts = (self.fingerprint, self.cost, self.seconds, self.forward_seconds)
+        facts = (self.fingerprint, *(getattr(self, name) for name in _FACTS[1:]))
         return type(self)(
             self.z.to(device), self.features.to(device), self.mean.to(device), basis, *facts
         )
 
 
-_FACTS = ("fingerprint", "cost", "seconds", "forward_seconds")
+_FACTS = ("fingerprint", "cost", "seconds", "forward_seconds", "stage")
 
 
 @plain_precision
 def learn(
-    model: ForwardModel, samples: int = 20_000, *, seed: int = 0, until: float | None = None
+    model: ForwardModel,
+    samples: int = 20_000,
+    *,
+    stage: float = -1,
+    seed: int = 0,
+    until: float | None = None,
 ) -> LearnedStarts:
     """Draw latents from the law and measure them, once for all targets.
 
@@ -280,11 +287,14 @@ def learn(
         model: trajectory, generator, operator and law; one that takes inputs by target has no
             samples in common to learn from.
         samples: how many; at least 2 k + 16.
+        stage: of the network that measures them: the last where left out. Starts for a ride from an
+            earlier stage are better learned there.
         seed: of the draws.
         until: clock (`time.perf_counter`) after which no further samples are drawn.
 
     Raises:
-        InputError: too few samples, or a model with inputs by target.
+        InputError: too few samples, a stage beyond the trajectory, or a model with inputs by
+            target.
 
     >>> import surfing
     >>> model = surfing.ForwardModel(surfing.zoo.packaged())
@@ -303,7 +313,10 @@ def learn(
             argument="model",
         )
     spent = 0.0
-    forward = model.architecture.at(model.last)
+    last = len(model.trajectory) - 1
+    if stage != -1:
+        check.number("stage", stage, low=0, high=last)
+    forward = model.architecture.at(model.trajectory.at(last if stage == -1 else stage))
     view: _Features | None = None
     latents: list[Tensor] = []
     features: list[Tensor] = []
@@ -337,6 +350,7 @@ def learn(
         cost=len(z) + max(0.0, seconds - spent) / max(each, 1e-9),
         seconds=seconds,
         forward_seconds=each,
+        stage=float(stage),
     )
 
 

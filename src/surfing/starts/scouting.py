@@ -77,7 +77,7 @@ class Scouting:
 
     @property
     def cost(self) -> int:
-        """Forward-equivalents a target."""
+        """Forward-equivalents per target."""
         return self.draws + self.generations * self.children
 
     def scout(

@@ -58,8 +58,8 @@ class ExpansiveReLU(nn.Module):
         if readout is not None:
             _check_widths((readout, readout))
             layers.append(_gaussian(widths[-1], readout, rng, bias=False))
-        self.layers = nn.Sequential(*layers)
-        self.widths = tuple(widths)
+        self.layers: nn.Sequential = nn.Sequential(*layers)
+        self.widths: tuple[int, ...] = tuple(widths)
 
     @property
     def depth(self) -> int:

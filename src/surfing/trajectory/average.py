@@ -31,7 +31,7 @@ class RunningAverage:
     def restart(self, state: State, step: int) -> None:
         """Begin again from a state at a step."""
         self.state: dict[str, Tensor] = snapshot(combine([state], _at_least_single))
-        self.step = step
+        self.step: int = step
 
     @torch.no_grad()
     def follow(self, live: Mapping[str, Tensor], step: int) -> None:

@@ -73,7 +73,7 @@ class Directory:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path: Path = path
         self._forget()
 
     def _forget(self) -> None:

@@ -39,7 +39,7 @@ def steps_of(names: Sequence[str], pattern: str | None = None) -> list[int]:
     if count > 1:
         tied = ", ".join(n for n, s in zip(names, steps, strict=True) if s == step)
         raise InputError(
-            f"source: expected one file a step, got {count} of step {step}: {tied}. Leave some "
+            f"source: expected one file per step, got {count} of step {step}: {tied}. Leave some "
             r"out with a pattern such as r'gen_(\d+)\.pt'."
         )
     return steps

@@ -41,8 +41,10 @@ class Probe:
         self, generator: nn.Module | Generator, latent: Latent, *, probes: int = 64, seed: int = 0
     ) -> None:
         check.integer("probes", probes, low=1)
-        self.generator = generator if isinstance(generator, Generator) else Generator(generator)
-        self.z = latent.sample(range(probes), 1, seed=seed)[:, 0]
+        self.generator: Generator = (
+            generator if isinstance(generator, Generator) else Generator(generator)
+        )
+        self.z: Tensor = latent.sample(range(probes), 1, seed=seed)[:, 0]
         self.seed = seed
 
     def signals(self, state: State) -> Float[Tensor, "probes ..."]:
@@ -61,7 +63,8 @@ class Probe:
         except Exception as error:
             raise GeneratorError(
                 f"generator: {type(self.generator.module).__name__} fails on latents of shape "
-                f"{tuple(z.shape)}: {error}. Expected a module that maps (rows, k) to signals."
+                f"{tuple(z.shape)}: {error}. Expected a module that maps (rows, k) to signals; "
+                "one that takes more, such as a label, is recorded with probes=0."
             ) from error
         if not isinstance(x, Tensor) or x.shape[:1] != z.shape[:1]:
             raise GeneratorError(

@@ -42,8 +42,8 @@ class Recorder:
     is on disk, complete and hashed, before :meth:`step` returns; whatever kills the process, the
     directory opens and can be resumed.
 
-    Beyond `max_checkpoints`, the checkpoint whose removal leaves the smallest gap goes, so that
-    those that stay are near-evenly spaced in drift: the RMS change of G on fixed probe latents
+    Beyond `max_checkpoints`, the checkpoint whose removal leaves the smallest gap is dropped, so
+    that those that stay are near-evenly spaced in drift: the RMS change of G on fixed probe latents
     (see :mod:`surfing.trajectory.probe`). Without a `latent` there are no probes, and the spacing
     is in steps.
 
@@ -135,7 +135,7 @@ class Recorder:
         if self._probe is not None:
             self._probe.signals(state)
 
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._step = 0
         self._closed = False
         self._written: int | None = None

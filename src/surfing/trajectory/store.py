@@ -1,4 +1,4 @@
-"""The directory format: ``manifest.json`` and one safetensors file a checkpoint.
+"""The directory format: ``manifest.json`` and one safetensors file per checkpoint.
 
 Every file appears under its name complete or not at all: it is written to a temporary name in the
 same directory, synced, renamed, and the directory synced. A checkpoint's file comes first, then
@@ -149,7 +149,7 @@ def open_for_writing(directory: Path, blank: Manifest, *, resume: bool, overwrit
     if found is not None and found.entries and not (resume or overwrite):
         raise OutputExistsError(
             f"{directory} holds a trajectory of {len(found.entries)} checkpoints already. Name "
-            "another directory; a Recorder goes on with it by resume=True, and overwrite=True "
+            "another directory; a Recorder continues it by resume=True, and overwrite=True "
             "deletes it."
         )
     if found is None or overwrite or not found.entries:
@@ -181,7 +181,7 @@ class Store:
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self.directory = directory
-        self.manifest = manifest
+        self.manifest: Manifest = manifest
 
     def put(self, state: State, step: int, *, average: bool = False) -> StoredFile:
         """Write one checkpoint's file; no manifest names it yet.

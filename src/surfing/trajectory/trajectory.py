@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +47,9 @@ class Trajectory(Sequence[Checkpoint]):
     >>> trajectory.steps, trajectory[-1].step, trajectory.at(1.5)["w"].item()
     ((0, 10, 30), 30, 20.0)
     """
+
+    pictured: ClassVar[Callable[[Trajectory], str]]
+    """What a notebook shows. The package sets it: pictures are made far above this module."""
 
     def __init__(
         self,
@@ -206,7 +208,7 @@ class Trajectory(Sequence[Checkpoint]):
         """The checkpoints at these indices.
 
         Raises:
-            InputError: an index out of range, or not in order: a trajectory goes forward. A path
+            InputError: an index out of range, or not in order: steps increase. A path
                 in another order is made by :meth:`from_state_dicts` with steps of its own.
             EmptyTrajectoryError: none.
         """
@@ -286,7 +288,7 @@ class Trajectory(Sequence[Checkpoint]):
     ) -> Float[Tensor, " len-1"]:
         """How far G moves from each checkpoint to the next, in the units of the signal.
 
-            d_i = sqrt( mean_j ||G_i(z_j) - G_{i+1}(z_j)||^2 / n ),  n entries a signal.
+            d_i = sqrt( mean_j ||G_i(z_j) - G_{i+1}(z_j)||^2 / n ),  n entries per signal.
 
         Absolute, not relative to anything; what a recorder wrote down is in `recorded_drift`.
 
@@ -356,7 +358,7 @@ class Trajectory(Sequence[Checkpoint]):
         )
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(repr(self))}</pre>"
+        return type(self).pictured(self)
 
     def _with(self, checkpoints: Sequence[Checkpoint], path: Path | None) -> Self:
         return type(self)(

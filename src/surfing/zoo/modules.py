@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
-from surfing.zoo.losses import LOSSES, elbo_loss
+from surfing.zoo.losses import LOSSES, AdversarialLoss, elbo_loss
 from surfing.zoo.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -45,10 +45,11 @@ class GeneratorTraining(LightningModule):  # type: ignore[misc]
         self.recipe = recipe
         self.register_buffer("images", images, persistent=False)
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
-        self.step = 0
+        self.step: int = 0
         self.report: dict[str, Tensor] = {}
         # Channels last: transposed convolutions are twice as fast on a CPU.
-        self.layout = torch.contiguous_format if recipe.network == "mlp" else torch.channels_last
+        flat = recipe.network == "mlp"
+        self.layout: torch.memory_format = torch.contiguous_format if flat else torch.channels_last
 
     @property
     def steps_per_turn(self) -> int:
@@ -98,10 +99,10 @@ class AdversarialTraining(GeneratorTraining):
     def __init__(self, recipe: Recipe, images: UInt8[Tensor, "n c s s"]) -> None:
         super().__init__(recipe, images)
         size = images.shape[-1]
-        self.loss = LOSSES[recipe.model]
-        self.generator = recipe.build_generator(size).to(memory_format=self.layout)
+        self.loss: AdversarialLoss = LOSSES[recipe.model]
+        self.generator: nn.Module = recipe.build_generator(size).to(memory_format=self.layout)
         critic = recipe.build_critic(size, batch_norm=self.loss.batch_norm)
-        self.critic = critic.to(memory_format=self.layout)
+        self.critic: nn.Module = critic.to(memory_format=self.layout)
 
     @property
     def steps_per_turn(self) -> int:
@@ -156,8 +157,8 @@ class VariationalTraining(GeneratorTraining):
     def __init__(self, recipe: Recipe, images: UInt8[Tensor, "n c s s"]) -> None:
         super().__init__(recipe, images)
         size = images.shape[-1]
-        self.generator = recipe.build_generator(size).to(memory_format=self.layout)
-        self.encoder = recipe.build_encoder(size).to(memory_format=self.layout)
+        self.generator: nn.Module = recipe.build_generator(size).to(memory_format=self.layout)
+        self.encoder: nn.Module = recipe.build_encoder(size).to(memory_format=self.layout)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One for both halves."""

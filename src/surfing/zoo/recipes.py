@@ -101,8 +101,11 @@ class Recipe:
         for name, low in least.items():
             value = check.integer(name, getattr(self, name), low=low)
             object.__setattr__(self, name, value)  # into recipe.json
-        if self.channels not in (1, 3) or isinstance(self.channels, bool):
-            raise InputError(f"channels: expected 1 (grey) or 3 (colour), got {self.channels!r}.")
+        if check.integer("channels", self.channels) not in (1, 3):
+            raise InputError(
+                f"channels: expected 1 (grey) or 3 (colour), got {self.channels!r}.",
+                argument="channels",
+            )
         for name in ("learning_rate", "critic_rate"):
             check.number(name, getattr(self, name), low=0, open_low=True)
         check.number("momentum", self.momentum, low=0, high=1, open_high=True)
@@ -193,7 +196,7 @@ def recipe_for(model: str, **changes: Any) -> Recipe:
         **changes: attributes of :class:`Recipe`; None leaves the recommended value.
 
     Raises:
-        UnknownNameError: a model that nobody knows.
+        UnknownNameError: a model that is not known.
         InputError: an attribute is unknown or out of range.
     """
     if model not in _MODELS:

@@ -1,4 +1,4 @@
-"""train: a recipe in, a recorded trajectory out. It can be killed at any moment and goes on."""
+"""train: a recipe in, a recorded trajectory out. It can be killed at any moment and continues."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def train(
 ) -> Trajectory:
     """Train a generator and record its trajectory.
 
-    Run again with the same recipe and `out`, an interrupted training goes on from its last saved
+    Run again with the same recipe and `out`, an interrupted training continues from its last saved
     state, and ends with the same weights as an uninterrupted one (on a CPU to the bit, for a given
     number of threads). A finished one is opened and returned.
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surfing import check
 from surfing.descent.regions.piecewise import Images, PiecewiseAffine, unit_points
 from surfing.descent.regions.polytope import TOLERANCE, Cell, Polytope, ProgramCount
 from surfing.errors import InputError
@@ -124,8 +125,7 @@ def enumerate_pieces(
     Raises:
         InputError: tau is negative, or z is not one latent.
     """
-    if not tau >= 0:
-        raise InputError(f"tau: expected a number >= 0, got {tau}.")
+    tau = check.number("tau", tau, low=0, finite=False)
     point = _one_latent(z)
     sides = [_fixed_sides(kink[0].numpy(), tau) for kink in network.preactivations(point[None])]
     search = search if search is not None else Search()

@@ -103,7 +103,7 @@ class PieceSolver(Protocol):
 
 @dataclass(frozen=True)
 class ExactProgram:
-    """One quadratic program a piece, and none where the unconstrained minimiser is inside."""
+    """One quadratic program per piece, and none where the unconstrained minimiser is inside."""
 
     def __call__(
         self,
@@ -131,7 +131,7 @@ class ProjectedGradient:
     """z <- Proj_P(z - eta grad f), eta = 1 / lambda_max(H), until z stays: the paper's own loop.
 
     Args:
-        max_steps: gradient steps a piece.
+        max_steps: gradient steps per piece.
         tolerance: converged where a step is shorter than this.
     """
 
@@ -205,12 +205,12 @@ class RegionDescent(AbstractDescent[_State]):
     """z <- argmin of f over all pieces of S(z, theta, tau): Algorithm 2 inside :func:`surf`.
 
     Under the theorem's condition max(M, 1)^d L delta <= tau the stage's global minimiser is among
-    the pieces, so one step a stage follows it. The paper finds the first minimiser by plain
+    the pieces, so one step per stage follows it. The paper finds the first minimiser by plain
     descent; here, with `recentre`, steps from any start go on until z stays.
 
     Args:
         tau: neurons whose pre-activation at z is at most tau may change side.
-        recentre: search again around the new z until it stays; False takes one step a stage, to
+        recentre: search again around the new z until it stays; False takes one step per stage, to
             the letter of Algorithm 2, and needs starts at the first stage's minimisers.
         max_pieces: pieces searched in one step; where there are more the row ends with
             ``Status.PIECE_LIMIT`` at the best point so far.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from surfing.errors import InputError
+from surfing import check
 from surfing.report.intervals import wilson
 from surfing.report.page.detail import detail
 from surfing.report.page.measured import depends, measurements
@@ -34,8 +34,8 @@ def document(scene: Scene, *, featured: int = 8, size: int | None = None) -> dic
     Raises:
         InputError: a size that makes no surface.
     """
-    if size is not None and size < 3:
-        raise InputError(f"size: expected at least 3, got {size}.")
+    if size is not None:
+        check.integer("size", size, low=3)
     chosen = scene.featured(featured)
     wanted = detail(scene, chosen, size=size) if scene.has_surfaces and chosen else None
     chosen = chosen if wanted is None else wanted.targets
@@ -43,7 +43,7 @@ def document(scene: Scene, *, featured: int = 8, size: int | None = None) -> dic
         "title": scene.title,
         "facts": _facts(scene),
         "notes": list(scene.solution.notes),
-        "statuses": {int(s): [s.name.lower(), s.message, s.success] for s in Status},
+        "statuses": {int(s): [s.label, s.message, s.success] for s in Status},
         "words": {
             "surfed": summarise_status(scene.solution.status),
             "direct": [] if scene.beside is None else summarise_status(scene.beside.status),

@@ -47,7 +47,8 @@ def measurements(scene: Scene) -> dict[str, Any] | None:
     signal = tuple(problem.architecture.signal_shape)
     if is_image(shape):
         images = y.reshape(-1, *shape)
-        return _pictures(_shown(images, seen.reshape(shape)), signal, "measured")
+        name = f"{shape[1]} × {shape[2]} pixels" if bool(seen.all()) else "measured"
+        return _pictures(_shown(images, seen.reshape(shape)), signal, name)
     if len(shape) == 3 and shape[0] == 2 and len(signal) == 3 and shape[1:] == signal[1:]:
         size = y.reshape(-1, *shape).square().sum(1, keepdim=True).sqrt()
         mask = seen.reshape(shape).any(0, keepdim=True)

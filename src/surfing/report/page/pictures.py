@@ -47,10 +47,11 @@ class Atlas:
         high: float | None = None,
     ) -> None:
         least, most = value_range(like)
-        self.low, self.high = least if low is None else low, most if high is None else high
+        self.low: float = least if low is None else low
+        self.high: float = most if high is None else high
         shrink = min(1.0, _LARGEST / max(like.shape[-2:]))
-        self.size = tuple(max(1, round(side * shrink)) for side in like.shape[-2:])
-        self.channels = int(like.shape[1])
+        self.size: tuple[int, ...] = tuple(max(1, round(side * shrink)) for side in like.shape[-2:])
+        self.channels: int = int(like.shape[1])
         self._cells: list[UInt8[Tensor, "c h w"]] = []
 
     @property

@@ -33,7 +33,7 @@ class Scene:
         beside: another solution of the same targets, by direct descent.
         truth: the latents that the measurements came from.
         x: the true signals.
-        success: by method, points (forward-equivalents a target, successes, trials).
+        success: by method, points (forward-equivalents per target, successes, trials).
 
     Raises:
         InputError: parts that don't belong together.

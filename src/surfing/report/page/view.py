@@ -15,14 +15,15 @@ from surfing.report.page.render import render
 from surfing.report.page.scene import Scene
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import numpy as np
     from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from surfing.latents import Latent
     from surfing.problem.inputs import Given
     from surfing.problem.measurements import Noise
-    from surfing.problem.operators import OperatorLike
+    from surfing.problem.model import ModelArguments
     from surfing.solution import Solution
     from surfing.trajectory import Trajectory
 
@@ -33,12 +34,9 @@ def view(
     solution: Solution,
     path: str | os.PathLike[str] | None = None,
     *,
+    model: ForwardModel | None = None,
     trajectory: ForwardModel | Trajectory | None = None,
     y: Float[Tensor, "targets ..."] | np.ndarray | None = None,
-    generator: nn.Module | None = None,
-    operator: OperatorLike = None,
-    operator_seed: int = 0,
-    latent: Latent | None = None,
     noise: Noise = None,
     given: Given | None = None,
     beside: Solution | None = None,
@@ -49,28 +47,26 @@ def view(
     featured: int = 8,
     size: int | None = None,
     overwrite: bool = False,
+    **made: Unpack[ModelArguments],
 ) -> Path:
     """Write one self-contained HTML page about a solution.
 
-    The surfaces and what the surfer sees need the trajectory and `y`, with generator and operator
-    as they were given to :func:`surfing.surf`; without them the page shows what the solution alone
-    knows.
+    The surfaces and what the surfer sees need `y` and the model, or the trajectory with generator
+    and operator as they were given to :func:`surfing.surf`; without them the page shows what the
+    solution alone knows.
 
     Args:
         solution: what a run returned.
         path: of the page; surfing-view.html, surfing-view-2.html, ... where left out.
-        trajectory: the training that was ridden, or the :class:`surfing.ForwardModel`.
+        model: the forward model that the run got.
+        trajectory: the training that was ridden, instead of a model.
         y: the measurements.
-        generator: the architecture, where the trajectory names none.
-        operator: see :func:`surfing.surf`.
-        operator_seed: of a named operator's random numbers.
-        latent: the law of z, where the trajectory keeps none.
         noise: as the run got it.
         given: likewise.
         beside: the same targets by direct descent, to compare with.
         truth: the true latents, where they are known.
         x: the true signals, where they are known.
-        success: by method, points (forward-equivalents a target, successes, trials), as
+        success: by method, points (forward-equivalents per target, successes, trials), as
             :func:`surfing.report.success_against_cost` takes them; where left out the page draws
             success against cost from the solutions alone.
         title: of the page.
@@ -79,6 +75,7 @@ def view(
         size: points along each side of a surface; where left out, surfaces are as fine, and as
             many, as some five seconds allow.
         overwrite: replace a file at `path`.
+        made: beside a trajectory, what makes the model; see :func:`surfing.surf`.
 
     Returns:
         Where the page is.
@@ -92,19 +89,13 @@ def view(
     target = _fresh() if path is None else Path(path)
     if target.exists() and not overwrite:
         raise OutputExistsError(f"{target} exists; pass overwrite=True or another path.")
-    if y is not None and trajectory is None:
-        raise InputError("trajectory: expected the one that was ridden, along with y.")
+    run = trajectory if model is None else model
+    if y is not None and run is None:
+        raise InputError("model: expected the one that was ridden, or its trajectory, with y.")
     problem = None
-    ridden = trajectory.trajectory if isinstance(trajectory, ForwardModel) else trajectory
-    if trajectory is not None and y is not None:
-        model = as_model(
-            trajectory,
-            generator=generator,
-            operator=operator,
-            latent=latent,
-            operator_seed=operator_seed,
-        )
-        problem = model.problem(y, noise=noise, given=given)
+    ridden = run.trajectory if isinstance(run, ForwardModel) else run
+    if run is not None and y is not None:
+        problem = as_model(run, made).problem(y, noise=noise, given=given)
     scene = Scene(solution, title, ridden, problem, beside, truth, x, success)
     page = render(document(scene, featured=featured, size=size))
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,167 @@
+"""Rides against restarts, from the rows of a record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import comb
+from statistics import fmean, stdev
+from typing import Any
+
+from surfing.report.intervals import wilson
+
+__all__ = [
+    "FOUND",
+    "AtCost",
+    "any_found",
+    "at_equal_cost",
+    "bound",
+    "disjoint",
+    "first_found",
+    "mean_cost",
+    "sign_test",
+    "slope_of_many",
+]
+
+Cell = Mapping[str, Any]
+Pair = tuple[int, int]
+
+FOUND = 0.01
+"""||z - z*|| below which a latent is found."""
+
+
+def first_found(cell: Cell) -> Pair:
+    """(found, targets) from the first start of each target."""
+    return sum(row[0] < FOUND for row in cell["error"]), len(cell["error"])
+
+
+def any_found(cell: Cell) -> Pair:
+    """(found, targets) by the start of each target whose residual is the lowest."""
+    return round(sum(_chance(cell, t, cell["starts"]) for t in range(len(cell["error"])))), len(
+        cell["error"]
+    )
+
+
+def mean_cost(cell: Cell) -> float:
+    """Forward-equivalents a start."""
+    return fmean(value for row in cell["cost"] for value in row)
+
+
+def sign_test(ours: Cell, theirs: Cell) -> tuple[int, int, float]:
+    """Targets that only one of the two first starts found, and the exact two-sided p-value."""
+    pairs = [(a[0] < FOUND, b[0] < FOUND) for a, b in zip(ours["error"], theirs["error"])]
+    won, lost = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+    disputed = won + lost
+    tail = sum(comb(disputed, i) for i in range(max(won, lost), disputed + 1)) / 2**disputed
+    return won, lost, min(1.0, 2 * tail) if disputed else 1.0
+
+
+@dataclass(frozen=True)
+class AtCost:
+    """A ride, and restarts of a direct method for what the ride costs.
+
+    Attributes:
+        number: restarts that this pays for.
+        enough: whether so many were run; else all that were run are counted.
+        ride: share of the targets that the ride found.
+        restarts: expected share that so many restarts find, the best by residual taken.
+        difference: of the two, target by target: its mean and the ends of its 95% interval.
+    """
+
+    number: float
+    enough: bool
+    ride: float
+    restarts: float
+    difference: tuple[float, float, float]
+
+    @property
+    def verdict(self) -> str:
+        """Which of the two is ahead, where the interval tells and the restarts were run."""
+        _, low, high = self.difference
+        if high < 0:
+            return "behind"
+        if not self.enough:
+            return "too few restarts were run to tell"
+        return "ahead" if low > 0 else "not told apart"
+
+
+def at_equal_cost(ride: Cell, restarts: Cell) -> AtCost:
+    """First starts of a ride against as many restarts as they pay for, on the same targets."""
+    number = mean_cost(ride) / mean_cost(restarts)
+    ridden = [float(row[0] < FOUND) for row in ride["error"]]
+    expected = [_chance(restarts, t, number) for t in range(len(ridden))]
+    gaps = [a - b for a, b in zip(ridden, expected)]
+    half = 1.96 * stdev(gaps) / math.sqrt(len(gaps))
+    mean = fmean(gaps)
+    return AtCost(
+        number,
+        number <= restarts["starts"],
+        fmean(ridden),
+        fmean(expected),
+        (mean, mean - half, mean + half),
+    )
+
+
+def _chance(cell: Cell, target: int, number: float) -> float:
+    """That the lowest residual of `number` of a target's starts is at the truth.
+
+    Over all ways to choose them; between whole numbers along a line, below one that a start is
+    paid for at all.
+    """
+    starts = cell["starts"]
+    order = sorted(zip(cell["residual"][target], cell["error"][target]))
+    hits = [error < FOUND for _, error in order]
+    number = min(number, starts)
+    low = math.floor(number)
+
+    def of(r: int) -> float:
+        if r == 0:
+            return 0.0
+        return sum(comb(starts - 1 - j, r - 1) for j in range(starts) if hits[j]) / comb(starts, r)
+
+    share = number - low
+    return of(low) if share == 0 else (1 - share) * of(low) + share * of(low + 1)
+
+
+def bound(
+    grid: Mapping[str, Mapping[str, float]], targets: int, cost: float
+) -> tuple[str, float, tuple[float, float, float]]:
+    """What restarts find at most for a cost, from counts of single starts.
+
+    R starts of which each finds a share p of the targets find at most 1 - (1 - p)^R of them: with
+    equality where all targets are alike, fewer where some are hard.
+
+    Args:
+        grid: by step size, single starts that found their target, and their mean cost.
+        targets: number of them.
+        cost: what the restarts may cost together.
+
+    Returns:
+        The step size with the highest bound, how many restarts it gets, the bound and the ends of
+        its 95% interval.
+    """
+    best: tuple[str, float, tuple[float, float, float]] | None = None
+    for rate, part in grid.items():
+        number = cost / part["cost"]
+        shares = (part["found"] / targets, *wilson(int(part["found"]), targets))
+        low, centre, high = sorted(_of_many(share, number) for share in shares)
+        if best is None or centre > best[2][0]:
+            best = (rate, number, (centre, low, high))
+    assert best is not None
+    return best
+
+
+def _of_many(share: float, number: float) -> float:
+    return number * share if number < 1 else 1 - (1 - share) ** number
+
+
+def slope_of_many(share: float, number: float) -> float:
+    """How fast the bound rises with the share of a single start."""
+    return number if number < 1 else number * (1 - share) ** (number - 1)
+
+
+def disjoint(ours: Pair, theirs: Pair) -> str:
+    """Which of two rates is ahead with 95% intervals that do not meet."""
+    (low, high), (their_low, their_high) = wilson(*ours), wilson(*theirs)
+    return "ahead" if low > their_high else "behind" if high < their_low else ""

@@ -1,0 +1,165 @@
+"""Pictures of the record: samples, latents found, distances from the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from paper.ground.comparing import FOUND
+from paper.ground.model import MODELS
+from paper.ground.tasks import DIRECT, RIDE
+from paper.ground.tuning import picked
+from surfing.report.intervals import wilson
+from surfing.report.palette import LINES
+
+__all__ = ["contact_sheet", "distances", "found_by_model", "labelled", "on_the_wave"]
+
+
+def labelled(model: str) -> str:
+    """A model for people: wgan-gp-k10 is WGAN-GP, k=10."""
+    name, _, rest = model.partition("-k")
+    k, _, more = rest.partition("-")
+    told = {"": "", "w": f", width {more[1:]}", "x": f", {more[1:]} times the steps"}[more[:1]]
+    return f"{name.upper()}, k={k}{told}"
+
+
+def contact_sheet(samples: Mapping[str, Sequence[Sequence[Sequence[int]]]], path: Path) -> Path:
+    """A strip of 24 samples a model, taken as they come."""
+    names = [*(m for m in MODELS if m in samples), *(m for m in samples if m not in MODELS)]
+    columns = 3
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(9.6, 1.3 * lines), layout="constrained")
+    for ax, name in zip(figure.subplots(lines, columns, squeeze=False).ravel(), names):
+        images = np.asarray(samples[name][:24], dtype=np.uint8)
+        strip = images.reshape(3, 8, *images.shape[1:]).transpose(0, 2, 1, 3)
+        strip = strip.reshape(3 * images.shape[1], -1)
+        ax.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        ax.set_title(labelled(name), fontsize=7, pad=2)
+    for ax in figure.axes:
+        ax.set_axis_off()
+    return _saved(figure, path, dpi=110)
+
+
+def found_by_model(record: Mapping[str, Any], path: Path) -> Path:
+    """Shares found while step sizes were chosen, with intervals: the picked ones."""
+    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
+    panels = (("all", "all pixels measured"), ("2k", "2k Gaussian measurements"))
+    for ax, (where, title) in zip(figure.subplots(2, 1, sharex=True), panels):
+        lines = [line for line in picked(record) if line.where == where]
+        for number, way in enumerate((DIRECT, RIDE)):
+            pairs = [line.found(way) for line in lines]
+            colour, _, marker = LINES[number]
+            places = [i + 0.16 * (2 * number - 1) for i in range(len(lines))]
+            _intervals(ax, places, pairs, color=colour, fmt=marker, label=way)
+        ax.set_title(title, fontsize=9, loc="left")
+        ax.set_xticks(range(len(lines)), [_short(line.model) for line in lines], fontsize=7)
+    figure.axes[0].legend(frameon=False, fontsize=8, loc="lower left", ncols=2)
+    return _saved(figure, path)
+
+
+def _intervals(
+    ax: Axes, places: Sequence[float], pairs: Sequence[tuple[int, int]], **style: Any
+) -> None:
+    shares = [found / targets for found, targets in pairs]
+    bands = [wilson(*pair) for pair in pairs]
+    below = [max(0.0, s - low) for s, (low, _) in zip(shares, bands)]
+    above = [max(0.0, high - s) for s, (_, high) in zip(shares, bands)]
+    ax.errorbar(places, shares, (below, above), ms=4, lw=1, **style)
+    ax.set_ylim(-0.03, 1.03)
+    ax.set_ylabel("latents found", fontsize=8)
+    ax.tick_params(axis="y", labelsize=7)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _short(model: str) -> str:
+    name, _, k = model.rpartition("-k")
+    return f"{name.upper()}\nk={k}"
+
+
+_LOOK = {
+    DIRECT: (0, 2.6),
+    RIDE: (1, 2.6),
+    "LM direct": (0, 1.1),
+    "LM surfing, 10 stages": (1, 1.1),
+    "LM prior annealed, no path": (2, 1.1),
+    "LM surfing, late annealed": (3, 1.1),
+    "LM surfing, every network": (5, 1.1),
+    "recover": (4, 1.8),
+}
+"""Place in the palette and width of each way's line: Adam's are thick."""
+
+
+def distances(panels: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> Path:
+    """Figure 2: cumulative shares of ||z - z*|| of first starts.
+
+    Args:
+        panels: by title, the cells of one model and one number of measurements.
+        path: where the picture goes.
+    """
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(1 + 3.0 * columns, 2.4 * lines + 0.8), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
+    for ax, (title, cells) in zip(axes, panels.items()):
+        _curves(ax, cells)
+        ax.set_title(title, fontsize=8)
+        ax.set_xlabel("||z - z*||, dotted: .01", fontsize=8)
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    for ax in axes[::columns]:
+        ax.set_ylabel("share of targets below", fontsize=8)
+    there = {cell["method"] for cells in panels.values() for cell in cells}
+    handles = [Line2D([], [], label=way, **_style(way)) for way in _LOOK if way in there]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, columns + 1),
+                  frameon=False, fontsize=8)  # fmt: skip
+    return _saved(figure, path)
+
+
+def _curves(ax: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
+    for cell in cells:
+        errors = np.sort([row[0] for row in cell["error"]]).clip(1e-6)
+        share = np.arange(1, len(errors) + 1) / len(errors)
+        ax.step(errors, share, where="post", **_style(cell["method"]))
+    ax.axvline(FOUND, color="#888888", lw=0.8, ls=":")
+    ax.set_xscale("log")
+    ax.set_ylim(-0.03, 1.03)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=7)
+
+
+def _style(way: str) -> dict[str, Any]:
+    place, wide = _LOOK[way]
+    colour, dashes, _ = LINES[place]
+    return {"color": colour, "ls": dashes, "lw": wide}
+
+
+def on_the_wave(rides: Mapping[str, Sequence[float]], path: Path) -> Path:
+    """Share of targets near the truth's minimiser, network by network.
+
+    Args:
+        rides: by name, a share a network.
+        path: where the picture goes.
+    """
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    ax = figure.subplots()
+    for (name, shares), (colour, dashes, _) in zip(rides.items(), LINES):
+        ax.plot(range(len(shares)), shares, color=colour, ls=dashes, lw=1.6, label=name)
+    ax.set_ylim(-0.03, 1.03)
+    ax.set_xlabel("network", fontsize=8)
+    ax.set_ylabel("targets on the wave", fontsize=8)
+    ax.tick_params(labelsize=7)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
+    return _saved(figure, path)
+
+
+def _saved(figure: Figure, path: Path, dpi: int = 120) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=dpi)
+    return path

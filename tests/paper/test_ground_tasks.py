@@ -1,0 +1,100 @@
+"""What the ground measures: every task on a small model, and steps that stay within their bound."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from paper.ground.adam import Until
+from paper.ground.measurements import ALL
+from paper.ground.model import Model
+from paper.ground.page import markdown
+from paper.ground.reading import read
+from paper.ground.running import main
+from paper.ground.tasks import DIRECT, RIDE, TASKS, Plan, Room, _settings, tasks_of
+from paper.ground.ways import LM, Bounded, adam_rows
+from paper.ground.why import follow
+
+from surfing.descent import LevenbergMarquardt
+from surfing.zoo import packaged
+
+SMALL = Plan(
+    rates=(0.05, 0.1),
+    tuning=2,
+    table=2,
+    few=2,
+    points=2,
+    measurements=(20,),
+    restarts=(2, 2),
+    lm_restarts=(2, 3),
+    stage_steps=2,
+    until=Until(cap=40, every=10, patience=20),
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    trajectory = packaged()
+    return Model.of("packaged-k10", trajectory.select([0, 20, len(trajectory) - 1]))
+
+
+def _records(model: Model, task: str) -> list[dict]:
+    tasks_of(model.name)  # completes TASKS
+    room = Room(SMALL, float("inf"), None, {"tune": {"chosen": {f"{RIDE} all": 0.1}}})
+    return list(TASKS[task](model, room))
+
+
+@pytest.mark.parametrize("task", ["tune", "few", "fig3", "paths", "why"])
+def test_no_way_fails_on_the_package_as_it_is(model: Model, task: str) -> None:
+    records = _records(model, task)
+    assert records
+    assert not [record for record in records if "failed" in record]
+
+
+def test_every_way_of_table_1_is_there_with_all_its_targets(model: Model) -> None:
+    records = {record["method"]: record for record in _records(model, "table1")}
+    assert set(records) == {DIRECT, RIDE, *LM}
+    for record in records.values():
+        assert "failed" not in record
+        assert len(record["error"]) == SMALL.table
+        assert {len(row) for row in record["error"]} == {record["starts"]}
+    assert (records[RIDE]["rate"], records[DIRECT]["rate"]) == (0.1, 0.05)
+
+
+def test_a_bound_holds_for_every_step_and_none_changes_nothing(model: Model) -> None:
+    (setting,) = _settings(model, (20,), 3, 0)
+    start = adam_rows(setting, 0.0, 1).z
+
+    def ride(descent: LevenbergMarquardt) -> list[torch.Tensor]:
+        places = [start]
+        follow(setting, start, steps=1, descent=lambda stage: descent, check=lambda: None,
+               seen=lambda stage, z: places.append(z))  # fmt: skip
+        return places
+
+    free, unbounded, bounded = (
+        ride(LevenbergMarquardt()), ride(Bounded()), ride(Bounded(radius=0.05)),
+    )  # fmt: skip
+    assert all(torch.equal(a, b) for a, b in zip(free, unbounded, strict=True))
+    early = [(b - a).norm(dim=1).max() for a, b in pairwise(bounded[:-1])]
+    assert max(early) <= 0.05 + 1e-6
+    assert max((b - a).norm(dim=1).max() for a, b in pairwise(free[:-1])) > 0.05
+
+
+def test_targets_of_the_step_sizes_are_not_those_of_the_tables(model: Model) -> None:
+    tuning, _ = model.truths(30, seed=SMALL.seed + 1)
+    reported, _ = model.truths(30, seed=SMALL.seed)
+    assert torch.cdist(tuning, reported).min() > 0.1
+
+
+def test_from_training_to_the_page(tmp_path: Path) -> None:
+    out = tmp_path / "ground"
+    arguments = ["--quick", "--models", "vae-k5", "--tasks", "sheet", "tune", "table1"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    record = read([out / "ground.zip"])
+    assert {cell["method"] for cell in record["cells"]} == {DIRECT, RIDE, *LM}
+    assert record["missing"] == []
+    assert record["runs"][0]["command"] == " ".join(arguments)
+    assert "VAE, k=5 | LM surfing, 10 stages" in markdown(record)
+    assert {cell["m"] for cell in record["cells"]} == {ALL}
