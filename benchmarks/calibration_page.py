@@ -124,7 +124,8 @@ def rival_table(record: dict[str, Any]) -> Table:
         for line in record.get("rival", [])
     ]
     note = (
-        "HMC: four chains of each target from draws of the law, in one batch of the same engine, "
+        "HMC: four chains of each target, all from the best latents of `recover`, which are not "
+        "counted, in one batch of the same engine: "
         "200 iterations of warm-up and 200 kept, eight leapfrog steps on average; effective size "
         "and split R-hat over all chains, of the worst coordinate, median over targets. Chains "
         "agree: "

@@ -44,6 +44,15 @@ MODELS: dict[str, dict[str, Any]] = {
         "other_width": 32,
         "upsampling": "nearest",
     },
+    "dcgan": {
+        "model": "dcgan",
+        "latent_dim": 100,
+        "network": "deep",
+        "width": 24,
+        "other_width": 24,
+        "upsampling": "nearest",
+        "batch_size": 32,
+    },
     "style": {
         "model": "wgan-gp",
         "latent_dim": 512,
@@ -53,7 +62,8 @@ MODELS: dict[str, dict[str, Any]] = {
         "other_width": 24,
     },
 }
-CHECKPOINTS = {"vae": 9, "gan": 12, "style": 11}
+CHECKPOINTS = {"vae": 9, "gan": 12, "dcgan": 12, "style": 11}
+TRAINED = ["vae", "gan", "style"]
 """So many in half precision stay below 16 MiB."""
 
 MOST_STEPS = 60_000
@@ -63,14 +73,9 @@ _GRACE = 20.0
 
 def recipe(name: str, pictures: str, *, steps: int, image_size: int = 64) -> Recipe:
     """What is trained under a name of :data:`MODELS`."""
+    changes = {"batch_size": 64} | MODELS[name]
     return recipe_for(
-        **MODELS[name],
-        data=pictures,
-        image_size=image_size,
-        channels=3,
-        flips=True,
-        batch_size=64,
-        steps=steps,
+        **changes, data=pictures, image_size=image_size, channels=3, flips=True, steps=steps
     )
 
 
@@ -107,9 +112,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("sizes"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, default=150.0)
-    parser.add_argument("--steps", type=int, help="instead of as many as fit the time")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="instead of as many as fit the time; goes on where it was interrupted",
+    )
     parser.add_argument("--image-size", type=int, default=64)
-    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=TRAINED)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pack-pictures", type=Path, metavar="ZIP")
     parser.add_argument("--unpack", type=Path, metavar="DIR", help="PICTURES is --out of a run")
@@ -122,10 +131,12 @@ def _worker(name: str, options: argparse.Namespace, began: float) -> None:
     torch.set_float32_matmul_precision("high")
     steps = options.steps or _steps_that_fit(name, options, began)
     print(f"{name}: {steps} steps", file=sys.stderr, flush=True)
-    _train(name, options, steps, options.out / name)
+    _train(name, options, steps, options.out / name, resume=options.steps is not None)
 
 
-def _train(name: str, options: argparse.Namespace, steps: int, out: Path) -> None:
+def _train(
+    name: str, options: argparse.Namespace, steps: int, out: Path, *, resume: bool = False
+) -> None:
     train(
         recipe(name, str(options.pictures), steps=steps, image_size=options.image_size),
         out,
@@ -133,8 +144,8 @@ def _train(name: str, options: argparse.Namespace, steps: int, out: Path) -> Non
         average=None,
         dtype="float16",
         device=options.device,
-        save_seconds=1e9,
-        overwrite=True,
+        save_seconds=60.0 if resume else 1e9,
+        overwrite=not resume,
         command=f"python -m benchmarks.train_sizes --models {name} --steps {steps}",
     )
 

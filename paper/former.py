@@ -18,13 +18,15 @@ _NAMES = ("method", "name")
 
 
 def renamed(record: Record) -> Record:
-    """The same numbers under today's names; a record of today as it is.
+    """The same numbers under today's names; a record of today, or of another form, as it is.
 
     >>> part = {"cell": "vae-k5", "method": "direct LM", "found": [1, 2]}
     >>> renamed({"results": {"vae-k5 direct LM": part}})["results"]
     {'vae-k5 direct-lm': {'cell': 'vae-k5', 'method': 'direct-lm', 'found': [1, 2]}}
     """
-    results = dict(_renamed_part(key, part) for key, part in record.get("results", {}).items())
+    if "results" not in record:
+        return record
+    results = dict(_renamed_part(key, part) for key, part in record["results"].items())
     changed: Record = {**record, "results": results}
     config = record.get("config", {})
     if "methods" in config:

@@ -19,6 +19,7 @@ SIMPLE: dict[str, Callable[[], Any]] = {
     "Attempt": lambda: surfing.Attempt(
         "mine", surfing.Scouting(20), (surfing.Rung(3, 10, 1e-2), surfing.Rung(1, 50))
     ),
+    "Broyden": surfing.Broyden,
     "ByDrift": lambda: surfing.ByDrift(0.1),
     "Constant": surfing.Constant,
     "EqualDrift": lambda: surfing.EqualDrift(10),

@@ -14,6 +14,7 @@ from surfing.report.intervals import wilson
 __all__ = [
     "FOUND",
     "AtCost",
+    "all_in",
     "any_found",
     "at_equal_cost",
     "bound",
@@ -46,6 +47,11 @@ def any_found(cell: Cell) -> Pair:
 def mean_cost(cell: Cell) -> float:
     """Forward-equivalents a start."""
     return fmean(value for row in cell["cost"] for value in row)
+
+
+def all_in(cell: Cell) -> float:
+    """Forward-equivalents of a target's one start, its share of what was spent once with them."""
+    return mean_cost(cell) + (cell.get("cost_once") or 0.0) / len(cell["error"])
 
 
 def sign_test(ours: Cell, theirs: Cell) -> tuple[int, int, float]:
@@ -88,7 +94,7 @@ class AtCost:
 
 def at_equal_cost(ride: Cell, restarts: Cell) -> AtCost:
     """First starts of a ride against as many restarts as they pay for, on the same targets."""
-    number = mean_cost(ride) / mean_cost(restarts)
+    number = all_in(ride) / mean_cost(restarts)
     ridden = [float(row[0] < FOUND) for row in ride["error"]]
     expected = [_chance(restarts, t, number) for t in range(len(ridden))]
     gaps = [a - b for a, b in zip(ridden, expected)]

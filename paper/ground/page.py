@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper.ground.comparing import disjoint
+from paper.ground.comparing import all_in, disjoint, first_found
 from paper.ground.pictures import distances, found_by_model, labelled
 from paper.ground.tables import ages, few, two, whole
 from paper.ground.tasks import DIRECT, RIDE
@@ -87,7 +87,20 @@ def in_short(record: Record) -> list[str]:
         f"On that ground, each way at its best step size: {'; '.join(verdicts)}.",
         "On that ground **at equal cost**, Adam surfing less the most that restarts of direct Adam "
         f"can find, the three GANs pooled: {'; '.join(costs)}.",
+        *_scarce(record),
     ]
+
+
+def _scarce(record: Record) -> list[str]:
+    """Every way on few measurements, one start each."""
+    groups: dict[str, list[str]] = {}
+    for cell in record["cells"]:
+        if cell["task"] == "few":
+            what = f"{labelled(cell['model'])}, m={cell['m']}, {cell['targets']} targets"
+            told = f"{cell['method']} {rate(first_found(cell))} at {count(all_in(cell))}"
+            groups.setdefault(what, []).append(told)
+    return [f"On that ground, {what}, one start each, found and cost: {'; '.join(told)}."
+            for what, told in groups.items()]  # fmt: skip
 
 
 def _at_one_size(lines: Sequence[Line]) -> str:

@@ -102,7 +102,7 @@ def distances(panels: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> 
         panels: by title, the cells of one model and one number of measurements.
         path: where the picture goes.
     """
-    columns = min(3, len(panels))
+    columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(1 + 3.0 * columns, 2.4 * lines + 0.8), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()

@@ -8,10 +8,10 @@ from typing import Any
 
 from paper.ground.comparing import (
     AtCost,
+    all_in,
     any_found,
     at_equal_cost,
     first_found,
-    mean_cost,
     sign_test,
 )
 from paper.ground.model import MODELS
@@ -75,7 +75,6 @@ def _table(rows: tuple[dict[str, Any], ...], note: str) -> str:
 
 
 def _cell_row(cell: Cell) -> dict[str, Any]:
-    once = cell.get("cost_once") or 0.0
     steps = cell.get("steps_quartiles")
     capped = f" ({cell['capped']} at the cap)" if cell.get("capped") else ""
     many = f"{cell['starts']}: {rate(any_found(cell))}" if cell["starts"] > 1 else "–"
@@ -85,7 +84,7 @@ def _cell_row(cell: Cell) -> dict[str, Any]:
         "found": rate(first_found(cell)),
         "rate": str(cell.get("rate", "–")),
         "steps": f"{count(steps[2])}{capped}" if steps else "–",
-        "cost": mean_cost(cell) + once / cell["targets"],
+        "cost": all_in(cell),
         "many": many,
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from paper.ground.comparing import first_found, mean_cost
+from paper.ground.comparing import first_found, mean_cost, sign_test
 from paper.ground.pictures import labelled, on_the_wave
 from paper.ground.tasks import RIDE
 from surfing.report import Column, Table, rate
@@ -19,6 +19,7 @@ Record = Mapping[str, Any]
 Cell = Mapping[str, Any]
 
 _PLACES = (0.25, 0.5, 0.75)
+_LEVEL = 0.05
 _DRAWN = 6
 """Rides in the picture: as many as the palette has lines."""
 
@@ -35,6 +36,9 @@ def wave(record: Record) -> str:
             "cost": mean_cost(cell),
             "wave": ", ".join(_share(cell, place) for place in _PLACES),
             "move": f"{median(cell['median_move']):.2g}",
+            "paired": "–"
+            if cell is cells[0]
+            else "{}, {}, {:.2g}".format(*sign_test(cell, cells[0])),
         }
         for cell in cells
     )
@@ -44,6 +48,7 @@ def wave(record: Record) -> str:
         Column("cost", "cost", count),
         Column("wave", "on the wave at 1/4, 1/2, 3/4"),
         Column("move", "move a network"),
+        Column("paired", "only this ride, only the first, p"),
     ]
     drift = _drift(record)
     note = (
@@ -52,9 +57,27 @@ def wave(record: Record) -> str:
         "target is on the wave where its row is within a fifth of the law's standard deviation "
         "times the root of k of it. Move: median over targets of how far a row moves from one "
         f"network to the next, then the median over networks; the minimiser's own is {drift:.2g}. "
-        "The law in a name: its standard deviation times the root of k."
+        f"The law in a name: its standard deviation times the root of k. {_said(cells)}"
     )
     return f"**Who stays on the wave**\n\n{Table('', columns, rows, (note,)).markdown()}"
+
+
+def _said(cells: Sequence[Cell]) -> str:
+    """Whether any ride is told apart from the first, and when rows come near."""
+    first = cells[0]
+    tests = {_named(cell): sign_test(cell, first) for cell in cells[1:]}
+    apart = [
+        f"{name} ({'ahead' if won > lost else 'behind'})"
+        for name, (won, lost, p) in tests.items()
+        if p < _LEVEL
+    ]
+    late = max(cell["on_the_wave"][round(0.75 * (len(cell["on_the_wave"]) - 1))] for cell in cells)
+    told = ", ".join(apart) or "none of them"
+    return (
+        f"Told apart from the first by the paired test at {_LEVEL}: {told}. Three quarters of the "
+        f"way along, at most {late:.0%} of the targets are on the wave in any ride: most of those "
+        "that are found come to it in the last quarter."
+    )
 
 
 def draw(record: Record, path: Path) -> Path | None:

@@ -17,7 +17,7 @@ deepinv = pytest.importorskip("deepinv")
 from tests.problems import built  # noqa: E402
 
 from surfing.errors import InputError  # noqa: E402
-from surfing.integrations.deepinv import SurfingReconstructor  # noqa: E402
+from surfing.integrations.deepinv import SurfingReconstructor, SurfingSampler  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +192,33 @@ def test_a_physics_is_an_operator(name: str, bend: nn.Module) -> None:
         residual = (measure(solution.z) - y).abs().flatten(1).norm(dim=1)
         assert bool((residual < 1e-3 * y.abs().flatten(1).norm(dim=1)).all())
     assert any("reverse mode" in note for note in solution.notes) == reversed_
+
+
+def test_the_sampler_gives_mean_and_variance_as_deepinvs_do(
+    path: surfing.Trajectory, net: nn.Module, y: Tensor
+) -> None:
+    noisy = deepinv.physics.Denoising(deepinv.physics.GaussianNoise(0.1))
+    torch.manual_seed(0)
+    measured = noisy(y)
+    sampler = SurfingSampler(path, net, draws=20)
+    mean, variance = sampler.sample(measured, noisy)
+    draws = surfing.sample(path, measured, generator=net, operator=noisy, noise=0.1, draws=20)
+    picture = draws.signals()
+    assert torch.allclose(mean, picture.mean, atol=1e-5)
+    assert torch.allclose(variance.sqrt(), picture.std, atol=1e-4)
+    assert torch.equal(sampler(measured, noisy), mean)
+    assert float((mean - y).square().mean()) < 0.1**2
+    assert not list(sampler.parameters())
+
+
+def test_the_sampler_takes_the_law_of_counts(
+    path: surfing.Trajectory, net: nn.Module, y: Tensor
+) -> None:
+    counts = deepinv.physics.Denoising(deepinv.physics.PoissonNoise(gain=0.05))
+    positive = y.clamp(min=0)[:3]
+    sampler = SurfingSampler(path, net, draws=10)
+    sampler(counts(positive), counts)
+    assert sampler.draws is not None
+    assert torch.isfinite(sampler.draws.z).all()
+    with pytest.raises(InputError, match="GaussianNoise or PoissonNoise"):
+        SurfingSampler(path, net)(y, deepinv.physics.Denoising(deepinv.physics.ZeroNoise()))

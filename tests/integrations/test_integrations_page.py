@@ -19,7 +19,7 @@ def test_its_snippets_run_one_after_the_other(
         pytest.importorskip(library)
     monkeypatch.chdir(tmp_path)
     snippets = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    assert len(snippets) == 6
+    assert len(snippets) == 7
     known: dict[str, Any] = {"__name__": "page"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' own

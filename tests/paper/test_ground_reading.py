@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paper.ground.comparing import any_found, at_equal_cost, bound, first_found, sign_test
+from paper.ground.comparing import all_in, any_found, at_equal_cost, bound, first_found, sign_test
 from paper.ground.model import MODELS
 from paper.ground.page import in_short, markdown
 from paper.ground.reading import lines_of, main, read
@@ -45,6 +45,11 @@ def test_one_restart_finds_the_mean_share_and_all_of_them_the_best() -> None:
 def test_a_ride_that_pays_for_half_a_start_is_set_against_half_of_it() -> None:
     held = at_equal_cost(cell([[HIT]] * 3, cost=50.0), cell([[HIT]] * 3))
     assert (held.number, held.restarts, held.verdict) == (0.5, 0.5, "ahead")
+
+
+def test_what_a_ride_spends_once_pays_for_restarts_too() -> None:
+    ride = cell([[HIT]] * 4, cost=100.0) | {"cost_once": 400.0}
+    assert at_equal_cost(ride, cell([[MISS, MISS]] * 4)).number == 2.0
 
 
 def test_more_restarts_than_were_run_are_said_to_be_too_few() -> None:
@@ -181,6 +186,10 @@ def test_readme_says_what_the_record_says(published: dict[str, Any]) -> None:
     few = [w for w in picked(published) if w.where == "2k" and w.model != "vae-k2"]
     ride, alone = (rate(by_rate(few, way, 0.02)[0]) for way in (RIDE, DIRECT))
     assert f"Adam surfing finds {ride} of the latents and direct Adam {alone}" in readme
+    cells = {c["method"]: c for c in published["cells"] if c["task"] == "few" and c["m"] == 20}
+    answer, wave = cells["recover"], cells[RIDE]
+    assert f"it finds {rate(first_found(answer))} from 20 measurements at a thirteenth" in readme
+    assert 13 <= all_in(wave) / all_in(answer) < 14
     ahead = {
         (where, k): pooled([w for w in picked(published) if w.where == where and "gan" in w.model
                             and w.model.endswith(f"-k{k}")]).verdict

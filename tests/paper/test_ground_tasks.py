@@ -13,9 +13,9 @@ from paper.ground.model import Model
 from paper.ground.page import markdown
 from paper.ground.reading import read
 from paper.ground.running import main
-from paper.ground.tasks import DIRECT, RIDE, TASKS, Plan, Room, _settings, tasks_of
+from paper.ground.tasks import DIRECT, RIDE, TASKS, Plan, Room, _settings
 from paper.ground.ways import LM, Bounded, adam_rows
-from paper.ground.why import follow
+from paper.ground.why import EXTRA, follow
 
 from surfing.descent import LevenbergMarquardt
 from surfing.zoo import packaged
@@ -41,9 +41,8 @@ def model() -> Model:
 
 
 def _records(model: Model, task: str) -> list[dict]:
-    tasks_of(model.name)  # completes TASKS
     room = Room(SMALL, float("inf"), None, {"tune": {"chosen": {f"{RIDE} all": 0.1}}})
-    return list(TASKS[task](model, room))
+    return list((TASKS | EXTRA)[task](model, room))
 
 
 @pytest.mark.parametrize("task", ["tune", "few", "fig3", "paths", "why"])

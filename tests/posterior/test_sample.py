@@ -280,6 +280,22 @@ def test_beyond_a_dense_jacobian_draws_are_not_weighed(monkeypatch: pytest.Monke
     assert torch.allclose(draws.covariance, covariance.expand(2, -1, -1), atol=0.1 * 0.06)
 
 
+def test_with_many_latents_no_matrix_of_their_size_is_formed() -> None:
+    k, m, noise = 160, 40, 0.5
+    torch.manual_seed(0)
+    net = nn.Linear(k, m, bias=False)
+    model = model_of(net, surfing.Normal(k))
+    _, y = measured(model, 1, noise)
+    draws = surfing.sample(model, y, noise=noise, draws=400, starts=2)
+    assert draws.status.tolist() == [int(surfing.DrawsStatus.UNWEIGHTED)]
+    slope = net.weight.detach().double()
+    covariance = torch.linalg.inv(slope.T @ slope / noise**2 + torch.eye(k))
+    std = covariance.diagonal().sqrt()
+    mean = covariance @ (slope.T @ y[0].double()) / noise**2
+    assert (draws.mean[0] - mean).abs().max() < 5 * float(std.max()) / 400**0.5
+    assert float((draws.std[0] / std).mean()) == pytest.approx(1, abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -382,3 +398,17 @@ def test_where_few_draws_carry_the_weight_they_move_on(monkeypatch: pytest.Monke
     low, high = moved.interval(0.9)
     held = ((truth >= low) & (truth <= high))[few].double().mean()
     assert 0.82 < float(held) < 0.97
+
+
+def test_what_is_done_with_a_block_can_be_sent_to_workers() -> None:
+    import pickle
+
+    from surfing.posterior.sample import sampler_of
+
+    model = surfing.ForwardModel(surfing.zoo.packaged(), operator="gaussian:12")
+    job, level = sampler_of(model, noise=surfing.Poisson(0.1), draws=5, starts=2)
+    assert level is None
+    sent = pickle.loads(pickle.dumps(job))
+    assert (sent.noise, sent.draws, sent.starts) == (job.noise, 5, 2)
+    y = model.measure(model.signals(model.latent.sample([0], 1, seed=0)[0])).abs()
+    assert torch.allclose(sent(y, ids=[0]).z, job(y, ids=[0]).z, atol=1e-4)

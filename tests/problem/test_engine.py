@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import jvp, vmap
 
 import surfing
-from surfing.architectures import conv_generator, mlp_generator
+from surfing.architectures import build_generator, conv_generator, mlp_generator
 from surfing.generator import Generator
 from surfing.latents import Normal
 from surfing.problem.affine import TransposedConvolution
@@ -432,7 +432,7 @@ def test_many_tangents_of_a_wide_row_are_taken_a_few_at_a_time(opaque: bool) -> 
     assert problem.architecture.structured is not opaque
     forward = problem.architecture.at(net.state_dict())
     _, whole = forward.linearise(z)
-    problem.architecture.widest = 1 << 40
+    architecture.widest = 1 << 40
     value, alone = forward.linearise(z[:1])
     torch.testing.assert_close(value, net(z[:1]))
     torch.testing.assert_close(alone, whole[:1])
@@ -458,3 +458,17 @@ def test_few_channels_run_as_one_product_a_tap() -> None:
     assert folded["one channel"].planes is not None
     assert folded["stride 3"].planes is not None
     assert folded["many channels"].planes is None
+
+
+def test_the_style_based_generator_has_its_structured_jacobian() -> None:
+    torch.manual_seed(0)
+    net = build_generator("style", latent_dim=K, width=2, hidden=8, image_size=8).double().eval()
+    z = torch.randn(ROWS, K, dtype=torch.float64)
+    path = surfing.Trajectory.from_state_dicts([(0, net.state_dict())], latent=Normal(K))
+    assert surfing.ForwardModel(path, generator=net).architecture.structured
+    program = Program.trace(net)
+    assert program is not None
+    _, tangents = program.bind(net.state_dict()).linearise(z)
+    for j in range(K):
+        along = torch.eye(K, dtype=z.dtype)[j].expand(ROWS, K)
+        torch.testing.assert_close(tangents[:, j], jvp(net, (z,), (along,))[1])

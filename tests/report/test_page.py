@@ -13,6 +13,7 @@ from surfing.errors import InputError, OutputExistsError
 from surfing.report.intervals import wilson
 from surfing.report.page.pictures import Atlas
 from surfing.report.page.render import render
+from surfing.report.page.scene import Scene
 from surfing.report.page.surfaces import Plane
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!--&\u2028"
@@ -244,3 +245,10 @@ def test_bad_input_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(OutputExistsError):
         solution().view(page)
     assert page.read_text() == "mine"
+
+
+def test_targets_where_direct_descent_is_stuck_come_first() -> None:
+    ridden = replace(solution(), status=torch.tensor([0, 0, 0, 3, 0]))
+    beside = replace(solution(), status=torch.tensor([4, 0, 3, 3, 5]))
+    assert Scene(ridden, "t", beside=beside).featured(5) == [2, 0, 4, 3, 1]
+    assert Scene(ridden, "t", beside=beside).featured(2) == [2, 3]

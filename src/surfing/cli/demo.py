@@ -50,7 +50,7 @@ def demo(
         out: folder for index.html, demo.png, demo.md and demo.json; surfing-demo, surfing-demo-2,
             ... where left out.
         overwrite: write into OUT although it exists.
-        run: another trajectory than the packaged one.
+        run: a trajectory's folder, instead of the packaged one.
         generator: package.module:callable, where that names no architecture of the zoo.
     """
     common = common or Common()

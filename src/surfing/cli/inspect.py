@@ -40,7 +40,7 @@ def inspect(
     Args:
         run: a trajectory's folder, or packaged.
         verify: read everything.
-        repair: drop the checkpoints that are damaged, and go on with the rest.
+        repair: drop the checkpoints that are damaged, and keep the rest.
         all_rows: a line for every checkpoint, however many there are.
     """
     common = common or Common()

@@ -103,8 +103,8 @@ def recover(
             the shape of the measurements, inf where nothing was measured.
         prior: weight of the law's penalty that is kept in the answer, or law for the MAP estimate,
             which needs a noise level.
-        given: NAME=FILE.npy, (targets, ...): what generator and operator are told of each target;
-            may be repeated.
+        given: NAME=FILE.npy, (targets, ...): inputs of generator and operator that differ by
+            target; may be repeated.
         z0: .npy of latents to try first, (targets, k) or (targets, n, k).
         learned: learned starts that LearnedStarts.save wrote, for this model.
         batch_invariant: give a target the same bits whatever targets are beside it; takes longer.
@@ -112,9 +112,9 @@ def recover(
             float64 then.
         executor: local, in this process, or ray, on the workers of a Ray cluster: the one that
             RAY_ADDRESS names, or one on this machine.
-        workers: of the cluster; one a CPU where left out.
+        workers: of the cluster; one per CPU where left out.
         shard: targets worked on at a time; 256 on a CPU and 4096 on a GPU where left out.
-        parquet: write a folder of parquet files too, one a shard.
+        parquet: write a folder of parquet files too, one per shard.
         overwrite: delete the results that OUT holds of another run.
     """
     common = common or Common()

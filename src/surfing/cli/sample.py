@@ -64,7 +64,7 @@ def sample(
     latent: str | None = None,
     prior: str = "law",
     budget: float = 2000,
-    starts: int = 8,
+    starts: int | None = None,
     given: list[str] | None = None,
     z0: Path | None = None,
     learned: Path | None = None,
@@ -98,7 +98,7 @@ def sample(
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         prior: law, or a weight as of surfing recover.
         budget: what each target may spend on finding its modes, in passes through the generator.
-        starts: of each target; the more, the surer that no mode is missed.
+        starts: of each target; the more, the surer that no mode is missed; some ten where left out.
         given: NAME=FILE.npy, (targets, ...): what generator and operator are told of each target;
             may be repeated.
         z0: .npy of latents to start from too, (targets, k) or (targets, n, k).

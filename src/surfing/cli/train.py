@@ -55,10 +55,10 @@ def train(
         data_root: where named data lie or are downloaded to; $SURFING_DATA where left out.
         latent_dim: length of z.
         law: of z, normal or uniform.
-        network: conv, mlp, deep (which is the default from 64 pixels a side on) or style.
+        network: conv, mlp, deep (which is the default from 64 pixels per side on) or style.
         width: channels of the convolutional generator.
         hidden: units of its fully connected layers; of a style network, length of w.
-        image_size: pixels a side; that of the data where left out.
+        image_size: pixels per side; that of the data where left out.
         channels: 1 grey, 3 colour.
         upsampling: of a deep network, transposed or nearest.
         flips: mirror half of the images.

@@ -19,6 +19,7 @@ from surfing.errors import InputError
 from surfing.evaluation.curves import read_curves
 from surfing.evaluation.samples import noisy, own_z
 from surfing.execution import Shards
+from surfing.posterior import Draws
 from surfing.problem import ForwardModel
 from surfing.report.page import view as write
 from surfing.solution import Solution
@@ -37,7 +38,9 @@ def view(
     targets: int | None = None,
     starts: int = 1,
     comparison: Path | None = None,
+    draws: Path | None = None,
     featured: int = 8,
+    size: int | None = None,
     out: Path | None = None,
     overwrite: bool = False,
     measuring: Measuring | None = None,
@@ -46,7 +49,7 @@ def view(
     """Write one HTML page that shows a recovery: the surface, the surfers, the reconstructions.
 
     Without --measurements the targets are signals that the trained generator makes of latents of
-    its law. They are surfed, and beside that descended on directly from the same starts.
+    its law. The page compares surfing with direct descent from the same starts.
 
     Args:
         run: a trajectory's folder, or packaged.
@@ -58,7 +61,10 @@ def view(
         starts: start points per target.
         comparison: compare.json of surfing compare, or budget.json of python -m paper budget:
             the page draws success against cost from it.
+        draws: what surfing sample wrote for the same --measurements, its folder or a file that
+            Draws.save wrote: the page shows how sure each target is.
         featured: how many targets get a surface.
+        size: points along each side of a surface; where left out, as fine as some seconds allow.
         out: the page; surfing-view.html, surfing-view-2.html, ... where left out.
         overwrite: replace OUT if it exists.
     """
@@ -68,6 +74,9 @@ def view(
         check.integer("--targets", targets, low=1)
     if solution is not None and measurements is None:
         raise InputError("--solution: needs the --measurements that it was found from.")
+    if draws is not None and measurements is None:
+        raise InputError("--draws: needs the --measurements that they were drawn for.")
+    drawn = None if draws is None else _draws(draws)
     curves = None if comparison is None else read_curves(comparison, cell=Path(run).name)
     device = pick_device(common.device)
     ridden: Solution | None = None
@@ -102,8 +111,10 @@ def view(
         beside=beside,
         truth=truth,
         success=curves,
+        draws=drawn,
         title=f"Surfing {'the packaged trajectory' if run == PACKAGED else Path(run).name}",
         featured=featured,
+        size=size,
         overwrite=overwrite,
     )
     screen.say(ridden.summary(), f"Page: {page}")
@@ -209,3 +220,17 @@ class _Asked:
     def descend(self, y: Tensor) -> Solution:
         """On the trained network alone."""
         return direct(self.model, y, starts=self.starts, seed=self.seed, **self.told)
+
+
+def _draws(path: Path) -> Draws:
+    """Of a file, or of all shards of a folder of surfing sample."""
+    if path.is_file():
+        return Draws.open(path)
+    shards = sorted((path / "shards").glob("*.safetensors"))
+    if not shards:
+        raise InputError(
+            "--draws: expected a folder that surfing sample wrote, or a file of draws, got "
+            f"{path}.",
+            argument="--draws",
+        )
+    return Draws.joined([Draws.open(shard) for shard in shards])

@@ -62,13 +62,15 @@ def minimise(
         rows: which rows of the risk these are; all, in order, where left out.
         allowance: forward-equivalents that each row may spend here; a row ends before a step that
             might take it beyond. Without one, `max_steps` alone is the limit.
-        until: clock (`time.perf_counter`) after which no further step is begun.
+        until: clock (`time.perf_counter`) by which to end: no step is begun that, taking as long as
+            the longest before it, would not end in time.
     """
     stopping = stopping or Stopping()
     rows = torch.arange(len(z), device=z.device) if rows is None else rows
     level = risk.level.take(risk.owner[rows])
     floor = None if risk.penalised else stopping.floor(level)
     noisy = level.variance is not None
+    clock, longest = time.perf_counter(), 0.0
     ceiling = None
     if allowance is not None:
         ceiling = risk.meter.spent[rows] + allowance - descent.max_step_cost(risk)
@@ -86,7 +88,9 @@ def minimise(
         if ceiling is not None:
             broke = (status == int(Status.RUNNING)) & (risk.meter.spent[rows] > ceiling)
             status[broke] = int(Status.BUDGET_SPENT)
-        if until is not None and time.perf_counter() > until:
+        now = time.perf_counter()
+        clock, longest = now, max(longest, now - clock)
+        if until is not None and now + longest > until:
             status[status == int(Status.RUNNING)] = int(Status.BUDGET_SPENT)
         running = status[place] == int(Status.RUNNING)
         if not bool(running.all()):

@@ -30,7 +30,8 @@ class Incumbent:
     objective: Float[Tensor, " targets"]
     status: Int[Tensor, " targets"]
     steps: Int[Tensor, " targets"]
-    curvature: Float[Tensor, "targets k k"]
+    curvature: Float[Tensor, "targets k k"] | None
+    """None where the descent knows none: it would be most of the memory."""
     hits: Int[Tensor, " targets"]
     """How many attempts ended at the best objective, within a hundredth."""
     tries: Int[Tensor, " targets"]
@@ -38,8 +39,13 @@ class Incumbent:
     """Name of the attempt; empty before the first."""
 
     @classmethod
-    def none(cls, problem: Problem) -> Self:
-        """Nothing yet."""
+    def none(cls, problem: Problem, *, curvature: bool = True) -> Self:
+        """Nothing yet.
+
+        Args:
+            problem: whose targets.
+            curvature: whether to keep J'J.
+        """
         targets, k, device = len(problem), problem.latent.dim, problem.device
         infinite = torch.full((targets,), torch.inf, dtype=torch.float64, device=device)
         nothing = torch.zeros(targets, dtype=torch.int64, device=device)
@@ -49,7 +55,9 @@ class Incumbent:
             objective=infinite.clone(),
             status=torch.full((targets,), int(Status.BUDGET_SPENT), device=device),
             steps=nothing,
-            curvature=torch.full((targets, k, k), torch.nan, dtype=torch.float64, device=device),
+            curvature=torch.full((targets, k, k), torch.nan, dtype=torch.float64, device=device)
+            if curvature
+            else None,
             hits=nothing.clone(),
             tries=nothing.clone(),
             made_by=[""] * targets,
@@ -76,7 +84,9 @@ class Incumbent:
         self.objective[index] = objective[better]
         self.status[index] = found.status[better, 0]
         self.steps[index] = found.steps[better, 0]
-        if found.curvature is not None:
+        if self.curvature is None:
+            pass
+        elif found.curvature is not None:
             self.curvature[index] = found.curvature[better, 0]
         else:
             self.curvature[index] = torch.nan

@@ -17,7 +17,8 @@ from surfing.continuation.ending import End, solution_of
 from surfing.continuation.polish import check_polish
 from surfing.descent.base import AbstractDescent
 from surfing.descent.broyden import Broyden
-from surfing.descent.default import default_descent
+from surfing.descent.default import EXPENSIVE_TANGENTS, default_descent
+from surfing.descent.lbfgs import LBFGS
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
@@ -33,7 +34,7 @@ from surfing.problem.risk import CostMeter
 from surfing.progress import with_progress
 from surfing.solution import Solution, StageRecord, Status
 from surfing.starts.layerwise import layerwise, readable
-from surfing.starts.learned import LearnedStarts, learn
+from surfing.starts.learned import LearnedStarts, learn, least_samples
 from surfing.starts.rows import checked_ids
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ BANK_SHARE = 0.5
 """Of targets x budget: what learning starts may take at most."""
 _LARGEST_BANK = 40_000
 _TIME_SHARE = 0.3
+_SMALL_JACOBIAN = 1 << 17
+"""Numbers of a Jacobian up to which updating one costs less than a gradient, k = 100 and beyond."""
 
 
 @plain_precision
@@ -310,7 +313,8 @@ class BlockSolver:
     ) -> Solution:
         began = time.perf_counter()
         context = self.context(y, ids)
-        best = Incumbent.none(context.problem)
+        known = not isinstance(self.descent, LBFGS)  # of others a caller's may know it
+        best = Incumbent.none(context.problem, curvature=known)
         if len(y):
             self._run(context, best, y, progress)
         return replace(self._ending(context, best), seconds=time.perf_counter() - began)
@@ -404,7 +408,9 @@ class BlockSolver:
         plenty = problem.y[:1].numel() >= _PLENTY * problem.latent.dim
         count = _CANDIDATES // 2 if plenty else _CANDIDATES
         z = self.learned.candidates(part, count, alone=alone).to(problem.y)
-        return rank(context, z, open_)[:, :_TRIED]
+        first = problem.latent.project(z[:, : self.learned.leading].flatten(0, 1))
+        ranked = rank(context, z[:, self.learned.leading :], open_)
+        return torch.cat([first.view(len(z), -1, z.shape[-1]), ranked], 1)[:, :_TRIED]
 
     def _still_open(
         self, context: RunContext, best: Incumbent, open_: Int[Tensor, " o"]
@@ -487,7 +493,7 @@ def bank_size(targets: int, budget: float, k: int, m: int) -> int:
     wanted = 60 * k * math.sqrt(targets) * (0.5 if m >= _PLENTY * k else 1.0)
     most = BANK_SHARE * targets * budget
     size = int(min(max(wanted, 1000), most, _LARGEST_BANK))
-    return size if size >= 2 * k + 200 else 0
+    return size if size >= least_samples(k) + 184 else 0
 
 
 def block_size(model: ForwardModel) -> int:
@@ -614,15 +620,17 @@ def _checked_descent(
                 argument="descent",
             )
         return descent
-    if model.required:
-        return default_descent(model.latent.dim)
+    k = model.latent.dim
+    if model.required or k > EXPENSIVE_TANGENTS:
+        return default_descent(k)
     forward = model.architecture.at(model.last)
     z = model.latent.sample([0], 1, seed=0)[0].to(model.device, model.dtype)
     with torch.no_grad():
         forward.linearise(z)  # finds out whether there is a forward mode
-    descent = default_descent(
-        forward.tangent_passes(model.latent.dim, math.prod(model.measurement_shape))
-    )
-    if loss is None and not model.batch_invariant and isinstance(descent, LevenbergMarquardt):
-        return Broyden()
-    return descent
+    m = math.prod(model.measurement_shape)
+    passes = forward.tangent_passes(k, m)
+    descent = default_descent(k, passes)
+    if loss is not None or model.batch_invariant:
+        return descent
+    small = passes <= EXPENSIVE_TANGENTS and m * k <= _SMALL_JACOBIAN
+    return Broyden() if isinstance(descent, LevenbergMarquardt) or small else descent

@@ -34,6 +34,9 @@ __all__ = ["tolerated", "unweighted_draws", "weighted_draws"]
 
 _MOVE_BELOW = 0.5
 """Share of the draws below which an effective sample size asks for moves."""
+_SHARED = 0.02
+"""Share of the mass outside of the heaviest mode, by Laplace, that asks for moves too."""
+_LEAST_MASS = 1e-3
 _FEW = 0.1
 """Share of the draws below which an effective sample size is called few; ten at least."""
 
@@ -80,7 +83,8 @@ def weighted_draws(
     spent = search.spent + cost.reshape(targets, draws).sum(1)
     ess = torch.where(found, effective_size(weights), 0.0)
     block = _Block(posterior, modes, table, u.reshape(noise.shape), weights, number, ess, spent)
-    few = (found & (ess < _MOVE_BELOW * draws)).nonzero().flatten()
+    shared = torch.softmax(log_mass, 1).nan_to_num(nan=0.0).amax(1) < 1 - _SHARED
+    few = (found & (shared | (ess < _MOVE_BELOW * draws))).nonzero().flatten()
     if len(few) and (law is None or law.normal):
         block = block.moved(few, moves(few))
     return block.told(found)
@@ -104,9 +108,9 @@ class _Block:
         draws, k = self.u.shape[1:]
         at = resampled(self.weights[few], torch.special.ndtr(noise[:, 0, -1]))
         start = self.u[few].gather(1, at.unsqueeze(-1).expand(-1, -1, k))
-        number = self.number[few].gather(1, at)
-        mode = self.table[few].gather(1, number)
-        end = moved(self.posterior.take(few), self.modes, start, mode, self.ess[few], noise)
+        end = moved(
+            self.posterior.take(few), self.modes, start, self.table[few], self.ess[few], noise
+        )
         owner = few.repeat_interleave(draws)
         region = region_of(self.modes, end.u.flatten(0, 1), owner, len(self.u))
         even = torch.full_like(self.weights[few], 1 / draws)
@@ -114,7 +118,7 @@ class _Block:
             self,
             u=self.u.index_copy(0, few, end.u),
             weights=self.weights.index_copy(0, few, even),
-            number=self.number.index_copy(0, few, region.reshape(number.shape)),
+            number=self.number.index_copy(0, few, region.reshape(at.shape)),
             ess=self.ess.index_copy(0, few, end.size),
             spent=self.spent.index_add(0, few, end.spent),
         )
@@ -128,6 +132,8 @@ class _Block:
         mass = self.u.new_zeros(self.table.shape).scatter_add_(1, self.number, self.weights)
         order = mass.argsort(dim=1, descending=True, stable=True)
         where = self._spread(posterior.whitening.z(self.modes.u, self.modes.owner), torch.nan)
+        # Laplace may have promised what the draws did not find there.
+        where = where.masked_fill((mass < _LEAST_MASS).unsqueeze(-1), torch.nan)
         misfit = self._spread(self.modes.misfit, torch.inf).amin(1)
         return Draws(
             z=z.reshape(targets, draws, k).to(dtype),

@@ -16,7 +16,7 @@ from surfing.execution.targets import Targets
 from surfing.latents import Normal
 from surfing.posterior.around import tolerated, unweighted_draws, weighted_draws
 from surfing.posterior.draws import Draws, ModeTable
-from surfing.posterior.moves import MOVES, numbers_of_a_move
+from surfing.posterior.moves import numbers_for
 from surfing.posterior.search import Posterior, Search, fit_of
 from surfing.problem.risk import CostMeter
 from surfing.starts.scouting import derived_seed
@@ -223,7 +223,7 @@ class BlockSampler:
 
     def _moves(self, ids: Sequence[int]) -> Callable[[Tensor], Tensor]:
         """What moves the draws of some targets."""
-        size = MOVES * numbers_of_a_move(self.model.latent.dim) + 1
+        size = numbers_for(self.model.latent.dim) + 1
         return lambda few: self._normal([ids[t] for t in few.tolist()], size, "moves")
 
     def _normal(self, ids: Sequence[int], size: int, name: str) -> Float[Tensor, "t draws n"]:

@@ -123,6 +123,15 @@ class Draws:
     def __len__(self) -> int:
         return len(self.z)
 
+    def take(self, target: int) -> Draws:
+        """Of one target."""
+        row = slice(target, target + 1)
+        tensors = {name: t[row] for name, t in self._tensors().items()}
+        given = self.given
+        if given is not None:
+            given = {name: value[row] for name, value in given.items()}
+        return replace(_unpack(tensors, self._facts()), model=self.model, given=given)
+
     @property
     def mean(self) -> Float[Tensor, "targets k"]:
         """Posterior mean of z, float64."""

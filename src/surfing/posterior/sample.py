@@ -49,7 +49,7 @@ def sample(
     draws: int = 100,
     prior: float | str = "law",
     budget: float = 2000,
-    starts: int = 8,
+    starts: int | None = None,
     z0: Float[Tensor, "targets n k"] | np.ndarray | None = None,
     given: Given | None = None,
     learned: LearnedStarts | None = None,
@@ -64,7 +64,9 @@ def sample(
     Modes are found by descents from learned starts. Around each, measurements and prior are
     perturbed and the perturbed problem is solved for every draw: k equations, whose solution has a
     density that is known, so that draws can be weighed. What a mode's draws weigh together is its
-    share of the posterior. Where the Jacobian is too large to form, draws are not weighed.
+    share of the posterior. Where few draws carry the weight these are taken again and again, and
+    each moves on by itself, by Hamiltonian moves. Where the Jacobian is too large to form, draws
+    are not weighed.
 
     Numbers of a target depend on its measurements, its id and the seed; on the targets beside it
     only within rounding (a rare draw, at the edge of a tolerance, may differ by a hundredth of a
@@ -78,9 +80,11 @@ def sample(
             each target, where there are some ten measurements more than latents.
         draws: of each target.
         prior: "law", or a weight as in :func:`surfing.recover`.
-        budget: forward-equivalents that each target may spend on finding its modes; draws take
-            about k + 6 each beyond.
-        starts: of each target; the more, the surer that no mode is missed.
+        budget: forward-equivalents that each target may spend on descents from its starts, and
+            once more on `recover` where none of them meets the measurements. Draws take about
+            k + 6 each beyond, and some 50 more where few of them carry the weight.
+        starts: of each target; the more, the surer that no mode is missed. Where left out, 8 and 48
+            / k more: with few latents modes are many, and descents cheap.
         z0: latents to start from too, (targets, k) or (targets, n, k).
         given: inputs by target.
         learned: starts learned before, by :func:`surfing.learn`, for this model.
@@ -147,7 +151,7 @@ def sampler_of(
     draws: int = 100,
     prior: float | str = "law",
     budget: float = 2000,
-    starts: int = 8,
+    starts: int | None = None,
     seed: int = 0,
 ) -> tuple[BlockSampler, Noise]:
     """What :func:`sample` does with a block, its arguments checked, and the noise by numbers.
@@ -182,10 +186,14 @@ def sampler_of(
         solver,
         law,
         draws=check.integer("draws", draws, low=2),
-        starts=check.integer("starts", starts, low=1),
+        starts=_few(model) if starts is None else check.integer("starts", starts, low=1),
         seed=seed,
     )
     return sampler, level
+
+
+def _few(model: ForwardModel) -> int:
+    return 8 + 48 // model.latent.dim
 
 
 def starts_for(

@@ -33,6 +33,7 @@ _CHUNK_BYTES = 48 * 2**20
 _ACCELERATOR_CHUNK_BYTES = 2**30
 _LEAST_PASSES = 3
 _LEAST_COLUMNS = 16  # tangents of one row at a time: with fewer, layers were slower by a tenth
+_CHECKED = 128  # latents up to which every tangent of the example is compared
 
 BLOCK = 32
 """Rows of every evaluation, where results must not depend on the batch.
@@ -448,19 +449,22 @@ def _same_derivative(
     with torch.enable_grad():
         leaf = z.detach().requires_grad_()
         (slope,) = torch.autograd.grad((weights * bound(leaf, **beside)).sum(), leaf)
-    found = _slopes(program, z, weights, beside)
-    return _close(value, x, 1e-3) and _close(found, slope, 1e-2)
+    if not _close(value, x, 1e-3):
+        return False
+    # The same slope from tangents, a few at a time; of many latents the first and the last do.
+    k = z.shape[1]
+    lows = range(0, k, _LEAST_COLUMNS) if k <= _CHECKED else (0, k // 2, k - _LEAST_COLUMNS)
+    parts = [slice(low, low + _LEAST_COLUMNS) for low in lows]
+    found = [_slopes(program, z, weights, beside, part) for part in parts]
+    allowed = [slope[:, part] for part in parts]
+    return _close(torch.cat(found, 1), torch.cat(allowed, 1), 1e-2)
 
 
 def _slopes(
-    program: BoundProgram, z: Tensor, weights: Tensor, beside: Mapping[str, Tensor]
+    program: BoundProgram, z: Tensor, weights: Tensor, beside: Mapping[str, Tensor], part: slice
 ) -> Tensor:
-    """The same slope from tangents, a few at a time."""
-    found = []
-    for low in range(0, z.shape[1], _LEAST_COLUMNS):
-        _, tangents = program.linearise(z, beside, slice(low, low + _LEAST_COLUMNS))
-        found.append((weights.unsqueeze(1) * tangents).flatten(2).sum(2))
-    return torch.cat(found, 1)
+    _, tangents = program.linearise(z, beside, part)
+    return (weights.unsqueeze(1) * tangents).flatten(2).sum(2)
 
 
 def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:

@@ -267,7 +267,8 @@ class BoundProgram:
                 readers[parent] = readers.get(parent, 0) + 1
         fresh = set[str]()
         for op in self._operations:
-            passed_on = op.traced.idle and op.traced.moving[0] in fresh
+            moving = op.traced.moving
+            passed_on = op.traced.idle and bool(moving) and moving[0] in fresh
             if readers.get(op.name, 0) == 1 and (
                 op.kind in (Kind.AFFINE, Kind.SCALE, Kind.MAP, Kind.MIXING) or passed_on
             ):

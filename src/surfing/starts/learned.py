@@ -11,6 +11,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -24,6 +25,7 @@ from surfing.errors import InputError, OutputExistsError
 from surfing.files import replacing
 from surfing.precision import plain_precision
 from surfing.problem.measurements import as_measurements
+from surfing.starts.regression import LinearInverse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from surfing.problem.measurements import Measurements
     from surfing.problem.model import ForwardModel
 
-__all__ = ["LearnedStarts", "learn"]
+__all__ = ["LearnedStarts", "learn", "least_samples"]
 
 _BANK = 1 << 43
 """The identity whose stream the bank's latents come from; far from any target's own."""
@@ -40,7 +42,14 @@ _COMPONENTS = 3
 """Principal components kept for each latent, where there are more measurements."""
 _NEIGHBOURS, _MOST_NEIGHBOURS = 60, 2400
 """For each latent, and in all, beyond four for each latent."""
+_MANY_LATENTS = 100
+"""Latents from which one regression over the whole bank goes before those over neighbours."""
+_LOCAL_UP_TO, _FEW_NEIGHBOURS = 256, 200
+_MORE_COMPONENTS = 200
+"""Beyond one for each latent, where there are many."""
 _CHUNK = 2048
+_PIECE = 128
+"""Samples between two looks at the clock, where there is a limit."""
 _BLOCK_BYTES = 128 * 2**20
 _RIDGE = 1e-4
 _APART = 0.7
@@ -110,6 +119,21 @@ class LearnedStarts:
             f"features of {len(self.mean)} measurements)"
         )
 
+    @property
+    def leading(self) -> int:
+        """How many of the candidates go before the others whatever they leave unexplained."""
+        return int(self.z.shape[1] >= _MANY_LATENTS)
+
+    @property
+    def _local(self) -> bool:
+        """Whether regressions over neighbours are made; each takes of the order of k^3."""
+        return self.z.shape[1] <= _LOCAL_UP_TO
+
+    @cached_property
+    def linear_inverse(self) -> LinearInverse:
+        """The regression over the whole bank; made when it is first asked for."""
+        return LinearInverse.fit(self.z, self.features)
+
     def starts(
         self, model: ForwardModel, y: Float[Tensor, "targets ..."] | np.ndarray, count: int = 4
     ) -> Float[Tensor, "targets count k"]:
@@ -145,13 +169,16 @@ class LearnedStarts:
     ) -> Float[Tensor, "targets count k"]:
         """Candidates for each target: local inverses of several neighbourhoods, then neighbours.
 
+        With a hundred latents and more a regression over the whole bank comes first.
+
         Args:
             data: measurements of the model.
             count: for each target.
             alone: work on one target at a time, so that bits don't depend on the others.
         """
         k = self.z.shape[1]
-        neighbours = min(len(self), max(200, 4 * k, min(_NEIGHBOURS * k, _MOST_NEIGHBOURS)))
+        wanted = max(200, 4 * k, min(_NEIGHBOURS * k, _MOST_NEIGHBOURS))
+        neighbours = min(len(self), wanted if self._local else _FEW_NEIGHBOURS)
         width = self.features.shape[1] + self.z.shape[1]
         size = max(1, _BLOCK_BYTES // (4 * (neighbours * width * 2 + 2 * len(self))))
         size = 1 if alone else size
@@ -174,29 +201,22 @@ class LearnedStarts:
             target, weights = view.weighted(y, data.weights.to(dtype))
         distance = _squared_distances(target, self.features, weights)
         near = distance.topk(neighbours, dim=1, largest=False)
-        members = self.features[near.indices]  # (t, K, d)
-        if weights is not None:
-            members, target = members * weights[:, None], target * weights
         noise = 0.0 if data.noise is None else data.noise.to(dtype).square()[:, None, None]
         z, gap = self.z[near.indices], near.values.clamp(min=0)
-        found = []
-        for share in (1.0, 0.3):
-            few = max(min(neighbours, self.z.shape[1] + 8), round(share * neighbours))
-            found.append(_local_inverse(z[:, :few], members[:, :few], gap[:, :few], target, noise))
         # Where neighbours part in clusters, one regression over both lies between them.
         spread = _APART * (2 * z.shape[-1]) ** 0.5 * self.z.std()
         seeds = _spread_out(z, max(1, count - 2), apart=float(spread))
-        for number in range(max(1, (count - 2) // 2)):
-            centre = z.gather(1, seeds[:, number, None, None].expand(-1, 1, z.shape[-1]))
-            few = max(min(neighbours, z.shape[-1] + 8), neighbours // 4)
-            close = (z - centre).square().sum(-1).topk(few, dim=1, largest=False).indices
-            found.append(
-                _local_inverse(
-                    _picked(z, close), _picked(members, close), gap.gather(1, close), target, noise
-                )
-            )
+        found = []
+        if self.leading and (weights is None or self.basis is not None):
+            variance = noise if isinstance(noise, float) else noise.squeeze(-1)
+            found.append(self.linear_inverse(target, variance))
+        if self._local:
+            members = self.features[near.indices]  # (t, K, d)
+            if weights is not None:
+                members, target = members * weights[:, None], target * weights
+            found += _local_inverses(z, members, gap, seeds, target, noise, count)
         at = seeds.unsqueeze(-1).expand(-1, -1, z.shape[-1])
-        whole = torch.cat([torch.stack(found, 1), z.gather(1, at)], 1)
+        whole = torch.cat([*(f[:, None] for f in found), z.gather(1, at)], 1)
         if whole.shape[1] < count:
             whole = torch.cat([whole, z[:, : count - whole.shape[1]]], 1)
         return whole[:, :count]
@@ -269,6 +289,15 @@ class LearnedStarts:
 _FACTS = ("fingerprint", "cost", "seconds", "forward_seconds", "stage")
 
 
+def least_samples(k: int) -> int:
+    """How many samples starts can be learned from.
+
+    >>> least_samples(10), least_samples(512)
+    (36, 516)
+    """
+    return min(2 * k, 500) + 16
+
+
 @plain_precision
 def learn(
     model: ForwardModel,
@@ -286,11 +315,11 @@ def learn(
     Args:
         model: trajectory, generator, operator and law; one that takes inputs by target has no
             samples in common to learn from.
-        samples: how many; at least 2 k + 16.
+        samples: how many; at least 2 k + 16, or 516 where that is less.
         stage: of the network that measures them: the last where left out. Starts for a ride from an
             earlier stage are better learned there.
         seed: of the draws.
-        until: clock (`time.perf_counter`) after which no further samples are drawn.
+        until: clock (`time.perf_counter`) after which no further samples are measured.
 
     Raises:
         InputError: too few samples, a stage beyond the trajectory, or a model with inputs by
@@ -303,7 +332,7 @@ def learn(
     """
     began = time.perf_counter()
     k = model.latent.dim
-    check.integer("samples", samples, low=2 * k + 16)
+    check.integer("samples", samples, low=least_samples(k))
     seed = check.integer("seed", seed)
     if model.required:
         raise InputError(
@@ -329,8 +358,14 @@ def learn(
         clock = time.perf_counter()
         m = int(torch.tensor(model.measurement_shape).prod())
         y = z.new_empty(count, m)
-        with torch.no_grad():
-            forward.fill((y,), lambda at: (forward(at),), z, passes=1)
+        size = count if until is None else _PIECE
+        for start in range(0, count, size):
+            if start and until is not None and time.perf_counter() > until:
+                z, y = z[:start], y[:start]
+                break
+            part = slice(start, start + size)
+            with torch.no_grad():
+                forward.fill((y[part],), lambda at: (forward(at),), z[part], passes=1)
         spent += time.perf_counter() - clock
         y = torch.nan_to_num(y, nan=0.0, posinf=0.0, neginf=0.0)
         view = _features(y, k) if view is None else view
@@ -357,6 +392,8 @@ def learn(
 def _features(y: Float[Tensor, "n m"], k: int) -> _Features:
     """Principal components of the first chunk, where there are more measurements than that."""
     mean, width = y.mean(0), _COMPONENTS * k
+    if k >= _MANY_LATENTS:
+        width = min(width, k + _MORE_COMPONENTS)
     if y.shape[1] <= width + _OVERSAMPLING or len(y) <= width + _OVERSAMPLING:
         return _Features(mean, None)
     centred = y - mean
@@ -369,6 +406,8 @@ def _features(y: Float[Tensor, "n m"], k: int) -> _Features:
     # In single precision whatever the caller's default is: the same starts for all.
     shape = (y.shape[1], width + _OVERSAMPLING)
     basis = torch.randn(shape, generator=stream, dtype=torch.float32).to(y)
+    if k >= _MANY_LATENTS:  # the samples that tell the components are paid for four times
+        centred = centred[: 2 * width]
     for _ in range(_POWERS):
         basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
     # Contiguous, as it comes back from a file or another process: kernels go by the layout.
@@ -418,6 +457,30 @@ def _local_inverse(
         moved = at @ torch.linalg.solve(gram + ridge * eye, left.mT @ right)
     found = z_mean.squeeze(1) + moved.squeeze(1).to(z.dtype)
     return torch.where(torch.isfinite(found), found, z[:, 0])
+
+
+def _local_inverses(
+    z: Float[Tensor, "t n k"],
+    members: Float[Tensor, "t n d"],
+    gap: Float[Tensor, "t n"],
+    seeds: Int[Tensor, "t c"],
+    target: Float[Tensor, "t d"],
+    noise: Tensor | float,
+    count: int,
+) -> list[Float[Tensor, "t k"]]:
+    """Over all neighbours, over the nearest, and over those about each of some seeds."""
+    neighbours, k = z.shape[1:]
+    found = []
+    for share in (1.0, 0.3):
+        few = max(min(neighbours, k + 8), round(share * neighbours))
+        found.append(_local_inverse(z[:, :few], members[:, :few], gap[:, :few], target, noise))
+    for number in range(max(1, (count - 2) // 2)):
+        centre = z.gather(1, seeds[:, number, None, None].expand(-1, 1, k))
+        few = max(min(neighbours, k + 8), neighbours // 4)
+        close = (z - centre).square().sum(-1).topk(few, dim=1, largest=False).indices
+        picked = _picked(z, close), _picked(members, close), gap.gather(1, close)
+        found.append(_local_inverse(*picked, target, noise))
+    return found
 
 
 def _picked(t: Float[Tensor, "t n d"], rows: Int[Tensor, "t r"]) -> Float[Tensor, "t r d"]:

@@ -17,7 +17,7 @@ from surfing.report.palette import value_range
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
-__all__ = ["Atlas", "is_image"]
+__all__ = ["Atlas", "is_image", "strip"]
 
 _LARGEST = 64
 _PIXELS = 8_000_000
@@ -70,9 +70,13 @@ class Atlas:
         self._cells.extend(cells)
         return list(range(first, len(self._cells)))
 
-    def document(self) -> dict[str, Any]:
-        """JSON values: the picture as a data address, and how to cut it up."""
-        columns = max(1, math.ceil(math.sqrt(len(self._cells))))
+    def document(self, columns: int | None = None) -> dict[str, Any]:
+        """JSON values: the picture as a data address, and how to cut it up.
+
+        Args:
+            columns: of the picture; as many as rows where left out.
+        """
+        columns = columns or max(1, math.ceil(math.sqrt(len(self._cells))))
         height, width = self.size
         rows = max(1, math.ceil(len(self._cells) / columns))
         sheet = torch.zeros(self.channels, rows * height, columns * width, dtype=torch.uint8)
@@ -86,6 +90,13 @@ class Atlas:
             "columns": columns,
             "rows": rows,
         }
+
+
+def strip(images: Float[Tensor, "n c h w"], low: float, high: float) -> str:
+    """Images side by side as one data address, the values from low to high black to white."""
+    atlas = Atlas(images, low=low, high=high)
+    atlas.add(images)
+    return str(atlas.document(columns=max(1, len(images)))["png"])
 
 
 def _png(sheet: UInt8[Tensor, "c h w"]) -> bytes:

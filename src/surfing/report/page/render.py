@@ -16,7 +16,7 @@ __all__ = ["embedded", "render"]
 _SCRIPTS = ("wave.js", "charts.js", "page.js")
 
 
-def render(document: Mapping[str, Any]) -> str:
+def render(document: Mapping[str, Any], *, sure: str = "") -> str:
     """The page.
 
     Only what the template holds can run: the policy names the script by its hash, so that a string
@@ -24,6 +24,7 @@ def render(document: Mapping[str, Any]) -> str:
 
     Args:
         document: JSON values; see :func:`surfing.report.page.document.document`.
+        sure: HTML about the posterior.
     """
     script = "\n".join(_part(name) for name in _SCRIPTS)
     digest = base64.b64encode(sha256(script.encode()).digest()).decode()
@@ -31,6 +32,7 @@ def render(document: Mapping[str, Any]) -> str:
         "title": escape(str(document["title"])),
         "script_hash": digest,
         "style": _part("page.css"),
+        "sure": sure,
         "data": embedded(document),
         "script": script,
     }

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from surfing.errors import InputError
+from surfing.status import Status
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -90,18 +91,26 @@ class Scene:
     def featured(self, count: int) -> list[int]:
         """The targets worth a surface: those that the ride met and direct descent did not, first.
 
-        Then the ride's failures, so that they can be looked at, then the rest; in order within.
+        Of these the ones where it is stuck, rather than out of steps. Then the ride's failures, so
+        that they can be looked at, then the rest; in order within.
         """
         met = self.solution.success.cpu()
         missed = torch.zeros_like(met) if self.beside is None else ~self.beside.success.cpu()
         rank = torch.where(met & missed, 0, torch.where(met, 2, 1))
-        order = torch.argsort(rank + self._stray(), stable=True).tolist()
+        order = torch.argsort(rank + (self._unfinished() + self._stray()) / 2, stable=True).tolist()
         finite = torch.isfinite(self.solution.path).flatten(1).all(1).tolist()
         order = [target for target in order if finite[target]]
         won = [target for target in order if rank[target] == 0]
         lost = [target for target in order if rank[target] == 1]
         mixed = won[: max(1, 2 * count // 3)] + lost[: max(1, count // 3)]
         return (mixed + [target for target in order if target not in set(mixed)])[:count]
+
+    def _unfinished(self) -> Tensor:
+        """1 where direct descent ran out of steps: its end says little about the surface."""
+        if self.beside is None:
+            return torch.zeros(len(self.solution))
+        limits = torch.tensor([int(Status.MAX_STEPS), int(Status.BUDGET_SPENT)])
+        return torch.isin(self.beside.status.cpu(), limits).float()
 
     def _stray(self) -> Tensor:
         """How far out direct descent ended, in [0, 1): far ends make flat pictures."""

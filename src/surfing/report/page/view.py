@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from surfing import files
 from surfing.errors import InputError, OutputExistsError
@@ -13,6 +13,7 @@ from surfing.problem.model import ForwardModel, as_model
 from surfing.report.page.document import document
 from surfing.report.page.render import render
 from surfing.report.page.scene import Scene
+from surfing.report.page.sure import how_sure
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from surfing.posterior import Draws
     from surfing.problem.inputs import Given
     from surfing.problem.measurements import Noise
     from surfing.problem.model import ModelArguments
@@ -43,6 +45,7 @@ def view(
     truth: Float[Tensor, "targets k"] | None = None,
     x: Float[Tensor, "targets ..."] | None = None,
     success: Mapping[str, Sequence[tuple[float, int, int]]] | None = None,
+    draws: Draws | None = None,
     title: str = "Surfing",
     featured: int = 8,
     size: int | None = None,
@@ -69,6 +72,8 @@ def view(
         success: by method, points (forward-equivalents per target, successes, trials), as
             :func:`surfing.report.success_against_cost` takes them; where left out the page draws
             success against cost from the solutions alone.
+        draws: of the same targets, by :func:`surfing.sample`: the page shows mean, deviation, some
+            draws and the modes.
         title: of the page.
         featured: how many targets get a surface: those that the ride met and direct descent did
             not, and failures, come first.
@@ -95,9 +100,11 @@ def view(
     problem = None
     ridden = run.trajectory if isinstance(run, ForwardModel) else run
     if run is not None and y is not None:
-        problem = as_model(run, made).problem(y, noise=noise, given=given)
+        model = as_model(run, made)
+        problem = model.problem(y, noise=noise, given=given)
+    sure = how_sure(draws, model, len(solution))
     scene = Scene(solution, title, ridden, problem, beside, truth, x, success)
-    page = render(document(scene, featured=featured, size=size))
+    page = render(document(scene, featured=featured, size=size), sure=sure)
     target.parent.mkdir(parents=True, exist_ok=True)
     files.write(target, page)
     return target
