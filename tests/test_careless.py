@@ -472,9 +472,49 @@ def test_a_loss_keeps_the_weights_of_the_rows(entry, net):
     level[:10] = 100.0
     y = noisy(net(z).detach(), level.expand(4, -1))
     solution = entry(path_of(net), y, generator=net, noise=level, loss=surfing.Huber(), z0=z)
-    assert float((solution.z - z).norm(dim=1).max()) < 0.05
+    # Were the row's weights lost, the ten entries with their noise of 100 would carry z away.
+    assert float((solution.z - z).norm(dim=1).max()) < 0.2
 
 
 def test_named_operators_are_what_they_are_called():
     x = torch.zeros(1, 1, 28, 28)
     assert as_operator("gaussian:7", (1, 28, 28))(x).shape == (1, 7)
+
+
+# What goes with each target, wherever it is solved ------------------------------------------------
+
+
+def _masked(x, mask):
+    return mask * x
+
+
+def test_noise_inputs_and_starts_by_target_travel_with_their_targets(net):
+    """In shards of another executor, as numpy arrays, and in another order."""
+    g = torch.Generator().manual_seed(0)
+    z = latents(260)
+    mask = (torch.rand(260, 100, generator=g) < 0.5).float()
+    level = 0.01 + 0.1 * torch.rand(260, generator=g)
+    y = mask * (net(z).detach() + level[:, None] * torch.randn(260, 100, generator=g))
+    model = surfing.ForwardModel(path_of(net), generator=net, operator=_masked)
+    parts = {"noise": level, "z0": z + 0.1}
+
+    def recovered(order, *, numpy=False, executor=None):
+        cut = {name: t[order].numpy() if numpy else t[order] for name, t in parts.items()}
+        given = {"mask": mask[order].numpy() if numpy else mask[order]}
+        return surfing.recover(
+            *(model, y[order].numpy() if numpy else y[order]),
+            **cut,
+            given=given,
+            prior="law",
+            ids=order.tolist(),
+            executor=executor,
+        )
+
+    everybody = torch.arange(260)
+    whole = recovered(everybody)
+    assert int(whole.success.sum()) >= 250
+    assert torch.equal(recovered(everybody, executor="local").z, whole.z)
+    assert torch.equal(recovered(everybody, numpy=True).z, whole.z)
+    moved = everybody.flip(0)
+    gap = (recovered(moved).z - whole.z[moved]).abs().amax(1)
+    assert float(gap.quantile(0.9)) < 0.02  # blocks of other targets round differently

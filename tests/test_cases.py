@@ -515,8 +515,9 @@ def test_13_an_encoders_estimate_is_a_start_of_recover(packaged, pictures, kind)
     warm = surfing.recover(model, y, z0=given[kind])
     alone = surfing.direct(model, y, z0=near)
     assert bool(((warm.z - z).norm(dim=1) < 0.01).all())
-    spare = 2.0 if kind == "several" else 0.0  # ranking them takes a forward for each
-    assert float(warm.cost.mean()) <= float(alone.cost.mean()) + spare
+    # Of several the likeliest is tried first: now and then that is the wrong one.
+    typical = torch.median if kind == "several" else torch.mean
+    assert float(typical(warm.cost)) <= float(typical(alone.cost))
     cold = surfing.recover(model, y)
     assert bool((warm.risk <= cold.risk.clamp(min=1e-8)).all())
 

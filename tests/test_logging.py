@@ -65,7 +65,9 @@ def test_recover_tells_its_attempts(
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="surfing.portfolio")
     odd = torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
-    surfing.recover(path, odd, generator=net, budget=500)
+    surfing.recover(
+        path, odd.flatten(1), generator=net, operator=lambda x: x.flatten(1), budget=500
+    )
     said = [record.getMessage() for record in caplog.records]
     assert said[0].startswith("learned starts from 1000 samples in ")
     assert said[1].startswith("attempt 0: ")

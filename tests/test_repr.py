@@ -35,6 +35,7 @@ SIMPLE: dict[str, Callable[[], Any]] = {
     "LogSpaced": surfing.LogSpaced,
     "NegationCheck": lambda: surfing.NegationCheck(surfing.GradientDescent(0.5)),
     "Normal": lambda: surfing.Normal(20),
+    "Poisson": lambda: surfing.Poisson(2.0),
     "Population": surfing.Population,
     "QuadraticSpaced": lambda: surfing.QuadraticSpaced(12_000),
     "RegionDescent": lambda: surfing.RegionDescent(tau=0.1),

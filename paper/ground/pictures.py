@@ -15,6 +15,7 @@ from paper.ground.comparing import FOUND
 from paper.ground.model import MODELS
 from paper.ground.tasks import DIRECT, RIDE
 from paper.ground.tuning import picked
+from surfing import files
 from surfing.report.intervals import wilson
 from surfing.report.palette import LINES
 
@@ -161,5 +162,6 @@ def on_the_wave(rides: Mapping[str, Sequence[float]], path: Path) -> Path:
 
 def _saved(figure: Figure, path: Path, dpi: int = 120) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    with files.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=dpi)
     return path

@@ -14,6 +14,7 @@ from typing import Any
 
 from paper.ground.tasks import DIRECT, RIDE, tasks_of
 from paper.ground.ways import LM
+from surfing import files
 
 __all__ = ["main", "read"]
 
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/records/ground.json"))
     parser.add_argument("--samples", type=Path, help="picture of samples of every model")
     options = parser.parse_args(argv)
-    options.out.write_text(lines_of(read(options.zips)), encoding="utf-8")
+    files.write(options.out, lines_of(read(options.zips)))
     if options.samples is not None:
         from paper.ground.pictures import contact_sheet
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from paper.ground.model import MODELS, Sizes, recipe_named
+from surfing import files
 
 AGES = ("dcgan-k10-x3", "dcgan-k10-w32", "dcgan-k10-w16", "dcgan-k10-w8")
 """Another length of training, other widths: the law behind `first release against paper`."""
@@ -139,7 +140,7 @@ def _model(
         _wait(name, options, limit)
         _measure(model, options, limit, measuring, folder)
     except Exception:
-        (folder / "failed.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        files.write(folder / "failed.txt", traceback.format_exc())
 
 
 def _wait(name: str, options: argparse.Namespace, limit: float) -> None:

@@ -95,5 +95,5 @@ def test_from_training_to_the_page(tmp_path: Path) -> None:
     assert {cell["method"] for cell in record["cells"]} == {DIRECT, RIDE, *LM}
     assert record["missing"] == []
     assert record["runs"][0]["command"] == " ".join(arguments)
-    assert "VAE, k=5 | LM surfing, 10 stages" in markdown(record)
+    assert "VAE, k=5 (on a CPU) | LM surfing, 10 stages" in markdown(record)
     assert {cell["m"] for cell in record["cells"]} == {ALL}

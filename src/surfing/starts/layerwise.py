@@ -134,8 +134,10 @@ def readable(model: ForwardModel) -> list[DenseLayer] | None:
     """
     if model.required or model.operator.name != "identity":
         return None
-    architecture = model.architecture
-    return dense_layers(architecture.generator.module, model.last)
+    layers = dense_layers(model.architecture.generator.module, model.last)
+    if layers is None or not all(bool(torch.isfinite(layer.weight).all()) for layer in layers):
+        return None
+    return layers
 
 
 def layerwise(
