@@ -264,7 +264,9 @@ def main(
             lines.append(line)
             measure.write_record(out, record | {"lines": lines})
     record["lines"] = lines
-    print(table(record).markdown())
+    text = table(record).markdown()
+    out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    print(text)
     return record
 
 

@@ -62,7 +62,9 @@ def main(
                 print(lines[-1], file=sys.stderr, flush=True)
                 measure.write_record(out, record | {"lines": lines})
     record["lines"] = lines
-    print(table(record).markdown())
+    text = table(record).markdown()
+    out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    print(text)
     return record
 
 
