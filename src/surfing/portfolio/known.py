@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from surfing.descent.lbfgs import LBFGS
 from surfing.portfolio.attempt import Found
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["rank", "try_candidate"]
 
 _STEPS = 30
+_PATIENCE = 10
+"""With many latents L-BFGS falls for hundreds of steps; going on beats starting anew."""
 
 
 def rank(
@@ -42,4 +45,5 @@ def try_candidate(
     patient: bool = False,
 ) -> Found:
     """Descend from one candidate of each target; patiently where it is the caller's own."""
-    return context.descend(z[:, None], targets, steps=_STEPS, patient=patient)
+    steps = _STEPS * (_PATIENCE if isinstance(context.descent, LBFGS) else 1)
+    return context.descend(z[:, None], targets, steps=steps, patient=patient)
