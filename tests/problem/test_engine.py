@@ -432,7 +432,7 @@ def test_many_tangents_of_a_wide_row_are_taken_a_few_at_a_time(opaque: bool) -> 
     assert problem.architecture.structured is not opaque
     forward = problem.architecture.at(net.state_dict())
     _, whole = forward.linearise(z)
-    architecture.widest = 1 << 40
+    problem.architecture.widest = 1 << 40
     value, alone = forward.linearise(z[:1])
     torch.testing.assert_close(value, net(z[:1]))
     torch.testing.assert_close(alone, whole[:1])
