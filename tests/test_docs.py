@@ -143,3 +143,13 @@ def _headings(page: Path) -> set[str]:
     """As GitHub and MyST call them."""
     lines = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
     return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+def test_the_page_of_large_generators_runs_and_more_freedom_fits_no_worse() -> None:
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(code_of((ROOT / "docs" / "size.md").read_text(encoding="utf-8")), names)
+    y = names["y"]
+    for name in ("in_z", "in_w", "in_w_plus"):
+        solution = names[name]
+        assert (solution.risk < y.flatten(1).square().sum(1) / 20).all(), solution.summary()
+    assert names["in_w_plus"].z.shape[1] == names["net"].styles * names["in_w"].z.shape[1]

@@ -47,14 +47,14 @@ class LBFGS(AbstractDescent[_State]):
     Source: Nocedal and Wright, Numerical Optimization, 2nd ed., Algorithms 7.4, 3.5 and 3.6.
 
     >>> LBFGS(history=10).final_steps
-    400
+    200
     """
 
     history: int = 10
     search: StrongWolfe = dataclasses.field(default_factory=StrongWolfe)
 
-    stage_steps: ClassVar[int] = 20
-    final_steps: ClassVar[int] = 400
+    stage_steps: ClassVar[int] = 10
+    final_steps: ClassVar[int] = 200
 
     def __post_init__(self) -> None:
         check.integer("history", self.history, low=1)
