@@ -199,7 +199,8 @@ def table(record: dict[str, Any]) -> str:
     counts = sorted({cell["targets"] for cell in record["cells"]})
     head = " | ".join("1 target" if n == 1 else f"{n:,} targets" for n in counts)
     lines = [f"| generator | method | {head} |", "| --- " * (2 + len(counts)) + "|"]
-    labels = {m.name: m.label for m in METHODS} | {"torchimize": "torchimize LM, batched"}
+    labels = {m.name: m.label for m in METHODS}
+    labels |= {"recover": "recover", "torchimize": "torchimize LM, batched"}
     for run in dict.fromkeys(cell["run"] for cell in record["cells"]):
         mine = {c["targets"]: c["methods"] for c in record["cells"] if c["run"] == run}
         for name in dict.fromkeys(n for methods in mine.values() for n in methods):

@@ -52,7 +52,7 @@ SIMPLE: dict[str, Callable[[], Any]] = {
     "Uniform": lambda: surfing.Uniform(20, -1, 1),
 }
 OF_A_RUN = (
-    *("Checkpoint", "Draws", "ForwardModel", "LearnedStarts"),
+    *("Checkpoint", "Draws", "DrawsStatus", "ForwardModel", "LearnedStarts"),
     *("Recorder", "Solution", "StageRecord", "Trajectory"),
 )
 LONGEST = 240

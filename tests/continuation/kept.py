@@ -30,7 +30,7 @@ RUNS = {
             "max_steps": 60,
         },
     ),
-    "direct L-BFGS": (surfing.direct, {"starts": 2, "descent": surfing.LBFGS()}),
+    "direct L-BFGS": (surfing.direct, {"starts": 2, "descent": surfing.LBFGS(), "max_steps": 200}),
     "surf, step control": (surfing.surf, {"starts": 2, "control": surfing.StepControl()}),
 }
 
