@@ -20,7 +20,8 @@ from benchmarks import measure
 from surfing.architectures import generator_from_manifest
 from surfing.execution import Executor, Local, Ray, Solve
 from surfing.generator import Generator
-from surfing.portfolio.recover import learned_for, solver_of
+from surfing.portfolio.bank import learned_for
+from surfing.portfolio.solver import solver_of
 from surfing.problem import ForwardModel, as_operator
 from surfing.solution import Solution
 from surfing.zoo.packaged import packaged

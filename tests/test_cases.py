@@ -397,7 +397,7 @@ def test_08_weights_tied_in_the_module_are_filled_in(tmp_path):
 
 def test_09_seconds_bound_the_call_and_progress_speaks_at_once(packaged, pictures, monkeypatch):
     """By a clock that counts the calls of its own: no wall time is measured."""
-    module = importlib.import_module("surfing.portfolio.recover")
+    module = importlib.import_module("surfing.portfolio.bank")
     began, told = time.perf_counter(), []
     y = pictures(latents(1)).detach()
     limit = 0.5

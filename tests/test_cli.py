@@ -25,7 +25,7 @@ from surfing.cli import demo as demo_command
 from surfing.errors import MissingExtraError
 from surfing.evaluation.methods import METHODS
 from surfing.evaluation.selftest import Selftest, own_samples
-from surfing.portfolio.recover import BlockSolver
+from surfing.portfolio.solver import BlockSolver
 from surfing.problem import as_operator
 
 ARGUMENTS = {"latent_dim": 3, "hidden": 24, "layers": 1, "image_size": 4}

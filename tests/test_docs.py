@@ -15,7 +15,7 @@ import torch
 
 import surfing
 from surfing.execution.targets import Targets
-from surfing.portfolio.recover import solver_of
+from surfing.portfolio.solver import solver_of
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

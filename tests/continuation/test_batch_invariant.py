@@ -133,8 +133,9 @@ def test_shards_of_any_size_give_the_same_bits(
     path, net, x = trained
     solve = partial(METHODS["recover"], path, generator=net, batch_invariant=True)
     whole = solve(x)
-    module = sys.modules["surfing.portfolio.recover"]  # its name is the function's too
-    monkeypatch.setattr(module, "block_size", lambda device: 7)
+    for name in ("recover", "solver"):  # the first as an attribute of its package is the function
+        module = sys.modules[f"surfing.portfolio.{name}"]
+        monkeypatch.setattr(module, "block_size", lambda model: 7)
     _expect_same(solve(x), whole, torch.arange(TARGETS))
     _expect_same(solve(x, executor=Local()), whole, torch.arange(TARGETS))
 

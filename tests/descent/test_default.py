@@ -7,7 +7,7 @@ import surfing
 from surfing.descent.broyden import Broyden
 from surfing.descent.default import default_descent
 from surfing.descent.lbfgs import LBFGS
-from surfing.portfolio.recover import solver_of
+from surfing.portfolio.solver import solver_of
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,16 @@ from torch import Tensor, nn
 import surfing
 from surfing.errors import InputError
 from surfing.execution import Local, Ray, as_executor, solve_all
-from surfing.portfolio.recover import solver_of
+from surfing.portfolio.solver import solver_of
 from surfing.solution import Solution, Status
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-RECOVER = "surfing.portfolio.recover"  # as an attribute of its package it is the function
+
+def in_blocks_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("recover", "solver"):  # the first as an attribute of its package is the function
+        module = importlib.import_module(f"surfing.portfolio.{name}")
+        monkeypatch.setattr(module, "block_size", lambda model: size)
 
 
 def scaled(y: Tensor, *, ids: Sequence[int], progress: object = None) -> Solution:
@@ -75,7 +79,7 @@ class Backwards:
 def test_an_executor_of_ones_own_is_as_good_as_ours(
     path: surfing.Trajectory, net: nn.Module, y: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module(RECOVER), "block_size", lambda model: 5)
+    in_blocks_of(5, monkeypatch)
     model = surfing.ForwardModel(path, generator=net)
     plain = surfing.recover(model, y, budget=60)
     assert same(surfing.recover(model, y, budget=60, executor=Backwards()), plain)
@@ -112,7 +116,7 @@ def test_the_forward_model_is_built_once_whatever_the_number_of_shards(
         build(self, *given, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(surfing.ForwardModel, "__init__", counted)
-    monkeypatch.setattr(importlib.import_module(RECOVER), "block_size", lambda model: 2)
+    in_blocks_of(2, monkeypatch)
     for executor in (None, "local", Backwards()):
         surfing.recover(path, y, generator=net, budget=60, executor=executor)
     assert len(built) == 3
@@ -121,7 +125,7 @@ def test_the_forward_model_is_built_once_whatever_the_number_of_shards(
 def test_shards_of_several_blocks_give_the_bits_of_the_blocks(
     path: surfing.Trajectory, net: nn.Module, y: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module(RECOVER), "block_size", lambda model: 2)
+    in_blocks_of(2, monkeypatch)
     job = solver_of(surfing.ForwardModel(path, generator=net), budget=60)
     one, two = (solve_all(job, y, Local(), shard=size, ids=range(len(y))) for size in (2, 6))
     assert same(one, two)

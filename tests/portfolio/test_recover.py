@@ -12,7 +12,8 @@ import surfing
 from surfing.errors import InputError
 from surfing.execution.targets import Targets
 from surfing.portfolio.attempt import ATTEMPTS, Attempt, Rung
-from surfing.portfolio.recover import bank_size, solver_of
+from surfing.portfolio.bank import bank_size
+from surfing.portfolio.solver import solver_of
 from surfing.starts.scouting import Scouting, derived_seed
 
 MENU = tuple(ATTEMPTS.values())

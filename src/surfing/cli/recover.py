@@ -30,13 +30,9 @@ from surfing.descent import Stopping
 from surfing.errors import InputError, MeasurementError, require
 from surfing.execution import Executor, Local, Measurements, Ray, Shards
 from surfing.execution.targets import Targets
-from surfing.portfolio.recover import (
-    BlockSolver,
-    block_size,
-    deadline,
-    learned_for,
-    solver_of,
-)
+from surfing.portfolio.bank import learned_for
+from surfing.portfolio.limits import block_size, deadline
+from surfing.portfolio.solver import BlockSolver, solver_of
 from surfing.problem import ForwardModel
 from surfing.report import Column, Table
 from surfing.report.tables import count, number

@@ -31,7 +31,7 @@ from surfing.errors import InputError, MeasurementError
 from surfing.execution import Shards
 from surfing.execution.manifest import write_json
 from surfing.execution.targets import Targets
-from surfing.portfolio.recover import block_size
+from surfing.portfolio.limits import block_size
 from surfing.posterior import Draws, DrawsStatus, Poisson
 from surfing.posterior.block import BlockSampler
 from surfing.posterior.sample import ESTIMATE, sampler_of, starts_for

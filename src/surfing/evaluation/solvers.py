@@ -21,7 +21,8 @@ from surfing.errors import require
 from surfing.evaluation.samples import beside
 from surfing.execution.targets import Targets
 from surfing.portfolio.attempt import ATTEMPTS
-from surfing.portfolio.recover import recover, solver_of
+from surfing.portfolio.recover import recover
+from surfing.portfolio.solver import solver_of
 from surfing.starts.scouting import derived_seed
 from surfing.trajectory import Trajectory
 

@@ -24,7 +24,7 @@ from surfing.starts.scouting import derived_seed
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from surfing.portfolio.recover import BlockSolver
+    from surfing.portfolio.solver import BlockSolver
     from surfing.posterior.noise import AbstractNoise
     from surfing.problem.model import ForwardModel
     from surfing.problem.problem import Problem

@@ -16,7 +16,9 @@ from surfing.execution import Executor, as_executor
 from surfing.execution.dataset import is_elsewhere, opened
 from surfing.execution.solve import shards_of
 from surfing.execution.targets import Targets
-from surfing.portfolio.recover import bank_size, block_size, learned_for, solver_of
+from surfing.portfolio.bank import bank_size, learned_for
+from surfing.portfolio.limits import block_size
+from surfing.portfolio.solver import solver_of
 from surfing.posterior.block import BlockSampler
 from surfing.posterior.draws import Draws
 from surfing.posterior.noise import AbstractNoise, UnknownLevel

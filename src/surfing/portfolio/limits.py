@@ -1,0 +1,55 @@
+"""How long and how much: the clock, and how many targets are worked on at a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from surfing import check
+from surfing.errors import InputError
+from surfing.problem.model import ForwardModel
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["PLENTY", "block_size", "deadline", "late"]
+
+PLENTY = 4
+"""Measurements for each latent, from which on nearly every start will do."""
+
+
+def block_size(model: ForwardModel) -> int:
+    """Targets worked on at a time: memory does not grow with their number.
+
+    A kernel's rounding depends on how many rows it is given, so that without batch invariance
+    results are the same bit for bit only where the blocks are: shards of targets are whole blocks.
+    Caches like small blocks, and accelerators large ones; Jacobians of all rows have to fit.
+    """
+    most, room = (256, 2**27) if model.device.type == "cpu" else (4096, 2**32)
+    if model.required:  # the number of measurements is known once there are inputs
+        return most
+    fit = room // (4 * math.prod(model.measurement_shape) * (model.latent.dim + 1))
+    return most if fit >= most else 1 << max(0, max(8, fit).bit_length() - 1)
+
+
+def deadline(
+    seconds: float | None, began: float | None = None, *, batch_invariant: bool
+) -> float | None:
+    """The clock at which the call is to end; None where there is no limit."""
+    if seconds is None:
+        return None
+    limit = check.number("seconds", seconds, low=0, open_low=True, finite=False)
+    if batch_invariant:
+        raise InputError(
+            "seconds: expected None with batch_invariant, since what is found in a given time "
+            f"depends on all targets; got {seconds!r}. Use budget.",
+            argument="seconds",
+        )
+    began = time.perf_counter() if began is None else began
+    return None if math.isinf(limit) else began + limit
+
+
+def late(until: float | None) -> bool:
+    """Whether the clock is beyond a limit, where there is one."""
+    return until is not None and time.perf_counter() > until
