@@ -266,7 +266,7 @@ class _Batch:
         names = ("z", "first", "second", "count", "best", "best_z")
         kept = {name: getattr(self, name).clone() for name in names}
         try:
-            side = torch.cuda.Stream()
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call, unused-ignore]
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(2):

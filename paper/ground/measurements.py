@@ -27,7 +27,8 @@ def gaussian_matrix(m: int, n: int, *, seed: int = 0) -> Float[Tensor, "m n"]:
         return torch.eye(n)
     stream = np.random.Generator(np.random.Philox(key=np.array([seed, m], dtype=np.uint64)))
     drawn = stream.standard_normal((m, n), dtype=np.float32)
-    return torch.from_numpy(drawn) / m**0.5
+    matrix: Tensor = torch.from_numpy(drawn) / m**0.5
+    return matrix
 
 
 def _measure(matrix: Tensor, x: Tensor) -> Tensor:

@@ -82,6 +82,7 @@ class Model:
         state = trajectory[-1].state
         assert trajectory.architecture is not None
         generator = generator_from_manifest(trajectory.architecture, state)
+        assert isinstance(generator, nn.Sequential)
         return cls(name, trajectory, generator, next(iter(state.values())).device)
 
     @property

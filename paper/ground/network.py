@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +48,8 @@ class Folded:
                 x = F.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
             elif isinstance(layer, nn.ConvTranspose2d):
                 weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
-                x = F.conv_transpose2d(x, weight, bias, layer.stride, layer.padding)
+                padding: Any = layer.padding  # of a transposed convolution never a word
+                x = F.conv_transpose2d(x, weight, bias, layer.stride, padding)
             elif not isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
                 x = layer(x)
         return x.flatten(1)

@@ -87,7 +87,7 @@ def told(
     else:
         network = setting.model.network()
         with torch.no_grad():
-            x = torch.cat([network(part) for part in z.split(1024)])
+            x = torch.cat([network(part) for part in torch.split(z, 1024)])
         gap = (x - setting.x.repeat_interleave(starts, 0)).square().mean(1)
         kept["pixel_error"] = _rounded(gap, starts)
     return kept | {
