@@ -12,7 +12,8 @@ from torch import Tensor
 from paper.ground.adam import OutOfTimeError, Until
 from paper.ground.model import Model
 from paper.ground.tasks import RIDE, Room, _settings
-from paper.ground.ways import Bounded, Record, Setting, adam_rows, states_of, told, told_ends
+from paper.ground.ways import Bounded, Record, Setting, adam_rows, told, told_ends
+from paper.ground.weights import Weights
 from surfing.continuation import direct
 from surfing.descent import LevenbergMarquardt
 from surfing.problem.matrices import squared_norms
@@ -118,7 +119,7 @@ def why(model: Model, room: Room) -> Iterator[Record]:
 def _adam_rides(
     model: Model, room: Room, setting: Setting, track: Sequence[Tensor], which: slice
 ) -> Iterator[Record]:
-    states, plan = states_of(model.trajectory), room.plan
+    states, plan = Weights.of(model.trajectory), room.plan
     chosen = room.rate(RIDE, setting.m)
     cases: list[tuple[float, int, tuple[float, float], int]] = [
         *((chosen, n, (0.9, 0.999), 1) for n in (10, 1, 2, 5, 20, 50)),
@@ -138,16 +139,19 @@ def _adam_rides(
                         averaged=window, **wave.told())  # fmt: skip
 
 
-def _averages(states: Sequence[dict[str, Tensor]], window: int) -> list[dict[str, Tensor]]:
+def _averages(states: Weights, window: int) -> Weights:
     """Of each network with those before it; the last one is itself."""
-    made = []
-    for i in range(len(states) - 1):
-        part = states[max(0, i + 1 - window) : i + 1]
-        made.append({
-            name: sum(s[name] for s in part) / len(part) if value.is_floating_point() else value
-            for name, value in states[i].items()
-        })  # fmt: skip
-    return [*made, states[-1]]  # type: ignore[list-item]
+
+    def read(place: int) -> dict[str, Tensor]:
+        one = dict(states[place])
+        if place == len(states) - 1:
+            return one
+        part = [states[i] for i in range(max(0, place + 1 - window), place + 1)]
+        means = {name: torch.stack([s[name] for s in part]).mean(0)
+                 for name, value in one.items() if value.is_floating_point()}  # fmt: skip
+        return one | means
+
+    return Weights(read, range(len(states)))
 
 
 def _lm_rides(
@@ -213,7 +217,7 @@ def surface(model: Model, room: Room) -> Iterator[Record]:
     """Risk of two targets on the plane of z, at six networks, and a ride on each."""
     assert model.k == 2
     (setting,) = _settings(model, [0], 2, room.plan.seed)
-    states = states_of(model.trajectory)
+    states = Weights.of(model.trajectory)
     places: list[Tensor] = []
     adam = room.adam(model, setting.operators)
     rows = adam_rows(setting, room.rate(RIDE, 0), 1)
