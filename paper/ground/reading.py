@@ -178,13 +178,15 @@ def _missing(own: Mapping[str, Document], wanted: Sequence[str]) -> Iterator[Doc
                 yield {"task": task, "method": record["method"], "why": _cause(record["failed"])}
         trouble = document.get("trouble")
         ended = _cause(trouble) if trouble else "time"
-        if not records:
+        if not records and task not in _METHODS:
             yield {"task": task, "why": ended}
-        elif trouble or not document.get("whole"):
-            there = {record.get("method") for record in records}
-            for method in _METHODS.get(task, ("what comes after",)):
-                if method not in there:
-                    yield {"task": task, "method": method, "why": ended}
+            continue
+        broken = trouble or not document.get("whole")
+        there = {record.get("method") for record in records}
+        for method in _METHODS.get(task, ("what comes after",) if broken else ()):
+            if method not in there:
+                why = ended if broken else "not asked for"
+                yield {"task": task, "method": method, "why": why}
 
 
 def _cause(text: str) -> str:
