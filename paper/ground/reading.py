@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper.ground.tasks import DIRECT, RIDE, tasks_of
+from paper.ground.tasks import DIRECT, LATER, RIDE, tasks_of
 from paper.ground.ways import LM
 from surfing import files
 
@@ -23,7 +23,7 @@ Document = dict[str, Any]
 _ROWS = ("error", "pixel_error", "residual", "cost")
 _PLACES = re.compile(r"--(out|data|keep|trajectories|tuned) (\S+) ?")
 _LISTS = ("trainings", "tuning", "cells", "tracks", "missing")
-_METHODS = {"table1": (DIRECT, RIDE, *LM)}
+_METHODS = {"table1": (DIRECT, RIDE), f"table1{LATER}": tuple(LM)}
 """Of tasks whose methods are told one by one where they are missing."""
 
 
@@ -102,7 +102,7 @@ def _placed(found: re.Match[str]) -> str:
 
 def _wanted(command: str) -> list[str] | None:
     """Tasks that a run was limited to."""
-    found = re.search(r"--tasks((?: +[a-z]\w*)+)", command)
+    found = re.search(r"--tasks((?: +[a-z][\w-]*)+)", command)
     return None if found is None else found[1].split()
 
 
@@ -124,10 +124,13 @@ def _part(number: int, documents: Mapping[str, str], command: str) -> dict[str, 
             if task == "tune" and records:
                 found["tuning"].append({**where, **records[0]})
             elif task not in ("training", "sheet"):
-                told = [{**where, "task": task, **record} for record in records]
+                told = [{**where, "task": task.removesuffix(LATER), **record} for record in records]
                 found["cells"] += [record for record in told if _rows(record)]
                 found["tracks"] += [record for record in told if "median_drift" in record]
-        found["missing"] += [{**where, **line} for line in _missing(own, wanted)]
+        found["missing"] += [
+            {**where, **line, "task": line["task"].removesuffix(LATER)}
+            for line in _missing(own, wanted)
+        ]
     return found
 
 
