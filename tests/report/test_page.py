@@ -196,6 +196,24 @@ def test_a_ride_that_found_the_truth_is_seen_from_its_start(k: int) -> None:
     assert torch.allclose(gram, torch.eye(2, dtype=torch.float64), atol=1e-12)
 
 
+def test_a_path_of_one_point_is_seen_with_the_laws_mean() -> None:
+    end, mean = torch.tensor([[1.0, 2.0, -1.0, 0.5]]), torch.full((4,), 0.25)
+    plane = Plane.through(end, mean=mean)
+    assert "the law's mean" in plane.spanned
+    assert torch.allclose(plane.basis @ plane.basis.T, torch.eye(2), atol=1e-6)
+    assert torch.allclose(plane.project(mean[None]) @ plane.basis, mean - end, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "did"),
+    [("surf LevenbergMarquardt", "surfed"), ("recover", "recovered"), ("direct LBFGS", "found")],
+)
+def test_the_page_names_what_was_run(tmp_path: Path, method: str, did: str) -> None:
+    page = replace(solution(), method=method).view(tmp_path / "page.html")
+    _, data = read(page)
+    assert data["named"]["did"] == did
+
+
 def test_pictures_come_back_as_they_went_in() -> None:
     import base64
     import io
