@@ -336,7 +336,7 @@ def remarks(
     said = []
     if distance is not None and bool((out := distance > 1 + _OUT / k**0.5).any()):
         said.append(
-            f"{int(out.sum())} targets have latents far outside of their law, up to "
+            f"{int(out.sum())} of {len(out)} targets have latents far outside of their law, up to "
             f"{float(distance.nan_to_num(0).max()):.1f} times as far out as usual; a prior keeps "
             "latents near the law."
         )

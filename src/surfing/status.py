@@ -83,9 +83,10 @@ _MESSAGES = {
     ),
     Status.OUTSIDE: (
         "the best latents lie far from where the law of z draws, or on the edge of its support, "
-        "and do not meet the measurements: the generator does not make this signal from latents "
-        "like those of its training. A prior, or a stronger one, keeps z near the law: prior=1e-2, "
-        "or prior='law' with a noise level that covers what the generator can't make."
+        "and do not meet the measurements: a descent that ran off, or a signal that the generator "
+        "can't make from such latents as it was trained on. Try more starts or a larger budget; a "
+        "prior keeps z near the law: prior=1e-2, or prior='law' with a noise level that covers "
+        "what the generator can't make."
     ),
 }
 

@@ -93,7 +93,7 @@ def test_dampings_are_shown_where_every_stage_kept_them(tmp_path: Path) -> None:
 
 
 def test_a_comparison_is_shown_with_its_intervals(tmp_path: Path) -> None:
-    curves = {"direct": [(400, 3, 10), (100, 1, 10)], HOSTILE: [(100, 0, 4)]}
+    curves = {"direct": [(400, 3, 10), (100, 1, 10), (50, 0, 0)], HOSTILE: [(100, 0, 4)]}
     _, data = read(solution().view(tmp_path / "p.html", success=curves))
     direct, hostile = data["success"]
     assert [point[:2] for point in direct["points"]] == [[100, 0.1], [400, 0.3]]

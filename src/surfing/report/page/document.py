@@ -11,6 +11,7 @@ from surfing.report.page.detail import detail
 from surfing.report.page.measured import depends, measurements
 from surfing.report.page.pictures import Atlas, is_image
 from surfing.report.page.surfaces import surfaces
+from surfing.report.success import affordable
 from surfing.report.tables import seconds
 from surfing.solution import Status, summarise_status
 
@@ -124,7 +125,7 @@ def _success(scene: Scene) -> list[dict[str, Any]] | None:
         {
             "name": name,
             "trials": max(trials for _, _, trials in points),
-            "points": [[cost, met / n, *wilson(met, n)] for cost, met, n in sorted(points)],
+            "points": [[cost, met / n, *wilson(met, n)] for cost, met, n in affordable(points)],
         }
         for name, points in scene.success.items()
     ]
