@@ -161,7 +161,7 @@ def markdown(record: Record) -> str:
         "images. The range distance is the least over "
         f"{config['floor_starts']} rides on all pixels and every other run, image by image: an "
         "upper bound of the true one. "
-        f"One start a target (recover: up to {RECOVER_BUDGET} forward-equivalents, its pilot not "
+        f"One start per target (recover: up to {RECOVER_BUDGET} forward-equivalents, its pilot not "
         "counted). "
         f"{AdamRuns(**config['adam']).described()}",
     ))  # fmt: skip

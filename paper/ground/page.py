@@ -170,7 +170,7 @@ def _step_sizes(record: Record) -> str:
         Column("restarts", "restarts of direct Adam for this cost find at most"),
     ]
     note = (
-        f"{lines[0].targets} targets a model, one start each; the step size is the best of "
+        f"{lines[0].targets} targets per model, one start each; the step size is the best of "
         f"{', '.join(map(str, record['runs'][0]['plan']['rates']))} for each way **on these very "
         "targets**, so both columns are a little too high, by the same effort. R restarts that "
         "each find a share p find at most 1 - (1 - p)^R, here at the step size where that is "
