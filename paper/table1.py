@@ -111,8 +111,8 @@ def markdown(record: Record) -> str:
     notes = [
         f"Found: {record['success']}, with its 95% Wilson interval. Cost in forward-equivalents. "
         f"Targets and starts uniform on [-1, 1]^k [reconstructed], all pixels measured, one start "
-        f"per target (recover: up to {RECOVER_BUDGET} forward-equivalents; its pilot, made once for "
-        "all of them, is in the last column). "
+        f"per target (recover: up to {RECOVER_BUDGET} forward-equivalents; its pilot, made once "
+        "for all of them, is in the last column). "
         f"{AdamRuns(**config['adam']).described()} {_EARLIER}",
     ]
     if missing:
