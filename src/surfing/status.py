@@ -82,11 +82,10 @@ _MESSAGES = {
         "operator."
     ),
     Status.OUTSIDE: (
-        "the best latents lie far from where the law of z draws, or on the edge of its support, "
-        "and do not meet the measurements: a descent that ran off, or a signal that the generator "
-        "can't make from such latents as it was trained on. Try more starts or a larger budget; a "
-        "prior keeps z near the law: prior=1e-2, or prior='law' with a noise level that covers "
-        "what the generator can't make."
+        "the best latents lie far outside of the law of z, or on the edge of its support, and do "
+        "not meet the measurements: a local minimum, or a signal that the generator can't make. "
+        "Try a larger budget, or a prior: prior=1e-2, or prior='law' with a noise level that "
+        "covers what the generator can't make."
     ),
 }
 
