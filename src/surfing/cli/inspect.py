@@ -166,7 +166,7 @@ def _remarks(trajectory: Trajectory) -> list[str]:
     if drift and median(drift) > 0 and max(drift) > _LEAP * median(drift):
         stage = 1 + [d or 0.0 for d in trajectory.recorded_drift].index(max(drift))
         said.append(
-            f"The leap to step {trajectory.steps[stage]} is {max(drift) / median(drift):.0f} times "
-            "the usual drift: a recording with schedule=ByDrift(...) would fill it."
+            f"The drift to step {trajectory.steps[stage]} is {max(drift) / median(drift):.0f} "
+            "times the median: a recording with schedule=ByDrift(...) has no such gap."
         )
     return said or ["Nothing wrong with it."]

@@ -202,7 +202,7 @@ class Criterion:
     def ranked(
         self, z: Float[Tensor, "t k"], misfit: Float[Tensor, " t"], rows: Int[Tensor, " t"]
     ) -> Float[Tensor, " t"]:
-        """What the goes of a target are ranked by: the misfit, and the prior's part of the risk."""
+        """What the runs of a target are ranked by: the misfit, and the prior's part of the risk."""
         prior = self.problem.prior
         if prior is None:
             return misfit.double()
