@@ -133,8 +133,8 @@ METHODS: Mapping[str, Method] = {m.name: m for m in (
     Method(RECOVER, "recover", Recover),
 )}
 # fmt: on
-"""LM is Levenberg-Marquardt. The first ten are for budgets that pay for many restarts; those on request
-are single runs to their end, as the paper's tables count them."""
+"""LM is Levenberg-Marquardt. The first ten are for budgets that pay for many restarts; those on
+request are single runs to their end, as the paper's tables count them."""
 
 FORMER = {
     "lm": "lm-restarts",
