@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paper.ground.comparing import all_in, disjoint, first_found
+from paper.ground.curves import curves, measurements, surfaces
 from paper.ground.paths import paths
 from paper.ground.pictures import distances, found_by_model, labelled
 from paper.ground.tables import MANY, ages, few, two, whole
@@ -44,7 +45,8 @@ def made_by(record: Record) -> str:
 
 def figures(record: Record, out: Path) -> list[Path]:
     """Pictures from the record, and the samples that its reading drew."""
-    drawn = [found_by_model(record, out / "ground-adam.png")]
+    drawn = [found_by_model(record, out / "ground-adam.png"), *measurements(record, out),
+             *surfaces(record, out)]  # fmt: skip
     if panels := _panels(record):
         drawn.append(distances(panels, out / "ground-distances.png"))
     if drawing := draw(record, out / "ground-wave.png"):
@@ -67,8 +69,8 @@ def _panels(record: Record) -> dict[str, list[Cell]]:
 
 def markdown(record: Record) -> str:
     """All of it."""
-    parts = [_ground(record), _step_sizes(record), whole(record), *few(record), *paths(record),
-             wave(record), *ages(record)]  # fmt: skip
+    parts = [_ground(record), _step_sizes(record), whole(record), *few(record), *curves(record),
+             *paths(record), wave(record), *ages(record)]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
 
 

@@ -22,7 +22,7 @@ Document = dict[str, Any]
 
 _ROWS = ("error", "pixel_error", "residual", "cost")
 _PLACES = re.compile(r"--(out|data|keep|trajectories|tuned) (\S+) ?")
-_LISTS = ("trainings", "tuning", "cells", "tracks", "missing")
+_LISTS = ("trainings", "tuning", "cells", "tracks", "surfaces", "missing")
 _METHODS = {"table1": (DIRECT, RIDE), f"table1{LATER}": tuple(LM)}
 """Of tasks whose methods are told one by one where they are missing."""
 
@@ -54,7 +54,8 @@ def read(zips: Sequence[Path], *, leave: Sequence[int] = ()) -> Document:
 
     Returns:
         The first run's facts and the time of all; `runs`, `trainings`, `tuning`, `cells` (the ways
-        down, row by row), `tracks` (of the truth) and `missing`, each with the number of its run.
+        down, row by row), `tracks` (of the truth), `surfaces` and `missing`, each with the number
+        of its run.
     """
     runs: list[Document] = []
     joined: dict[str, list[Document]] = {key: [] for key in _LISTS}
@@ -79,7 +80,11 @@ def _again(path: Path, leave: Sequence[int]) -> tuple[list[Document], dict[str, 
     places = [i for i in range(len(record["runs"])) if i not in leave]
     number = {run: place for place, run in enumerate(places)}
     lists = {
-        key: [line | {"run": number[line["run"]]} for line in record[key] if line["run"] in number]
+        key: [
+            line | {"run": number[line["run"]]}
+            for line in record.get(key, ())
+            if line["run"] in number
+        ]
         for key in _LISTS
     }
     return [record["runs"][i] for i in places], lists
@@ -147,6 +152,7 @@ def _part(documents: Mapping[str, str], command: str) -> dict[str, list[Document
             elif task not in ("training", "sheet"):
                 told = [{**where, "task": task.removesuffix(LATER), **record} for record in records]
                 found["cells"] += [record for record in told if _rows(record)]
+                found["surfaces"] += [record for record in told if "panels" in record]
                 found["tracks"] += [record for record in told if "median_drift" in record]
         found["missing"] += [
             {**where, **line, "task": line["task"].removesuffix(LATER)}

@@ -23,6 +23,8 @@ __all__ = ["EXTRA", "follow", "truth_track", "why"]
 
 _NEAR = 0.2
 """In standard deviations of the law by the root of k: nearer, a row is on the wave."""
+_SIDE = 41
+"""Points of a surface along each axis."""
 
 
 def _at(
@@ -224,7 +226,7 @@ def surface(model: Model, room: Room) -> Iterator[Record]:
     ends = adam.run(rows, states, stage_steps=room.plan.stage_steps,
                     seen=lambda stage, z: places.append(z))  # fmt: skip
     width = 3.0 * model.latent.std
-    line = torch.linspace(-width, width, 81, device=model.device)
+    line = torch.linspace(-width, width, _SIDE, device=model.device)
     grid = torch.cartesian_prod(line, line)
     network = model.network()
     panels = []
@@ -232,9 +234,9 @@ def surface(model: Model, room: Room) -> Iterator[Record]:
         network.load(states[stage])
         with torch.no_grad():
             signals = torch.cat([network(part) for part in grid.split(1024)])
-        risks = [(signals - x).square().sum(1).view(81, 81) / 2 for x in setting.x]
+        risks = [(signals - x).square().sum(1).view(_SIDE, _SIDE) / 2 for x in setting.x]
         panels.append({"step": model.trajectory.steps[stage], "stage": stage,
-                       "risk": [[[float(f"{v:.4g}") for v in row] for row in risk.tolist()]
+                       "risk": [[[float(f"{v:.3g}") for v in row] for row in risk.tolist()]
                                 for risk in risks]})  # fmt: skip
     yield {
         "width": width,
