@@ -94,7 +94,9 @@ def main(
                 record["lines"].append(line)
                 measure.write_record(out, record)
     measure.write_record(out, record)
-    print(table(record).markdown())
+    shown = table(record).markdown()
+    print(shown)
+    out.with_suffix(".md").write_text(shown + "\n", encoding="utf-8")
     return record
 
 
@@ -205,7 +207,7 @@ def table(record: dict[str, Any]) -> Table:
         Column("seconds", "s for all", _number),
         Column("a_second", "targets a second", _number),
         Column("relative", "relative residual", _number),
-        Column("peak_mib", "peak, MiB", _number),
+        Column("peak_mib", "peak so far, MiB", _number),
     ]
     worst = {
         rounding: max(

@@ -54,12 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--targets", type=int, help="at most so many of each task")
     parser.add_argument("--restarts", type=int, nargs=2, metavar=("ADAM", "LM"),
                         help="of the direct methods")  # fmt: skip
-    parser.add_argument(
-        "--together",
-        type=int,
-        help="models in memory at a time; a hundred networks at full size are 2.6 GB, and with "
-        "what Adam needs a model takes 5 to 7 GB of a GPU",
-    )
+    parser.add_argument("--together", type=int, help="models in memory at a time")
     parser.add_argument("--steps", type=int, help="of the trainings")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="tiny networks and few targets")
@@ -163,16 +158,13 @@ def _trained(
 
     from paper.ground.model import Model
     from paper.ground.training import train_in_memory
+    from paper.ground.weights import kept_on_host
     from surfing.trajectory import Trajectory
-    from surfing.trajectory.checkpoint import Checkpoint, InMemory
 
     device, began = torch.device(options.device), time.time()
     if options.trajectories is not None:
         stored = Trajectory.open(options.trajectories / name)
-        moved = [
-            Checkpoint(c.step, InMemory({n: t.to(device) for n, t in c.state.items()}))
-            for c in stored
-        ]
+        moved = [kept_on_host(c.step, c.state, device) for c in stored]
         trajectory = Trajectory(moved, latent=stored.latent, architecture=stored.architecture,
                                 metadata=stored.metadata)  # fmt: skip
     else:

@@ -21,10 +21,10 @@ from paper.ground.ways import (
     Record,
     Setting,
     adam_rows,
-    states_of,
     told_ends,
     told_solution,
 )
+from paper.ground.weights import Weights
 from surfing.zoo.data import load_images
 
 __all__ = ["LATER", "TASKS", "Plan", "Room", "tasks_of"]
@@ -141,8 +141,8 @@ def tune(model: Model, room: Room) -> Iterator[Record]:
                                                    patience=plan.until.patience))  # fmt: skip
     grid: dict[str, Any] = {}
     chosen: dict[str, float] = {}
-    for way, states in ((DIRECT, states_of(model.trajectory)[-1:]),
-                        (RIDE, states_of(model.trajectory))):  # fmt: skip
+    for way, states in ((DIRECT, Weights.of(model.trajectory)[-1:]),
+                        (RIDE, Weights.of(model.trajectory))):  # fmt: skip
         ends = room.descend(adam, rows, states, stage_steps=plan.stage_steps)
         for which, count in enumerate(counts):
             merits = {}
@@ -162,7 +162,7 @@ def _adam(
 ) -> Iterator[Record]:
     """Adam, direct and surfing, on all settings side by side."""
     adam = room.adam(model, settings[0].operators)
-    states = states_of(model.trajectory)
+    states = Weights.of(model.trajectory)
     for way, path, starts in ((RIDE, states, 1), (DIRECT, states[-1:], restarts)):
         rates = [room.rate(way, setting.m) for setting in settings]
         parts = [adam_rows(s, rate, starts) for s, rate in zip(settings, rates, strict=True)]
@@ -213,7 +213,8 @@ def table1(model: Model, room: Room) -> Iterator[Record]:
 def table1_lm(model: Model, room: Room) -> Iterator[Record]:
     """All pixels, the package's ways, those first that the table is about."""
     starts = {"LM surfing, 10 stages": 1, "recover": 1, "LM direct": room.plan.lm_restarts[0],
-              "LM surfing, late annealed": 1, "LM prior annealed, no path": 1}  # fmt: skip
+              "LM surfing, late annealed": 1, "LM prior annealed, no path": 1,
+              "LM surfing, every network": 1}  # fmt: skip
     return _lm(room, _whole(model, room), starts)
 
 
@@ -294,7 +295,7 @@ def paths(model: Model, room: Room) -> Iterator[Record]:
     """Adam's ride on paths that are changed, taken away or replaced; m = 2k."""
     plan = room.plan
     settings = _settings(model, [2 * model.k], plan.few, plan.seed)
-    states = states_of(model.trajectory)
+    states = Weights.of(model.trajectory)
     rate, last = room.rate(RIDE, 2 * model.k), len(states) - 1
     shuffled = list(range(last))
     random.Random(0).shuffle(shuffled)
@@ -310,10 +311,11 @@ def paths(model: Model, room: Room) -> Iterator[Record]:
     }
     adam = room.adam(model, settings[0].operators)
     for name, order in orders.items():
-        ends = room.descend(adam, adam_rows(settings[0], rate, 1), [states[i] for i in order],
+        ends = room.descend(adam, adam_rows(settings[0], rate, 1), states.at(order),
                         stage_steps=plan.stage_steps)  # fmt: skip
         yield told_ends(RIDE, settings[0], ends, rate=rate, variant=name, networks=len(order))
-    line = [_between(states[0], states[-1], i / last) for i in range(last + 1)]
+    first, final = states[0], states[-1]
+    line = Weights(lambda i: _between(first, final, i / last), range(last + 1))
     ends = room.descend(adam, adam_rows(settings[0], rate, 1), line, stage_steps=plan.stage_steps)
     yield told_ends(RIDE, settings[0], ends, rate=rate, networks=len(line),
                     variant="straight line from random weights")  # fmt: skip
