@@ -93,7 +93,10 @@ _MESSAGES = {
 class Statuses(Tensor):
     """Integers by target, as any other tensor; printed as words."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():  # what is computed of them is plain
+            return func(*args, **(kwargs or {}))
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         words = [Status(s).label for s in self.flatten().tolist()[:_SHOWN]]
