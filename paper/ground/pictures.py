@@ -99,6 +99,7 @@ _LOOK = {
     "LM prior annealed, no path": (2, 1.1),
     "LM surfing, late annealed": (3, 1.1),
     "LM surfing, every network": (5, 1.1),
+    "Broyden surfing, every network": (2, 2.2),
     "recover": (4, 1.8),
 }
 """Place in the palette and width of each way's line: Adam's are thick."""

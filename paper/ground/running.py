@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--targets", type=int, help="at most so many of each task")
     parser.add_argument("--restarts", type=int, nargs=2, metavar=("ADAM", "LM"),
                         help="of the direct methods")  # fmt: skip
+    parser.add_argument("--ways", nargs="+", help="of the package, those that are measured")
     parser.add_argument("--together", type=int, help="models in memory at a time")
     parser.add_argument("--steps", type=int, help="of the trainings")
     parser.add_argument("--seed", type=int, default=0)
@@ -243,6 +244,8 @@ def _after_adam(options: argparse.Namespace, limit: float, folder: Path) -> None
 
 def _reduced(plan: Any, options: argparse.Namespace) -> Any:
     """Fewer targets, fewer restarts, where that was asked for."""
+    if options.ways is not None:
+        plan = replace(plan, ways=tuple(options.ways))
     if options.targets is not None:
         names = ("table", "few", "points", "images")
         plan = replace(plan, **{n: min(getattr(plan, n), options.targets) for n in names})

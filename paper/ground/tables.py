@@ -112,6 +112,7 @@ _RIVALS = {
     RIDE: (DIRECT,),
     "LM surfing, 10 stages": ("LM direct",),
     "LM surfing, every network": ("LM direct",),
+    "Broyden surfing, every network": ("LM direct",),
     "LM surfing, late annealed": ("LM direct", "LM prior annealed, no path"),
 }
 """What each ride is set against at equal cost."""

@@ -15,7 +15,7 @@ from paper.ground.measurements import Operators
 from paper.ground.model import Model
 from surfing.continuation import direct, surf
 from surfing.continuation.schedule import EqualDrift, EveryCheckpoint
-from surfing.descent import LevenbergMarquardt
+from surfing.descent import Broyden, LevenbergMarquardt
 from surfing.portfolio import recover
 from surfing.problem.matrices import squared_norms
 from surfing.trajectory import Trajectory
@@ -203,6 +203,11 @@ def _every(setting: Setting, starts: int) -> Solution:
     return _surf(setting, starts, schedule=EveryCheckpoint())
 
 
+def _carried(setting: Setting, starts: int) -> Solution:
+    schedule = EveryCheckpoint()
+    return _surf(setting, starts, schedule=schedule, descent=Broyden(), stage_steps=1)
+
+
 def _recover(setting: Setting, starts: int) -> Solution:
     model = setting.model
     return recover(
@@ -221,6 +226,7 @@ LM: Mapping[str, Callable[[Setting, int], Solution]] = {
     "LM surfing, 10 stages": _surf,
     "LM surfing, late annealed": _late,
     "LM surfing, every network": _every,
+    "Broyden surfing, every network": _carried,
     "recover": _recover,
 }
 """Ways of the package; the second is after AIPO (Liu et al., ICML 2023)."""

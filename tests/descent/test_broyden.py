@@ -127,3 +127,55 @@ def test_a_robust_loss_is_refused_before_work():
 def test_bad_settings_are_refused(wrong):
     with pytest.raises(surfing.InputError):
         dataclasses.replace(Broyden(), **wrong)
+
+
+def two_networks(k=6, m=30):
+    """A linear network, and one near it."""
+    torch.manual_seed(2)
+    nets = nn.Linear(k, m).double(), nn.Linear(k, m).double()
+    with torch.no_grad():
+        for there, here in zip(nets[1].parameters(), nets[0].parameters(), strict=True):
+            there.copy_(here + 0.01 * there)
+    return nets
+
+
+def test_a_jacobian_is_carried_to_the_next_network_for_one_forward():
+    near, there = two_networks()
+    problem = surfing_problem(there, surfing.Normal(6), targets=4)
+    meter, rows = CostMeter(4), torch.arange(4)
+    descent, z = Broyden(carry=3), torch.zeros(4, 6, dtype=torch.float64)
+    state = descent.init(risk_of(problem, near, meter=meter), z, rows)
+    taken, costs = state.jacobian, []
+    for _ in range(3):
+        before = meter.spent.clone()
+        state = descent.resume(risk_of(problem, there, meter=meter), z, state)
+        costs.append(float((meter.spent - before).max()))
+    assert costs[:2] == [1.0, 1.0]  # the third is taken anew
+    assert costs[2] > 6
+    torch.testing.assert_close(state.jacobian[0], there.weight)
+    assert not torch.equal(state.jacobian, taken)
+
+
+def test_a_row_that_ended_keeps_its_jacobian_for_the_next_network():
+    near, _ = two_networks()
+    problem = surfing_problem(near, surfing.Normal(6), targets=4)
+    z = surfing.Normal(6).sample(range(4), 1, seed=3)[:, 0].double()  # the truth
+    z[1] += 1.0  # the others are met at once
+    risk = risk_of(problem, near)
+    found = minimise(risk, z, Broyden(), max_steps=3, keep=True)
+    assert torch.equal(found.state.rows, torch.arange(4))
+    assert torch.equal(found.state.z, found.z)
+    assert minimise(risk, z, Broyden(), max_steps=3).state is None
+
+
+def test_a_ride_that_carries_finds_the_same_for_less():
+    model = surfing.ForwardModel(surfing.zoo.packaged())
+    z, x = model.draw(8)
+    rides = {
+        carry: surfing.surf(model, model.measure(x), descent=Broyden(carry=carry),
+                            schedule=surfing.EveryCheckpoint(), stage_steps=1)
+        for carry in (1, 5)
+    }  # fmt: skip
+    assert rides[5].cost.mean() < 0.6 * rides[1].cost.mean()
+    found = [int(((ride.z - z).norm(dim=1) < 0.01).sum()) for ride in rides.values()]
+    assert min(found) >= 6

@@ -114,7 +114,7 @@ class StepControl:
         history = fleet.history(index)
         final = ride.leg(stages[-1], rows, history, meter=meter, index=index, last=True)
         everybody = torch.ones_like(index, dtype=torch.bool)
-        fleet.log.append(_Entry(end, index, everybody, final.without_curvature()))
+        fleet.log.append(_Entry(end, index, everybody, final.lean()))
         if progress is not None:
             progress(len(stages) + 1, len(stages) + 1)
         return ride.track(rows, fleet.legs(_known(final, index, len(rows.z))), meter)
@@ -135,7 +135,7 @@ class StepControl:
         level = torch.remainder(torch.full_like(step, node), 2 * step) == 0
         longer = smooth & level & (step < 2.0**self.doublings)
         step = torch.where(longer, 2 * step, torch.where(ahead, step, step / 2))
-        fleet.log.append(_Entry(node, index, accept, leg.without_curvature()))
+        fleet.log.append(_Entry(node, index, accept, leg.lean()))
         fleet.step[index] = step
         fleet.node[index[ahead]] = node
         fleet.land(leg, index, accept, pace=length / span)
@@ -209,7 +209,7 @@ class _Fleet:
                     0.0,
                     everybody,
                     torch.ones_like(everybody, dtype=torch.bool),
-                    leg.without_curvature(),
+                    leg.lean(),
                 )
             ],
         )

@@ -119,15 +119,17 @@ class Ride:
         """Follow the stages. Rows that are no longer finite stay where they were."""
         meter = CostMeter(len(rows.z), rows.z.device)
         legs: list[StageResult] = []
-        history, scale = None, None
+        history, scale, state = None, None, None
         if anneal and len(stages) > 1:
             scale = self.scale(stages[0], rows, meter) * anneal
         for number, stage in enumerate(stages):
             last = number == len(stages) - 1
             reg = None if last or scale is None else scale * fade(number, len(stages))
-            leg = self.leg(stage, rows, history, meter=meter, reg=reg, last=last)
+            before = None if last else state  # the last stage begins with a Jacobian of its own
+            leg = self.leg(stage, rows, history, meter=meter, reg=reg, last=last, before=before)
+            state = leg.minimum.state
             history = History.after(leg.minimum, stage, history)
-            legs.append(leg if last else leg.without_curvature())
+            legs.append(leg if last else leg.lean())
             if progress is not None:
                 progress(number + 1, len(stages))
         return self.track(rows, legs, meter)
@@ -142,6 +144,7 @@ class Ride:
         index: Int[Tensor, " r"] | None = None,
         reg: Float[Tensor, " rows"] | None = None,
         last: bool = False,
+        before: Any = None,
     ) -> StageResult:
         """One stage: predict, then descend.
 
@@ -153,9 +156,10 @@ class Ride:
             index: which rows ride; all where left out.
             reg: weight of the penalty, for all rows.
             last: take the steps of the last stage.
+            before: what the descent left behind at the stage before, to be resumed.
         """
         index = torch.arange(len(rows.z), device=rows.z.device) if index is None else index
-        before = meter.spent[index]
+        spent = meter.spent[index]
         risk = self.problem.risk(self.trajectory.at(stage), rows.owner, reg=reg, meter=meter)
         z = (
             rows.z[index]
@@ -170,7 +174,9 @@ class Ride:
             max_steps=self.steps[1] if last else self.steps[0],
             stopping=self.stopping,
             rows=index,
-            spent=before,
+            spent=spent,
+            before=before,
+            keep=self.descent.resumes and not last,
         )
 
     def track(self, rows: Rows, legs: Sequence[StageResult], meter: CostMeter) -> Track:

@@ -29,9 +29,9 @@ class StageResult:
     """The risk without its penalty, 1/2 ||A G(z) - y||^2."""
     cost: Float[Tensor, " rows"]
 
-    def without_curvature(self) -> StageResult:
+    def lean(self) -> StageResult:
         """The same in less memory."""
-        return replace(self, minimum=replace(self.minimum, curvature=None))
+        return replace(self, minimum=replace(self.minimum, curvature=None, state=None))
 
 
 def run_stage(
@@ -46,6 +46,8 @@ def run_stage(
     spent: Float[Tensor, " rows"] | None = None,
     allowance: Float[Tensor, " rows"] | None = None,
     until: float | None = None,
+    before: Any = None,
+    keep: bool = False,
 ) -> StageResult:
     """Minimise the risk of one network, and take the penalty off what is told.
 
@@ -61,8 +63,10 @@ def run_stage(
             out.
         allowance: forward-equivalents that each row may spend.
         until: clock (`time.perf_counter`) after which no further step is begun.
+        before: what the descent left behind at the stage before, to be resumed.
+        keep: what it leaves behind here.
     """
-    before = risk.meter.spent[rows] if spent is None else spent
+    entered = risk.meter.spent[rows] if spent is None else spent
     minimum = minimise(
         risk,
         z,
@@ -72,8 +76,10 @@ def run_stage(
         rows=rows,
         allowance=allowance,
         until=until,
+        before=before,
+        keep=keep,
     )
     misfit = minimum.value
     if risk.reg is not None:
         misfit = misfit - risk.reg[rows].double() * risk.latent.penalty(minimum.z.double())
-    return StageResult(stage, minimum, misfit, risk.meter.spent[rows] - before)
+    return StageResult(stage, minimum, misfit, risk.meter.spent[rows] - entered)

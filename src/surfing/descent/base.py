@@ -41,6 +41,12 @@ class State:
         """The rows of `index` only."""
         return dataclasses.replace(self, **_indexed(self, index))
 
+    def put(self, place: Int[Tensor, " few"], part: Self) -> Self:
+        """The same with the entries of some rows replaced; every field is a tensor."""
+        names = [field.name for field in dataclasses.fields(self)]
+        new = {n: getattr(self, n).index_copy(0, place, getattr(part, n)) for n in names}
+        return dataclasses.replace(self, **new)
+
 
 def _indexed(state: State, index: Tensor) -> dict[str, Any]:
     picked: dict[str, Any] = {}
@@ -65,6 +71,8 @@ class AbstractDescent(abc.ABC, Generic[S]):
 
     exact_curvature: ClassVar[bool] = True
     """Whether :meth:`curvature` tells products of a Jacobian that was taken, near the end."""
+    resumes: ClassVar[bool] = False
+    """Whether :meth:`resume` makes use of the state; where not, a ride does not keep it."""
     stage_steps: ClassVar[int] = 50
     """Steps at each stage of a ride, unless the caller says otherwise."""
     final_steps: ClassVar[int] = 1000
@@ -77,6 +85,10 @@ class AbstractDescent(abc.ABC, Generic[S]):
     @abc.abstractmethod
     def step(self, risk: Risk, state: S) -> S:
         """One step for every row of the state; a row that finds none keeps its z."""
+
+    def resume(self, risk: Risk, z: Float[Tensor, "r k"], state: S) -> S:
+        """Go on at z on a risk that is near the one of `state`; as at a start where not said."""
+        return self.init(risk, z, state.rows)
 
     def max_step_cost(self, risk: Risk) -> float:
         """The most that one step may cost a row, in forward-equivalents.

@@ -42,6 +42,8 @@ class _State(State):
     """In a row, with a Jacobian taken at z; each raises the damping faster than the one before."""
     bend: Float[Tensor, " r"]
     """The penalty's second derivative along every latent."""
+    age: Int[Tensor, " r"]
+    """Networks since the one where the Jacobian was taken."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Broyden(AbstractDescent[_State]):
     where a trial is refused, or leaves more than `pace` of the residual's norm. Only with a
     Jacobian taken at z a row is called converged or stalled.
 
+    In a ride the Jacobian is carried from network to network, and updated by what each step shows
+    of the new one; every `carry`-th network it is taken anew, and at the last. With one step per
+    network, ``surf(..., schedule=EveryCheckpoint(), descent=Broyden(), stage_steps=1)``, a network
+    costs two forwards where it is carried.
+
     Residual and Jacobian of every row stay in memory: m (k + 1) numbers. With measurements that
     are not met in the end (noise, signals out of range) the Jacobian is taken more often, and
     little is saved.
@@ -62,6 +69,7 @@ class Broyden(AbstractDescent[_State]):
         pace: in (0, 1): the share of the residual's norm that a step may leave.
         shrink: least factor that a successful step multiplies the damping by, in (0, 1).
         max_rejections: rejected steps in a row before a row is called stalled.
+        carry: networks of a ride that share a Jacobian; 1 takes one at each.
 
     Source: Broyden, "A class of methods for solving nonlinear simultaneous equations" (1965);
     Madsen, Nielsen and Tingleff, "Methods for non-linear least squares problems" (2004), 3.5.
@@ -74,7 +82,9 @@ class Broyden(AbstractDescent[_State]):
     pace: float = 0.9
     shrink: float = 0.1
     max_rejections: int = 10
+    carry: int = 5
 
+    resumes: ClassVar[bool] = True
     exact_curvature: ClassVar[bool] = False
     stage_steps: ClassVar[int] = 5
     final_steps: ClassVar[int] = 100
@@ -84,6 +94,7 @@ class Broyden(AbstractDescent[_State]):
             check.number(name, getattr(self, name), low=0, high=1, open_low=True)
         check.number("damping", self.damping, low=0, open_low=True)
         check.integer("max_rejections", self.max_rejections, low=1)
+        check.integer("carry", self.carry, low=1)
 
     def init(self, risk: Risk, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> _State:
         """The Gauss-Newton model at the start.
@@ -112,6 +123,27 @@ class Broyden(AbstractDescent[_State]):
             damping=self.damping * peak.clamp(min=torch.finfo(torch.float64).tiny),
             rejections=torch.zeros_like(rows),
             bend=bend,
+            age=torch.zeros_like(rows),
+        )
+
+    def resume(self, risk: Risk, z: Float[Tensor, "r k"], state: _State) -> _State:
+        """The Jacobian of a network before, the residual of this one."""
+        age = state.age + 1
+        if len(age) == 0 or int(age.max()) >= self.carry:
+            return self.init(risk, z, state.rows)
+        residual = risk.residual(z, state.rows)
+        bend = _bend(risk, state.rows)
+        never = torch.zeros_like(state.exact)
+        return dataclasses.replace(
+            state,
+            **fresh(state.rows, z, squared_norms(residual) / 2 + risk.penalty(z, state.rows)),
+            residual=residual,
+            gradient=(state.jacobian * residual.unsqueeze(-1)).sum(1).double(),
+            exact=never,
+            due=never,
+            rejections=torch.zeros_like(state.rejections),
+            bend=bend,
+            age=age,
         )
 
     def step(self, risk: Risk, state: _State) -> _State:

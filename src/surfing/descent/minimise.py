@@ -35,6 +35,8 @@ class Minimum:
     curvature: Float[Tensor, "rows k k"] | None
     damping: Float[Tensor, " rows"] | None
     """Each row's last, where the descent keeps one."""
+    state: Any = None
+    """Each row's last, where it was to be kept."""
 
 
 def minimise(
@@ -47,6 +49,8 @@ def minimise(
     rows: Int[Tensor, " rows"] | None = None,
     allowance: Float[Tensor, " rows"] | None = None,
     until: float | None = None,
+    before: Any = None,
+    keep: bool = False,
 ) -> Minimum:
     """Descend every row until it ends by itself or after `max_steps` steps.
 
@@ -64,6 +68,8 @@ def minimise(
             might take it beyond. Without one, `max_steps` alone is the limit.
         until: clock (`time.perf_counter`) by which to end: no step is begun that, taking as long as
             the longest before it, would not end in time.
+        before: `state` of the same rows on a risk that is near this one, to be resumed.
+        keep: the last states, for another risk.
     """
     stopping = stopping or Stopping()
     rows = torch.arange(len(z), device=z.device) if rows is None else rows
@@ -74,7 +80,8 @@ def minimise(
     ceiling = None
     if allowance is not None:
         ceiling = risk.meter.spent[rows] + allowance - descent.max_step_cost(risk)
-    state = descent.init(risk, z, rows)
+    state = descent.init(risk, z, rows) if before is None else descent.resume(risk, z, before)
+    whole = state if keep else None
     place = torch.arange(len(z), device=z.device)  # of each active row in the result
     first = state.value.clone()
     best_z, best = z.clone(), torch.where(torch.isfinite(first), first, torch.inf)
@@ -97,6 +104,7 @@ def minimise(
             ended, left = (~running).nonzero().flatten(), state.take((~running).nonzero().flatten())
             curvature = _noted(curvature, place[ended], descent.curvature(left), rows=len(z))
             damping = _noted(damping, place[ended], descent.current_damping(left), rows=len(z))
+            whole = None if whole is None else whole.put(place[ended], left)
             active = running.nonzero().flatten()
             state, place = state.take(active), place[active]
         if len(place) == 0:
@@ -112,7 +120,8 @@ def minimise(
     curvature = _noted(curvature, place, descent.curvature(state), rows=len(z))
     damping = _noted(damping, place, descent.current_damping(state), rows=len(z))
     status[status == int(Status.RUNNING)] = int(Status.MAX_STEPS)
-    return Minimum(best_z, best, status, steps, first, curvature, damping)
+    whole = None if whole is None else whole.put(place, state)
+    return Minimum(best_z, best, status, steps, first, curvature, damping, whole)
 
 
 def _noted(
