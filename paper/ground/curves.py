@@ -12,6 +12,7 @@ from matplotlib.ticker import NullFormatter
 
 from paper.ground.comparing import all_in, first_found
 from paper.ground.pictures import labelled, saved, style_of
+from paper.ground.tables import WAYS
 from surfing.report import Column, Table, rate, wilson
 from surfing.report.tables import count
 
@@ -23,10 +24,10 @@ Cell = Mapping[str, Any]
 
 def _by_model(record: Record) -> dict[tuple[int, str], dict[str, list[Cell]]]:
     found: dict[tuple[int, str], dict[str, list[Cell]]] = {}
-    for cell in record["cells"]:
-        if cell["task"] == "fig3":
-            ways = found.setdefault((cell["run"], cell["model"]), {})
-            ways.setdefault(cell["method"], []).append(cell)
+    of = [cell for cell in record["cells"] if cell["task"] == "fig3"]
+    for cell in sorted(of, key=lambda c: WAYS.index(c["method"])):
+        ways = found.setdefault((cell["run"], cell["model"]), {})
+        ways.setdefault(cell["method"], []).append(cell)
     return found
 
 
