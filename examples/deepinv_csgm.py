@@ -5,7 +5,7 @@ Beside deepinv's CSGM
 deepinv's ``CSGMGenerator`` descends with Adam from one random latent, on the last network.
 ``SurfingReconstructor`` is a deepinv model as well, so that ``deepinv.test`` scores both on the
 same measurements, fifty random projections of each picture. CSGM takes one picture at a time; its
-step size is the best of 0.01, 0.03, 0.1 and 0.3 on these very pictures. Six pictures are an
+step size is the best of 0.01, 0.03, 0.1 and 0.3 on these very pictures. Four pictures are an
 example, and no evidence.
 """
 
@@ -23,7 +23,7 @@ warnings.filterwarnings("ignore", module="deepinv")
 
 trajectory = surfing.zoo.packaged()
 net = surfing.zoo.generator_from_manifest(trajectory.architecture)
-z, x = surfing.ForwardModel(trajectory, generator=net).draw(6)
+z, x = surfing.ForwardModel(trajectory, generator=net).draw(4)
 rng = torch.Generator().manual_seed(0)
 physics = deepinv.physics.CompressedSensing(m=50, img_size=tuple(x.shape[1:]), rng=rng)
 data = [{"x": one, "y": y} for one, y in zip(x, physics.A(x), strict=True)]
@@ -47,7 +47,7 @@ surfer = SurfingReconstructor(trajectory, net)
 # %%
 # A step of Adam costs a forward and a reverse pass, 3 forward-equivalents: 670 of them are the 2000
 # that `SurfingReconstructor` may spend on a target.
-for name, model, batch in (("CSGM", csgm, 1), ("surfing", surfer, 6)):
+for name, model, batch in (("CSGM", csgm, 1), ("surfing", surfer, 4)):
     loader = DataLoader(data, batch_size=batch)
     quiet = {"verbose": False, "show_progress_bar": False}
     result = deepinv.test(model, loader, physics, metrics=[psnr], **quiet)

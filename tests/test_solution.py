@@ -47,6 +47,7 @@ def make(targets: int = 3, k: int = 2, stages: int = 2, *, full: bool = True) ->
         candidates_risk=draw(targets, 4) if full else None,
         singular_values=draw(targets, k).abs().sort(1, descending=True).values if full else None,
         covariance=draw(targets, k, k) if full else None,
+        y_norm=draw(targets).abs() + 1 if full else None,
         notes=("a note <&>",),
         seconds=1.25,
         depth=7,
@@ -182,3 +183,13 @@ def test_a_status_is_an_integer_that_prints_as_words():
     assert type(status == 0) is type(status + 1) is torch.Tensor
     many = replace(make(40), status=torch.zeros(40, dtype=torch.long)).status
     assert repr(many).endswith("solved, ... 28 more]")
+
+
+def test_the_residual_is_told_relative_to_the_measurements():
+    solution = make()
+    expected = (2 * solution.risk).sqrt() / solution.y_norm
+    assert torch.allclose(solution.relative_residual, expected.to(solution.risk))
+    assert "relative to y" in solution.summary()
+    unknown = make(full=False)
+    assert unknown.relative_residual.isnan().all()
+    assert "relative to y" not in unknown.summary()

@@ -87,6 +87,8 @@ class Solution:
     """Laplace covariance of z, where a noise level is given."""
     distance: Float[Tensor, " targets"] | None = None
     """||z - mean||, in units of what is usual for the law."""
+    y_norm: Float[Tensor, " targets"] | None = None
+    """||y|| of the entries that count, weighted as the residual is."""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     """Wall time of the whole call."""
@@ -111,6 +113,13 @@ class Solution:
         if not self.stages:
             return self.z[:, None]
         return torch.stack([record.z for record in self.stages], 1)
+
+    @property
+    def relative_residual(self) -> Float[Tensor, " targets"]:
+        """||A G(z) - y|| / ||y||, by target; NaN where ||y|| is not known."""
+        norm = (2 * self.risk).sqrt()
+        known = torch.full_like(norm, torch.nan) if self.y_norm is None else self.y_norm
+        return norm / known.to(norm).clamp(min=torch.finfo(norm.dtype).tiny)
 
     @property
     def success(self) -> Tensor:
@@ -158,6 +167,8 @@ class Solution:
             lines.append(
                 f"residual norm: median {float(norm.median()):.2e}, largest {float(norm.max()):.2e}"
             )
+            if self.y_norm is not None:
+                lines[-1] += f"; median relative to y {float(self.relative_residual.median()):.2g}"
         lines += [f"{count:6d} {line}" for line, count in summarise_status(self.status)]
         lines += remarks(self.distance, self.undetermined, self.z.shape[1])
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
@@ -315,7 +326,7 @@ class Solution:
 
 _FIELDS = (
     *("z", "x", "risk", "status", "cost", "candidates_z", "candidates_risk"),
-    *("singular_values", "covariance", "distance"),
+    *("singular_values", "covariance", "distance", "y_norm"),
 )
 _OUT = 4.0
 """Standard deviations of the law's norm beyond which latents are called far out."""

@@ -58,7 +58,7 @@ def test_the_seed_decides(path, net, comparison):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_makes_a_go_that_tells_the_truth(path, net, name):
+def test_every_method_reports_what_its_run_found(path, net, name):
     own = own_samples(path, net, 3, seed=0)
     task = Task(surfing.ForwardModel(path, generator=net), own.x, 0)
     go = method(name).make()

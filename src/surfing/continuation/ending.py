@@ -98,6 +98,7 @@ def solution_of(
         singular_values=spectrum,
         covariance=covariance,
         distance=_distance(z, problem),
+        y_norm=problem.level.norm2.sqrt(),
         notes=problem.notes,
         depth=depth + meter.depth,
         info=info or {},

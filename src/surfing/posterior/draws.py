@@ -51,14 +51,14 @@ class DrawsStatus(IntEnum):
 
 
 _MESSAGES = {
-    DrawsStatus.WEIGHTED: "the weighted draws stand for the posterior around the modes found.",
+    DrawsStatus.WEIGHTED: "the weighted draws represent the posterior around the modes found.",
     DrawsStatus.FEW: (
         "few draws carry the weight: means are rough and tails rougher; ask for more draws."
     ),
     DrawsStatus.MISFIT: (
         "no latents were found that meet the measurements at this noise level: the noise is "
         "larger than said, the target lies outside the generator's range, or a mode was missed "
-        "(raise starts or budget). The draws say how sure the misfit is, not the target."
+        "(raise starts or budget). Intervals then describe the misfit, not the target."
     ),
     DrawsStatus.UNWEIGHTED: (
         "the draws are those of randomised maximum likelihood around one mode, unweighted: exact "

@@ -65,10 +65,12 @@ def _target(draws: Draws, model: ForwardModel, number: int) -> str:
     part = draws.take(number)
     status = DrawsStatus(int(part.status[0]))
     count = min(int(part.modes.count[0]), _MODES)
+    modes = int(part.modes.count[0])
     masses = ", ".join(f"{float(mass):.2f}" for mass in part.modes.mass[0, :count])
     said = (
         f"Target {number}: effective sample size {float(part.ess[0]):.0f}, "
-        f"{int(part.modes.count[0])} modes, masses {masses}. {status.label}: {status.message}"
+        f"{modes} mode{'s' if modes != 1 else ''}, masses {masses}. "
+        f"{status.label.capitalize()}: {status.message}"
     )
     return (
         f"<figure>{_pictures(part, model, count)}<figcaption>{escape(said)}</figcaption></figure>"

@@ -93,7 +93,9 @@ def view(
         raise InputError("solution: expected at least one target, got none.")
     target = _fresh() if path is None else Path(path)
     if target.exists() and not overwrite:
-        raise OutputExistsError(f"{target} exists; pass overwrite=True or another path.")
+        raise OutputExistsError(
+            f"{target} exists; pass overwrite=True (--overwrite) or another path."
+        )
     run = trajectory if model is None else model
     if y is not None and run is None:
         raise InputError("model: expected the one that was ridden, or its trajectory, with y.")
