@@ -19,10 +19,10 @@ from surfing.descent.lbfgs import LBFGS
 from surfing.descent.stopping import Stopping
 from surfing.execution import Local, solve_all
 from surfing.execution.targets import Targets
-from surfing.portfolio.attempt import Attempt, RunContext
+from surfing.portfolio.attempt import Attempt, Found, RunContext
 from surfing.portfolio.defaults import checked_descent, checked_portfolio
 from surfing.portfolio.incumbent import Incumbent
-from surfing.portfolio.known import rank, try_candidate
+from surfing.portfolio.known import RACERS, race, rank, try_candidate
 from surfing.portfolio.limits import PLENTY, block_size, late
 from surfing.problem.model import ForwardModel
 from surfing.problem.risk import CostMeter
@@ -150,8 +150,8 @@ class BlockSolver:
     ) -> Solution:
         began = time.perf_counter()
         context = self.context(y, ids)
-        known = not isinstance(self.descent, LBFGS)  # of others a caller's may know it
-        best = Incumbent.none(context.problem, curvature=known)
+        # Of other descents a caller's may know it.
+        best = Incumbent.none(context.problem, curvature=not self._gradients)
         if len(y):
             self._run(context, best, y, progress)
         return replace(self._ending(context, best), seconds=time.perf_counter() - began)
@@ -192,12 +192,13 @@ class BlockSolver:
             if len(open_) == 0 or (late(self.until) and bool((best.tries > 0).all())):
                 break
             first, found = open_, self._candidates(name, context, targets, open_)
-            for number in range(0 if found is None else found.shape[1]):
+            racing = name == "draw" and self._gradients
+            for number in range(0 if found is None else 1 if racing else found.shape[1]):
                 able = open_[context.remaining[open_] >= self._step_cost(context)]
                 if found is None or len(able) == 0 or (number and late(self.until)):
                     break
-                z = found[torch.isin(first, able), number]
-                best.take(able, try_candidate(context, z, able, patient=name == "z0"), name)
+                z = found[torch.isin(first, able)]
+                best.take(able, self._tried(name, context, z, able, number), name)
                 open_ = self._still_open(context, best, open_)
                 if progress is not None:
                     progress(total - len(open_), total)
@@ -215,6 +216,23 @@ class BlockSolver:
                 progress(total - len(open_), total)
         if progress is not None:
             progress(total, total)
+
+    @property
+    def _gradients(self) -> bool:
+        """Whether descents take gradients alone."""
+        return isinstance(self.descent, LBFGS)
+
+    def _tried(
+        self,
+        name: str,
+        context: RunContext,
+        z: Float[Tensor, "t n k"],
+        targets: Int[Tensor, " t"],
+        number: int,
+    ) -> Found:
+        if name == "draw" and self._gradients:
+            return race(context, z, targets, wall=self.until is not None)
+        return try_candidate(context, z[:, number], targets, patient=name == "z0")
 
     def _candidates(
         self, name: str, context: RunContext, targets: Targets, open_: Int[Tensor, " o"]
@@ -238,7 +256,8 @@ class BlockSolver:
             if bool((context.meter.spent > 0).any()) or self.learned is not None:
                 return None
             mine = [context.ids[t] for t in open_.tolist()]
-            return problem.latent.sample(mine, 1, seed=self.seed).to(problem.y)
+            starts = RACERS if self._gradients else 1
+            return problem.latent.sample(mine, starts, seed=self.seed).to(problem.y)
         if self.learned is None:
             return None
         part, alone = problem.data.take(open_), problem.batch_invariant
