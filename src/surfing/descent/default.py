@@ -32,4 +32,4 @@ def default_descent(k: int, passes: int | None = None) -> AbstractDescent[Any]:
         passes: forward-equivalents of one Jacobian, its forward not counted; k where left out.
     """
     expensive = (k if passes is None else passes) > EXPENSIVE_TANGENTS
-    return LBFGS() if expensive or k >= MANY_LATENTS else LevenbergMarquardt()
+    return LBFGS(history=100) if expensive or k >= MANY_LATENTS else LevenbergMarquardt()

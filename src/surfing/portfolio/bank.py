@@ -26,14 +26,14 @@ _log = logging.getLogger(__name__)
 BANK_SHARE = 0.5
 """Of targets x budget: what learning starts may take at most."""
 _LARGEST_BANK = 40_000
-_TIME_SHARE = 0.2
+_TIME_SHARE, _GRADIENT_TIME_SHARE = 0.3, 0.1
 _TIMED = 8
 """Rows whose forward says how many samples fit that share."""
-_EACH, _PER_TARGET, _SAVED = 8, 20, 240
+_EACH, _PER_TARGET, _AT_MOST = 8, 5, 60
 """Where descents take gradients: samples for each latent, and for each target where they are many;
-forwards that a regression saves a target. With k = 100 and 128 at 3x64x64 it saved a third to two
-thirds of 18 to 118 gradients, and 1,000 samples were as good as 10,000; with k = 512 fewer than
-3,000 saved none."""
+forwards of its share up to which a target learns. At 3x64x64, k = 100 and 128, a regression saved
+from a tenth (a trained VAE) to two thirds (random weights) of 18 to 120 gradients, and 1,000
+samples were as good as 10,000; with k = 512 fewer than 3,000 saved none."""
 _LEAST_EACH = 6
 
 
@@ -52,15 +52,21 @@ def bank_size(targets: int, budget: float, k: int, m: int) -> int:
     return size if size >= least_samples(k) + 184 else 0
 
 
-def gradient_bank_size(targets: int, budget: float, k: int) -> int:
-    """The same where descents take gradients alone; 0 for targets that are too few to pay for it.
+def gradient_bank_size(targets: int, budget: float, k: int, *, shared: bool = True) -> int:
+    """The same where descents take gradients alone.
 
-    >>> gradient_bank_size(1, 2000, 100), gradient_bank_size(10, 2000, 100)
+    >>> gradient_bank_size(10, 2000, 100), gradient_bank_size(20, 2000, 100)
     (0, 800)
     >>> gradient_bank_size(10, 2000, 512), gradient_bank_size(1000, 2000, 512)
-    (0, 20000)
+    (0, 5000)
+
+    Args:
+        targets: how many.
+        budget: forward-equivalents of each.
+        k: latents.
+        shared: 0 for targets that are too few to share the cost.
     """
-    if _EACH * k > _SAVED * targets:
+    if shared and _EACH * k > _AT_MOST * targets:
         return 0
     wanted = min(max(_EACH * k, _PER_TARGET * targets), _LARGEST_BANK)
     size = int(min(wanted, BANK_SHARE * targets * budget))
@@ -100,7 +106,9 @@ def learned_for(
         return None
     until = job.until
     if until is not None:
-        share = _TIME_SHARE * (until - time.perf_counter())
+        gradients = isinstance(job.descent, LBFGS)
+        share = _GRADIENT_TIME_SHARE if gradients else _TIME_SHARE
+        share *= until - time.perf_counter()
         size = min(size, int(share / _seconds_each(model)))
         if size < _least(job):
             return None
@@ -113,7 +121,7 @@ def learned_for(
 def _size(job: BlockSolver, targets: int) -> int:
     model, k = job.model, job.model.latent.dim
     if isinstance(job.descent, LBFGS):
-        return gradient_bank_size(targets, job.budget, k)
+        return gradient_bank_size(targets, job.budget, k, shared=job.until is None)
     return bank_size(targets, job.budget, k, math.prod(model.measurement_shape))
 
 

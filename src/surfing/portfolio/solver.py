@@ -46,6 +46,8 @@ _TRIED = 6
 _HITS = 3
 """How often the best minimum is to be found before a target is left as it is."""
 _LEAST_TRIES = 5
+_LAST = 0.1
+"""Share of the time in whose rest no attempt is begun."""
 
 
 def solver_of(
@@ -138,7 +140,7 @@ class BlockSolver:
             progress: called with (done, in all) of this shard.
         """
         targets = y if isinstance(y, Targets) else Targets(y)
-        size = block_size(self.model)
+        size = self.block
         return solve_all(self._block, targets, Local(), shard=size, ids=ids, progress=progress)
 
     def _block(
@@ -186,6 +188,7 @@ class BlockSolver:
         progress: Callable[[int, int], None] | None,
     ) -> None:
         problem, total = context.problem, len(context.problem)
+        ending = self._last_attempt()
         open_ = torch.arange(total, device=problem.device)
         for name in ("z0", "layerwise", "learned start", "draw"):
             # However little time there is, every target is tried once.
@@ -203,7 +206,7 @@ class BlockSolver:
                 if progress is not None:
                     progress(total - len(open_), total)
         number = 0
-        while len(open_) and not late(self.until):
+        while len(open_) and not late(ending):
             turns = self._turns(context, number, open_)
             if not turns:
                 break
@@ -216,6 +219,17 @@ class BlockSolver:
                 progress(total - len(open_), total)
         if progress is not None:
             progress(total, total)
+
+    def _last_attempt(self) -> float | None:
+        """The clock after which no attempt is begun any more: what it scouts would be lost."""
+        if self.until is None:
+            return None
+        return self.until - _LAST * max(0.0, self.until - time.perf_counter())
+
+    @property
+    def block(self) -> int:
+        """Targets worked on at a time."""
+        return block_size(self.model, gradients=self._gradients)
 
     @property
     def _gradients(self) -> bool:
@@ -329,7 +343,7 @@ class BlockSolver:
             stages=(record,),
             candidates=(best.z[:, None], best.misfit[:, None]),
             depth=context.meter.depth,
-            block=block_size(self.model),
+            block=self.block,
             allowance=context.remaining,
         )
         solvers = [n for n, met in zip(best.made_by, solution.success.tolist()) if met]

@@ -406,9 +406,10 @@ def _features(y: Float[Tensor, "n m"], k: int) -> _Features:
     # In single precision whatever the caller's default is: the same starts for all.
     shape = (y.shape[1], width + _OVERSAMPLING)
     basis = torch.randn(shape, generator=stream, dtype=torch.float32).to(y)
-    if k >= _MANY_LATENTS:  # the samples that tell the components are paid for four times
-        centred = centred[: 2 * width]
-    for _ in range(_POWERS):
+    powers = _POWERS
+    if k >= _MANY_LATENTS:  # the samples that tell the components are paid for twice
+        centred, powers = centred[: 2 * width], 1
+    for _ in range(powers):
         basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
     # Contiguous, as it comes back from a file or another process: kernels go by the layout.
     return _Features(mean, basis.to(y.dtype).contiguous())
