@@ -37,6 +37,8 @@ class _State(State):
     """Which pairs exist: a pair without positive curvature is dropped, row by row."""
     products: Float[Tensor, "r history history"] | None
     """s_i y_j for i <= j, where memories are long."""
+    before: Float[Tensor, "r history"] | None
+    """f before each of the last steps, the latest last; infinite where there was none."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ class LBFGS(AbstractDescent[_State]):
 
     Args:
         history: pairs kept for each row, 2 k history numbers in double precision. With a hundred
-            latents and more a hundred pairs took a third less gradients than ten.
+            latents and more a hundred pairs took a third less gradients than ten. With more than 16
+            a row is also called converged where as many steps lowered f by less than
+            `ftol` / 2, relatively.
         search: the line search.
 
     Source: Nocedal and Wright, Numerical Optimization, 2nd ed., Algorithms 7.4, 3.5 and 3.6; long
@@ -68,13 +72,17 @@ class LBFGS(AbstractDescent[_State]):
     def __post_init__(self) -> None:
         check.integer("history", self.history, low=1)
 
+    @property
+    def _long(self) -> bool:
+        return self.history > _LOOP_UP_TO
+
     def init(self, risk: Risk, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> _State:
         """Value and gradient at the start, memory empty."""
         value, gradient = risk.gradient(z, rows)
         memory = z.new_zeros(len(z), self.history, z.shape[1], dtype=torch.float64)
         held = torch.zeros(len(z), self.history, dtype=torch.bool, device=z.device)
         # The products of matrices may sum a row in another order where it lies elsewhere.
-        looped = self.history <= _LOOP_UP_TO or risk.forward.batch_invariant
+        looped = not self._long or risk.forward.batch_invariant
         square = (len(z), self.history, self.history)
         return _State(
             **fresh(rows, z, value),
@@ -83,6 +91,7 @@ class LBFGS(AbstractDescent[_State]):
             y=memory,
             held=held,
             products=None if looped else memory.new_zeros(square),
+            before=memory.new_full(square[:2], torch.inf) if self._long else None,
         )
 
     def step(self, risk: Risk, state: _State) -> _State:
@@ -116,6 +125,8 @@ class LBFGS(AbstractDescent[_State]):
             y=_push(state.y, y, keep),
             held=held,
             products=_multiplied(state.products, later, y, keep),
+            before=(before := _noted(state)),
+            predicted_decrease=_fall(state.predicted_decrease, before, found.value),
             # A search that fails with memory is repeated without it before the row is given up.
             step_norm=torch.where(found.success, s.norm(dim=-1), torch.inf),
             failed=~found.success & empty,
@@ -151,6 +162,19 @@ def _two_loop(state: _State) -> Tensor:
         beta = rho[:, i] * (state.y[:, i] * q).sum(-1)
         q = q + (alphas[history - 1 - i] - beta)[:, None] * state.s[:, i]
     return q
+
+
+def _noted(state: _State) -> Tensor | None:
+    if state.before is None:
+        return None
+    return torch.cat([state.before[:, 1:], state.value[:, None]], 1)
+
+
+def _fall(unknown: Tensor, before: Tensor | None, value: Tensor) -> Tensor:
+    """What as many steps again may be expected to bring, relative to f: twice what the last did."""
+    if before is None:
+        return unknown
+    return 2 * (before[:, 0] - value) / value.clamp(min=_TINY)
 
 
 def _multiplied(before: Tensor | None, s: Tensor, y: Tensor, keep: Tensor) -> Tensor | None:

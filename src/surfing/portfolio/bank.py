@@ -29,7 +29,7 @@ _LARGEST_BANK = 40_000
 _TIME_SHARE, _GRADIENT_TIME_SHARE = 0.3, 0.1
 _TIMED = 8
 """Rows whose forward says how many samples fit that share."""
-_EACH, _PER_TARGET, _AT_MOST = 8, 5, 60
+_EACH, _PER_TARGET, _AT_MOST = 8, 5, 30
 """Where descents take gradients: samples for each latent, and for each target where they are many;
 forwards of its share up to which a target learns. At 3x64x64, k = 100 and 128, a regression saved
 from a tenth (a trained VAE) to two thirds (random weights) of 18 to 120 gradients, and 1,000
@@ -55,9 +55,9 @@ def bank_size(targets: int, budget: float, k: int, m: int) -> int:
 def gradient_bank_size(targets: int, budget: float, k: int, *, shared: bool = True) -> int:
     """The same where descents take gradients alone.
 
-    >>> gradient_bank_size(10, 2000, 100), gradient_bank_size(20, 2000, 100)
+    >>> gradient_bank_size(20, 2000, 100), gradient_bank_size(30, 2000, 100)
     (0, 800)
-    >>> gradient_bank_size(10, 2000, 512), gradient_bank_size(1000, 2000, 512)
+    >>> gradient_bank_size(100, 2000, 512), gradient_bank_size(1000, 2000, 512)
     (0, 5000)
 
     Args:

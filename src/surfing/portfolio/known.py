@@ -26,7 +26,7 @@ _PATIENCE = 10
 RACERS = 4
 _RACE_SHARE = 3
 """One in so many of the gradients that are left goes into finding the best of the racers."""
-_FIRST_LEG, _LEAST_LEG = 50, 40
+_FIRST_LEG, _LEAST_LEG = 100, 40
 """Gradients after which easy targets are met, and below which a race tells nothing."""
 _GRADIENT = 3
 

@@ -277,7 +277,8 @@ class BlockSolver:
         part, alone = problem.data.take(open_), problem.batch_invariant
         plenty = problem.y[:1].numel() >= PLENTY * problem.latent.dim
         count = _CANDIDATES // 2 if plenty else _CANDIDATES
-        z = self.learned.candidates(part, count, alone=alone).to(problem.y)
+        local = not self._gradients  # they take longer than some descents
+        z = self.learned.candidates(part, count, alone=alone, local=local).to(problem.y)
         first = problem.latent.project(z[:, : self.learned.leading].flatten(0, 1))
         ranked = rank(context, z[:, self.learned.leading :], open_)
         return torch.cat([first.view(len(z), -1, z.shape[-1]), ranked], 1)[:, :_TRIED]
