@@ -156,12 +156,12 @@ def figure(record: dict[str, Any]) -> Figure:
             label = "_"
     left.axhline(1, color=INK, linewidth=0.8)
     left.set(xlabel="rank of the truth", ylabel="density", ylim=(0, None), xlim=(0, 1))
-    left.set_title("Ranks, all cells of a noise level", fontsize=10)
+    left.set_title("Ranks of the truth, all cells of a noise level", fontsize=10)
     right.axhline(0, color=INK, linewidth=0.8)
-    right.set(xlabel="interval", ylabel="held, beyond what it says", xticks=LEVELS)
+    right.set(xlabel="interval", ylabel="coverage minus level", xticks=LEVELS)
     right.set_xticklabels([f"{100 * level:g}%" for level in LEVELS], fontsize=8)
     right.set(ylim=(-0.12, 0.12))
-    right.set_title("Intervals, a mark a cell", fontsize=10)
+    right.set_title("Coverage of intervals, one mark per cell", fontsize=10)
     for ax in (left, right):
         ax.legend(fontsize=8, frameon=False)
         ax.spines[["top", "right"]].set_visible(False)

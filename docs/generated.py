@@ -11,14 +11,12 @@ A part stands between two comments,
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))  # for the tables of paper/, beside the package
 
 _PART = re.compile(r"(<!-- generated: ([\w/.-]+) -->\n).*?(<!-- /generated -->)", re.S)
 _COMMANDS = "cli.md"
@@ -78,19 +76,8 @@ def commands() -> str:
     return re.sub(r"^### surfing ", "## ", each, flags=re.M).strip()
 
 
-def budget() -> str:
-    """The tables of a committed record; a sentence where it has not been made."""
-    from paper.registry import experiment
-
-    path = HERE / "records" / "budget.json"
-    if not path.is_file():
-        return "The record has not been made yet: `python -m paper budget`."
-    return experiment("budget").markdown(json.loads(path.read_text(encoding="utf-8"))).strip()
-
-
 PARTS: Mapping[str, Callable[[], str]] = {
     "attempts": attempts,
-    "budget": budget,
     "checks": checks,
     "commands": commands,
     "statuses": statuses,

@@ -16,7 +16,6 @@ import torch
 from torch.utils.data import DataLoader
 
 import surfing
-from surfing.evaluation.selftest import own_samples
 from surfing.generator import Generator
 from surfing.integrations.deepinv import SurfingReconstructor
 
@@ -24,7 +23,7 @@ warnings.filterwarnings("ignore", module="deepinv")
 
 trajectory = surfing.zoo.packaged()
 net = surfing.zoo.generator_from_manifest(trajectory.architecture)
-x = own_samples(trajectory, net, 6).x
+z, x = surfing.ForwardModel(trajectory, generator=net).draw(6)
 rng = torch.Generator().manual_seed(0)
 physics = deepinv.physics.CompressedSensing(m=50, img_size=tuple(x.shape[1:]), rng=rng)
 data = [{"x": one, "y": y} for one, y in zip(x, physics.A(x), strict=True)]

@@ -45,14 +45,14 @@ print(f"{len(trajectory)} checkpoints, steps 0 to {trajectory.steps[-1]}")
 # The operator measures the upper half. We look for latents from one start each: on the trained
 # network alone, along the training, and by `recover`, which chooses its starts.
 model = surfing.ForwardModel(trajectory, generator=generator, operator=lambda x: x[:, :, :4])
-truth = model.latent.sample(range(100, 124), 1, seed=0)[:, 0]
-y = model.measure(model.signals(truth))
+truth, x = model.draw(24)
+y = model.measure(x)
 found = {"direct": surfing.direct(model, y), "surfing": surfing.surf(model, y)}
 found["recover"] = surfing.recover(model, y)
 for name, solution in found.items():
     print(f"{name}: {int(solution.success.sum())} of {len(y)} targets met")
 recovery_grid(
-    model.signals(truth)[:10],
+    x[:10],
     {name: solution.x[:10] for name, solution in found.items()},
     figure=plt.figure(figsize=(8, 5.4)),
 )

@@ -1,6 +1,6 @@
 """
-A repository with one revision a step
-=====================================
+A repository with one revision per step
+=======================================
 
 Some trainings are published with a branch or tag for each step, ``step0``, ``step20`` and so on.
 ``fetch_revisions`` downloads one file of weights of each; ``import_checkpoints`` makes a trajectory

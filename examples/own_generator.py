@@ -41,15 +41,9 @@ with surfing.Recorder(run, decoder, latent=latent, every=100) as recorder:
 # %%
 # Recover from the lower half of the picture alone: a slice is an operator.
 trajectory = surfing.Trajectory.open(run)
-truth = latent.sample(range(16), 1, seed=1)[:, 0]
-with torch.no_grad():
-    x = decoder(truth)
-solution = surfing.recover(
-    trajectory,
-    x[:, 32:],
-    generator=decoder,
-    operator=lambda x: x[:, 32:],
-)
+model = surfing.ForwardModel(trajectory, generator=decoder, operator=lambda x: x[:, 32:])
+z, x = model.draw(16)
+solution = surfing.recover(model, model.measure(x))
 print(solution.summary())
 print(f"upper half, RMS error: {float((solution.x - x)[:, :32].square().mean().sqrt()):.1e}")
 assert solution.success.float().mean() >= 0.75

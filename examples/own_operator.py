@@ -3,15 +3,14 @@ Your own operator
 =================
 
 Anything that maps a batch of signals to a batch of measurements can be the operator, as long as
-torch can differentiate it. This one is a coarse detector that saturates: 49 numbers a picture, and
-bright pixels all look alike. That it is not linear needs no word: it is only slower.
+torch can differentiate it. This one is a coarse detector that saturates: 49 numbers per picture,
+all bright pixels alike. That it is not linear need not be said; it only makes the run slower.
 """
 
 import torch
 from torch.nn.functional import avg_pool2d
 
 import surfing
-from surfing.evaluation.selftest import own_samples
 
 
 class SaturatingDetector:
@@ -25,17 +24,11 @@ class SaturatingDetector:
         return torch.tanh(self.gain * avg_pool2d(x, 4))
 
 
-trajectory = surfing.zoo.packaged()
-generator = surfing.zoo.generator_from_manifest(trajectory.architecture)
-truth = own_samples(trajectory, generator, 8)
-detector = SaturatingDetector(gain=3.0)
+model = surfing.ForwardModel(surfing.zoo.packaged(), operator=SaturatingDetector(gain=3.0))
+z, x = model.draw(8)
 
-solution = surfing.recover(
-    trajectory,
-    detector.A(truth.x),
-    operator=detector,
-)
+solution = surfing.recover(model, model.measure(x))
 print(solution.summary())
-error = (solution.z - truth.z).norm(dim=1)
+error = (solution.z - z).norm(dim=1)
 print(f"latents found: {int((error < 0.01).sum())} of {len(error)}")
 assert solution.success.float().mean() >= 0.5

@@ -9,17 +9,14 @@ measurements, for one direct descent, one ride, and the default strategy.
 import matplotlib.pyplot as plt
 
 import surfing
-from surfing.evaluation.selftest import FOUND, own_samples
-from surfing.problem import as_operator
 from surfing.report import wilson
 
 trajectory = surfing.zoo.packaged()
-generator = surfing.zoo.generator_from_manifest(trajectory.architecture)
-truth = own_samples(trajectory, generator, 16)
+z, x = surfing.ForwardModel(trajectory).draw(16)
 METHODS = {
-    "direct": lambda y, A: surfing.direct(trajectory, y, operator=A),
-    "surf": lambda y, A: surfing.surf(trajectory, y, operator=A),
-    "recover": lambda y, A: surfing.recover(trajectory, y, operator=A, budget=800),
+    "direct": surfing.direct,
+    "surf": surfing.surf,
+    "recover": lambda model, y: surfing.recover(model, y, budget=800),
 }
 COUNTS = (12, 20, 40)
 
@@ -27,19 +24,19 @@ COUNTS = (12, 20, 40)
 # All methods get the same measurements. Wilson intervals say how little 16 targets prove.
 found = {name: [] for name in METHODS}
 for m in COUNTS:
-    operator = as_operator(f"gaussian:{m}", tuple(truth.x.shape[1:]))
+    model = surfing.ForwardModel(trajectory, operator=f"gaussian:{m}")
     for name, method in METHODS.items():
-        error = (method(operator(truth.x), operator).z - truth.z).norm(dim=1)
-        found[name].append(int((error < FOUND).sum()))
+        error = (method(model, model.measure(x)).z - z).norm(dim=1)
+        found[name].append(int((error < 0.01).sum()))
         print(f"m = {m:3d}  {name:8s} {found[name][-1]:2d} of {len(error)}")
 
 # %%
 axes = plt.figure(figsize=(5, 3.2), layout="constrained").subplots()
-for name, counts in found.items():
-    bands = [wilson(count, len(truth.z)) for count in counts]
-    axes.fill_between(COUNTS, *zip(*bands), alpha=0.15)
-    axes.plot(COUNTS, [count / len(truth.z) for count in counts], marker="o", label=name)
+for (name, counts), colour in zip(found.items(), ("#0072b2", "#d55e00", "#009e73")):
+    bands = [wilson(count, len(z)) for count in counts]
+    axes.fill_between(COUNTS, *zip(*bands), color=colour, alpha=0.1)
+    axes.plot(COUNTS, [count / len(z) for count in counts], color=colour, marker="o", label=name)
 axes.set(xlabel="measurements m (k = 10)", ylabel="latents found", ylim=(-0.02, 1.02))
-axes.legend()
+axes.legend(loc="lower right", frameon=False)
 plt.show()
 assert found["recover"][-1] >= found["recover"][0]

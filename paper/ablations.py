@@ -17,6 +17,7 @@ from paper.variants import VARIANTS
 from surfing.evaluation.samples import FOUND, own_samples
 from surfing.evaluation.solvers import Task
 from surfing.report import Column, Table, rate, wilson
+from surfing.report.palette import LINES
 from surfing.report.tables import count
 
 __all__ = ["FULL", "QUICK", "Config", "figures", "markdown", "run"]
@@ -80,7 +81,7 @@ def figures(record: Record, out: Path) -> list[Path]:
     results = list(record["results"].values())
     problems = list(dict.fromkeys((r["cell"], r["operator"]) for r in results))
     names = list(dict.fromkeys(r["variant"] for r in results))
-    figure = Figure(figsize=(2.0 * len(problems) + 2.6, 0.22 * len(names) + 0.8),
+    figure = Figure(figsize=(1.1 * len(problems) + 2.8, 0.2 * len(names) + 0.8),
                     layout="constrained")  # fmt: skip
     axes = figure.subplots(1, len(problems), squeeze=False, sharey=True)[0]
     for ax, problem in zip(axes, problems):
@@ -88,10 +89,12 @@ def figures(record: Record, out: Path) -> list[Path]:
         for r in rows:
             at, share = names.index(r["variant"]), r["found"][0] / r["found"][1]
             low, high = wilson(*r["found"])
-            ax.plot((low, high), (at, at), color="#197278", lw=1.2)
-            ax.plot(share, at, "o", color="#197278", ms=4)
+            ax.plot((low, high), (at, at), color=LINES[0][0], lw=1.2)
+            ax.plot(share, at, "o", color=LINES[0][0], ms=4)
         ax.set_title(f"{labelled(problem[0])}\n{problem[1]}", fontsize=8)
         ax.set_xlim(-0.02, 1.02)
+        ax.set_xticks((0, 0.5, 1), ("0", ".5", "1"), fontsize=8)
+        ax.grid(axis="y", color="#eeeeee", lw=0.6)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(names)), names, fontsize=8)
     axes[0].invert_yaxis()

@@ -105,9 +105,10 @@ def figures(record: Record, out: Path) -> list[Path]:
     figure = Figure(figsize=(1.8 + 1.2 * len(cells), 3.2), layout="constrained")
     ax = figure.subplots()
     told = labels(ADAM_METHODS, AdamRuns(**record["config"]["runs"]))
-    found_by_cell(ax, results, told, key="found_at_common", spacing=0.2, size=5, line=1.2)
+    found_by_cell(ax, results, told, key="found_at_common", spacing=0.2, size=5, width=1.2)
     ax.set_xlim(-0.6, len(cells) - 0.4)
-    ax.legend(frameon=False, fontsize=8)
+    handles = ax.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return [save(figure, out / "adam-success.png")]
 
 

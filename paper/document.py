@@ -11,12 +11,21 @@ from paper.registry import Record
 from surfing import files
 from surfing.evaluation.record import provenance
 from surfing.report import wilson
+from surfing.report.palette import LINES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["by_cell", "document", "found_by_cell", "labelled", "over_measurements", "save"]
+__all__ = [
+    "by_cell",
+    "curve_style",
+    "document",
+    "found_by_cell",
+    "labelled",
+    "over_measurements",
+    "save",
+]
 
 
 def document(config: Any, results: Mapping[str, Any], **facts: Any) -> Record:
@@ -60,7 +69,14 @@ def over_measurements(ax: Axes, measurements: Sequence[int], *, title: str, what
     ax.set_ylabel(what)
     ax.set_title(title, fontsize=9)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=7)
+    handles = ax.get_legend_handles_labels()
+    ax.figure.legend(*handles, loc="outside right", frameon=False, fontsize=8)
+
+
+def curve_style(number: int) -> dict[str, Any]:
+    """Colour, dashes and marker of the curve with that number, for `Axes.plot`."""
+    colour, dashes, marker = LINES[number]
+    return {"color": colour, "ls": dashes, "marker": marker, "ms": 4, "lw": 1.4}
 
 
 def found_by_cell(
@@ -71,7 +87,7 @@ def found_by_cell(
     key: str = "found",
     spacing: float,
     size: float,
-    line: float,
+    width: float,
 ) -> None:
     """Shares found by cell, the methods side by side, with their intervals.
 
@@ -82,7 +98,7 @@ def found_by_cell(
         key: of the pair.
         spacing: between two methods of a cell.
         size: of the markers.
-        line: width of the intervals' lines.
+        width: of the intervals' lines.
     """
     cells = list(dict.fromkeys(r["cell"] for r in results))
     for number, (name, label) in enumerate(methods.items()):
@@ -92,7 +108,9 @@ def found_by_cell(
         bands = [wilson(*r[key]) for r in rows]
         below = [max(0.0, s - low) for s, (low, _) in zip(share, bands)]
         above = [max(0.0, high - s) for s, (_, high) in zip(share, bands)]
-        ax.errorbar(at, share, (below, above), fmt="osD^vP"[number], ms=size, lw=line, label=label)
+        colour, _, marker = LINES[number]
+        ax.errorbar(at, share, (below, above), fmt=marker, color=colour, ms=size, lw=width,
+                    label=label)  # fmt: skip
     ax.set_xticks(range(len(cells)), [labelled(c).replace(", ", "\n") for c in cells], fontsize=8)
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel("latents found")

@@ -13,6 +13,7 @@ from paper.registry import Record
 from paper.rides import BINS
 from paper.step_sizes import AdamRuns, labels
 from surfing.report import Column, Table
+from surfing.report.palette import LINES
 
 __all__ = ["FULL", "QUICK", "figures", "markdown", "run"]
 
@@ -27,14 +28,15 @@ def figures(record: Record, out: Path) -> list[Path]:
     cells = list(dict.fromkeys(r["cell"] for r in results))
     columns = min(3, len(cells))
     rows = -(-len(cells) // columns)
-    figure = Figure(figsize=(2.8 * columns + 1.2, 2.2 * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(2.3 * columns, 1.8 * rows + 0.8), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     edges, told = np.linspace(*BINS)[1:], _labels(record)
     for ax, cell in zip(axes, cells):
-        for number, (name, label) in enumerate(told.items()):
+        for (name, label), (colour, dashes, _) in zip(told.items(), LINES):
             for part in (r for r in results if (r["cell"], r["method"]) == (cell, name)):
                 share = np.cumsum(part["errors"]) / max(1, part["found"][1])
-                ax.step(10.0**edges, share, where="post", lw=1.2, color=f"C{number}", label=label)
+                ax.step(10.0**edges, share, where="post", lw=1.2, color=colour, ls=dashes,
+                        label=label)  # fmt: skip
         ax.axvline(0.01, color="#888888", lw=0.8, ls=":")
         ax.set_xscale("log")
         ax.set_title(labelled(cell), fontsize=9)
@@ -42,10 +44,15 @@ def figures(record: Record, out: Path) -> list[Path]:
         ax.tick_params(labelsize=7)
     for ax in axes[len(cells) :]:
         ax.set_axis_off()
-    figure.supxlabel("||z - z*||, dotted: .01", fontsize=9)
+    for ax in axes[-columns:]:
+        ax.set_xlabel("||z - z*||, dotted: .01", fontsize=8)
     figure.supylabel("share of targets below", fontsize=9)
     figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside right", frameon=False, fontsize=8
+        *axes[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=8,
     )
     return [save(figure, out / "fig2-distances.png")]
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from paper.cells import PACKAGED, available, open_cell
 from paper.document import (
     by_cell,
+    curve_style,
     labelled,
     over_measurements,
     save,
@@ -116,19 +117,19 @@ def figures(record: Record, out: Path) -> list[Path]:
     """A curve per method."""
     made, config = [], record["config"]
     for cell, results in by_cell(record).items():
-        figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+        figure = Figure(figsize=(6.9, 3.4), layout="constrained")
         ax = figure.subplots()
         for number, name in enumerate(config["methods"]):
             rows = [r for r in results if r["name"] == name]
             m = [r["m"] for r in rows]
             bands = [wilson(*r["found"]) for r in rows]
-            colour = f"C{number}"
-            ax.fill_between(m, [b[0] for b in bands], [b[1] for b in bands], color=colour,
-                            alpha=0.1, lw=0)  # fmt: skip
-            ax.plot(m, [r["found"][0] / max(1, r["found"][1]) for r in rows], color=colour, lw=1.4,
-                    marker="osD^vP"[number % 6], ms=4, label=rows[0]["label"])  # fmt: skip
+            style = curve_style(number)
+            ax.fill_between(m, [b[0] for b in bands], [b[1] for b in bands], color=style["color"],
+                            alpha=0.08, lw=0)  # fmt: skip
+            share = [r["found"][0] / max(1, r["found"][1]) for r in rows]
+            ax.plot(m, share, label=rows[0]["label"], **style)
         ax.set_ylim(-0.02, 1.02)
-        title = f"{labelled(cell)}, {count(config['budget'])} a target"
+        title = f"{labelled(cell)}, {count(config['budget'])} forward-equivalents per target"
         over_measurements(ax, config["measurements"], title=title, what="recovered exactly")
         made.append(save(figure, out / f"fig3-{cell}.png"))
     return made
@@ -145,7 +146,7 @@ def markdown(record: Record) -> str:
         table = Table(labelled(cell), columns, notes=(
             f"Share recovered exactly within {count(config['budget'])} forward-equivalents per "
             f"target, restarts included (recover's pilot, made once, is not), {config['targets']} "
-            "targets a point; 95% Wilson intervals. One run of Adam fills the budget; its step "
+            "targets per point; 95% Wilson intervals. One run of Adam fills the budget; its step "
             f"size is {ADAM_STEP_SIZE}. Last columns: among the numbers tried.",
         ))  # fmt: skip
         for name in config["methods"]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from paper.cells import PACKAGED, available, open_cell
 from paper.document import (
     by_cell,
+    curve_style,
     labelled,
     over_measurements,
     save,
@@ -136,16 +137,15 @@ def figures(record: Record, out: Path) -> list[Path]:
     """Mean squared error a pixel, and the floor."""
     made, m = [], record["config"]["measurements"]
     for cell, results in by_cell(record).items():
-        figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+        figure = Figure(figsize=(6.9, 3.4), layout="constrained")
         ax = figure.subplots()
         for i, (name, label) in enumerate(_labels(record).items()):
             rows = [r for r in results if r["method"] == name]
-            ax.plot(m, [_mean(r["error"]) for r in rows], color=f"C{i}", marker="osD^vP"[i], ms=4,
-                    lw=1.4, label=label)  # fmt: skip
+            ax.plot(m, [_mean(r["error"]) for r in rows], label=label, **curve_style(i))
         ax.axhline(_mean(_floor(results)), color="#888888", ls=":", label=FLOOR)
         ax.set_yscale("log")
         title = f"{labelled(cell)}, held-out images"
-        over_measurements(ax, m, title=title, what="squared error a pixel")
+        over_measurements(ax, m, title=title, what="squared error per pixel")
         made.append(save(figure, out / f"fig4-{cell}.png"))
     return made
 
@@ -157,11 +157,11 @@ def markdown(record: Record) -> str:
     columns += [Column(str(m), f"m = {m}", number) for m in config["measurements"]]
     columns += [Column("cost", "cost per target", count)]
     table = Table("", columns, notes=(
-        f"Squared error a pixel (values in [0, 1]), mean of {config['targets']} held-out test "
+        f"Squared error per pixel (values in [0, 1]), mean of {config['targets']} held-out test "
         "images. The range distance is the least over "
         f"{config['floor_starts']} rides on all pixels and every other run, image by image: an "
         "upper bound of the true one. "
-        f"One start a target (recover: up to {RECOVER_BUDGET} forward-equivalents, its pilot not "
+        f"One start per target (recover: up to {RECOVER_BUDGET} forward-equivalents, its pilot not "
         "counted). "
         f"{AdamRuns(**config['adam']).described()}",
     ))  # fmt: skip

@@ -250,7 +250,7 @@ def _sizes(records: Mapping[str, Record]) -> str:
         (part,) = records["fig1"]["results"].values()
         if part["k"] != 2:
             said.append(f"the surfaces are those of a model with k={part['k']};")
-    for name, what in (("fig3", "targets a point"), ("fig4", "images"), ("budget", "targets")):
+    for name, what in (("fig3", "targets per point"), ("fig4", "images"), ("budget", "targets")):
         if name in records:
             where = len(by_cell(records[name]))
             said.append(f"{name} {records[name]['config']['targets']} {what} on {where} models;")

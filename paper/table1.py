@@ -81,11 +81,14 @@ def figures(record: Record, out: Path) -> list[Path]:
     """Success by cell and method, with intervals."""
     results = list(record["results"].values())
     cells = list(dict.fromkeys(r["cell"] for r in results))
-    figure = Figure(figsize=(1.6 + 1.1 * len(cells), 3.4), layout="constrained")
-    ax = figure.subplots()
+    strips = [cells[i : i + 6] for i in range(0, len(cells), 6)]
+    figure = Figure(figsize=(7.0, 2.3 * len(strips) + 0.6), layout="constrained")
     told = labels(METHODS, AdamRuns(**record["config"]["adam"]))
-    found_by_cell(ax, results, told, spacing=0.13, size=4, line=1)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside right", frameon=False, fontsize=8)
+    for ax, strip in zip(figure.subplots(len(strips), 1, squeeze=False).ravel(), strips):
+        shown = [r for r in results if r["cell"] in strip]
+        found_by_cell(ax, shown, told, spacing=0.13, size=4, width=1)
+    handles = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return [save(figure, out / "table1-success.png")]
 
 
@@ -108,8 +111,8 @@ def markdown(record: Record) -> str:
     notes = [
         f"Found: {record['success']}, with its 95% Wilson interval. Cost in forward-equivalents. "
         f"Targets and starts uniform on [-1, 1]^k [reconstructed], all pixels measured, one start "
-        f"a target (recover: up to {RECOVER_BUDGET} forward-equivalents; its pilot, made once for "
-        "all of them, is in the last column). "
+        f"per target (recover: up to {RECOVER_BUDGET} forward-equivalents; its pilot, made once "
+        "for all of them, is in the last column). "
         f"{AdamRuns(**config['adam']).described()} {_EARLIER}",
     ]
     if missing:

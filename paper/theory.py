@@ -11,13 +11,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from paper.document import document, save
+from paper.document import curve_style, document, save
 from paper.parts import Parts
 from paper.registry import Record, Tick
 from surfing.continuation import EveryCheckpoint, surf
 from surfing.descent.regions.piecewise import PiecewiseAffine
 from surfing.descent.regions.region_descent import RegionDescent
 from surfing.report import Column, Table, linear_regions
+from surfing.report.palette import INK, LINES
 from surfing.report.tables import number
 from surfing.solution import Solution
 from surfing.theory import (
@@ -261,16 +262,17 @@ def _surface(seed: int) -> Figure:
     with torch.no_grad():
         grid = torch.cartesian_prod(mark, mark)
         risk = (net(grid) - net(target[None])).square().sum(1) / 2
-    figure = Figure(figsize=(4.2, 3.8), layout="constrained")
+    figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     ax = figure.subplots()
     heights = risk.reshape(81, 81).T.numpy()
     ax.contourf(mark.numpy(), mark.numpy(), heights, levels=24, cmap="bone")
-    ax.plot(1, 0, "o", color="#d1495b", label="z*")
-    ax.plot(-rho(2), 0, "D", color="#e6a019", label="-rho z*")
-    ax.plot(0, 0, "x", color="white", label="0, a local maximum")
+    ax.plot(1, 0, "o", color=LINES[1][0], label="z*")
+    ax.plot(-rho(2), 0, "D", color=LINES[5][0], label="-rho z*")
+    ax.plot(0, 0, "P", mfc="white", mec=INK, ls="", label="0, a local maximum")
     ax.set_aspect("equal")
     ax.set_title("f of a random network, two layers", fontsize=9)
-    ax.legend(fontsize=7, framealpha=0.8)
+    handles = ax.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 
@@ -292,18 +294,22 @@ def _regions(record: Record) -> Figure:
 
 def _sharpening(record: Record) -> Figure:
     results = [r for r in record["results"].values() if "law" in r and r["law"] != "shadow"]
-    figure = Figure(figsize=(5.0, 3.4), layout="constrained")
+    figure = Figure(figsize=(6.2, 3.4), layout="constrained")
     ax = figure.subplots()
-    for name, depth in dict.fromkeys((r["law"], r["depth"]) for r in results):
+    laws = dict.fromkeys((r["law"], r["depth"]) for r in results)
+    for place, (name, depth) in enumerate(laws):
         rows = [r for r in results if (r["law"], r["depth"]) == (name, depth)]
         label = f"{name}, d = {depth}" if name == "field" else name
-        ax.plot([r["width"] for r in rows], [r["mean"] for r in rows], "o-", ms=4, label=label)
+        ax.plot(
+            [r["width"] for r in rows], [r["mean"] for r in rows], label=label, **curve_style(place)
+        )
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlabel("width (isometry: measurements)")
     ax.set_ylabel("departure from the law")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=7)
+    handles = ax.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside right", frameon=False, fontsize=8)
     return figure
 
 

@@ -437,31 +437,40 @@ def test_a_prior_that_is_none_is_refused(entry, net, y, prior):
 # Outliers -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["noise told", "noise not told"])
+class Outliers:
+    """Measurements with and without gross outliers, and the error of what is recovered."""
+
+    def __init__(self, told):
+        trajectory = surfing.zoo.packaged()
+        self.model = surfing.ForwardModel(trajectory, operator="gaussian:100")
+        z, sigma = own_z(self.model, 16), 0.05
+        self.x, self.noise = self.model.signals(z), sigma if told else None
+        self.clean = noisy(self.model.measure(self.x), sigma)
+        g = torch.Generator().manual_seed(4)
+        gross = torch.rand(self.clean.shape, generator=g) < 0.1
+        size = float(self.clean.square().mean().sqrt())
+        far = self.clean + 5 * size * torch.randn(self.clean.shape, generator=g)
+        self.spoilt = torch.where(gross, far, self.clean)
+        self.without, self.squares = self.error(self.clean, None), self.error(self.spoilt, None)
+
+    def error(self, y, loss):
+        found = surfing.recover(self.model, y, noise=self.noise, loss=loss)
+        return float((found.x - self.x).square().mean((1, 2, 3)).sqrt().median())
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["noise told", "noise not told"])
+def outliers(request):
+    return Outliers(request.param)
+
+
 @pytest.mark.parametrize("loss", [surfing.Huber(), surfing.StudentT()], ids=["huber", "student"])
-def test_gross_outliers_at_most_double_the_error(loss, told):
+def test_gross_outliers_at_most_double_the_error(loss, outliers):
     """With a tenth of the measurements far off the error stays within twice that without them."""
-    trajectory = surfing.zoo.packaged()
-    model = surfing.ForwardModel(trajectory, operator="gaussian:100")
-    z, sigma = own_z(model, 16), 0.05
-    x = model.signals(z)
-    clean = noisy(model.measure(x), sigma)
-    g = torch.Generator().manual_seed(4)
-    gross = torch.rand(clean.shape, generator=g) < 0.1
-    size = float(clean.square().mean().sqrt())
-    spoilt = torch.where(gross, clean + 5 * size * torch.randn(clean.shape, generator=g), clean)
-
-    def error(y, loss):
-        noise = sigma if told else None
-        found = surfing.recover(model, y, noise=noise, loss=loss)
-        return float((found.x - x).square().mean((1, 2, 3)).sqrt().median())
-
-    without = error(clean, None)
-    robust, squares = error(spoilt, loss), error(spoilt, None)
-    assert robust <= 2 * without
-    assert robust < squares
-    assert squares > 2 * without or not told
-    assert error(clean, loss) <= 2 * without
+    robust = outliers.error(outliers.spoilt, loss)
+    assert robust <= 2 * outliers.without
+    assert robust < outliers.squares
+    assert outliers.squares > 2 * outliers.without or outliers.noise is None
+    assert outliers.error(outliers.clean, loss) <= 2 * outliers.without
 
 
 @ENTRY

@@ -524,7 +524,7 @@ def test_selftest_prints_a_verdict(run: Path, capsys: pytest.CaptureFixture[str]
     [
         (Selftest((10, 100), (40, 100), 0.1, 1.0), "optimiser is at fault"),
         (Selftest((10, 100), (98, 100), 1e-6, 1.0), "measurements are at fault"),
-        (Selftest((97, 100), (98, 100), 1e-6, 1.0), "does its work"),
+        (Selftest((97, 100), (98, 100), 1e-6, 1.0), "optimiser works"),
         (Selftest((97, 100), (98, 100), 1e-6, 1.0, (0.3, 50)), "that is the generator"),
         (Selftest((97, 100), (98, 100), 1e-6, 1.0, (1e-4, 50)), "nothing is at fault"),
     ],

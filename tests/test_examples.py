@@ -10,12 +10,24 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+LONG = ("crosshole_tomography", "first_minutes")
+"""These take a quarter of a minute each."""
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_it_runs_and_is_short(example: Path, tmp_path: Path) -> None:
+def test_it_is_short(example: Path) -> None:
     longest = 95 if example.stem == "first_minutes" else 60
     assert len(example.read_text(encoding="utf-8").splitlines()) < longest
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in LONG else ())
+        for path in EXAMPLES
+    ],
+)
+def test_it_runs(example: Path, tmp_path: Path) -> None:
     environment = os.environ | {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(example)]
     ended = subprocess.run(

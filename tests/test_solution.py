@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -170,3 +172,13 @@ def test_undetermined_directions_are_counted():
     assert replace(solution, singular_values=known).undetermined.tolist() == [1]
     assert replace(solution, singular_values=torch.ones(1, 2)).undetermined.tolist() == [0]
     assert replace(solution, singular_values=None).undetermined.tolist() == [0]
+
+
+def test_a_status_is_an_integer_that_prints_as_words():
+    solution = make(3)
+    status = replace(solution, status=torch.tensor([0, 10, 3])).status
+    assert repr(status) == str(status) == "[solved, outside, converged]"
+    assert status.tolist() == [0, 10, 3]
+    assert type(status == 0) is type(status + 1) is torch.Tensor
+    many = replace(make(40), status=torch.zeros(40, dtype=torch.long)).status
+    assert repr(many).endswith("solved, ... 28 more]")

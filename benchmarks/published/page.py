@@ -40,7 +40,7 @@ cells of its ray lengths row after row and flattens the field column after colum
 we reproduce its travel times to 1e-9 ns (a test), with the cells where they lie they are off by
 more than 10 ns. So there are two problems: the published order, and the section itself.
 
-Success: the misfit is at the noise level, rms at most 1.085 ns. One start a target but where the
+Success: the misfit is at the noise level, rms at most 1.085 ns. One start per target but where the
 line says otherwise; cost in forward-equivalents, all in. Settings were chosen on twelve other
 targets. Not run for want of time: Adam as published with its 10,000 iterations, and binary values.
 """

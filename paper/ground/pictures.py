@@ -19,7 +19,15 @@ from surfing import files
 from surfing.report.intervals import wilson
 from surfing.report.palette import LINES
 
-__all__ = ["contact_sheet", "distances", "found_by_model", "labelled", "on_the_wave"]
+__all__ = [
+    "contact_sheet",
+    "distances",
+    "found_by_model",
+    "labelled",
+    "on_the_wave",
+    "saved",
+    "style_of",
+]
 
 
 def labelled(model: str) -> str:
@@ -44,7 +52,7 @@ def contact_sheet(samples: Mapping[str, Sequence[Sequence[Sequence[int]]]], path
         ax.set_title(labelled(name), fontsize=7, pad=2)
     for ax in figure.axes:
         ax.set_axis_off()
-    return _saved(figure, path, dpi=110)
+    return saved(figure, path, dpi=110)
 
 
 def found_by_model(record: Mapping[str, Any], path: Path) -> Path:
@@ -61,7 +69,7 @@ def found_by_model(record: Mapping[str, Any], path: Path) -> Path:
         ax.set_title(title, fontsize=9, loc="left")
         ax.set_xticks(range(len(lines)), [_short(line.model) for line in lines], fontsize=7)
     figure.axes[0].legend(frameon=False, fontsize=8, loc="lower left", ncols=2)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def _intervals(
@@ -116,17 +124,17 @@ def distances(panels: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> 
     for ax in axes[::columns]:
         ax.set_ylabel("share of targets below", fontsize=8)
     there = {cell["method"] for cells in panels.values() for cell in cells}
-    handles = [Line2D([], [], label=way, **_style(way)) for way in _LOOK if way in there]
+    handles = [Line2D([], [], label=way, **style_of(way)) for way in _LOOK if way in there]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, columns + 1),
                   frameon=False, fontsize=8)  # fmt: skip
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def _curves(ax: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
     for cell in cells:
         errors = np.sort([row[0] for row in cell["error"]]).clip(1e-6)
         share = np.arange(1, len(errors) + 1) / len(errors)
-        ax.step(errors, share, where="post", **_style(cell["method"]))
+        ax.step(errors, share, where="post", **style_of(cell["method"]))
     ax.axvline(FOUND, color="#888888", lw=0.8, ls=":")
     ax.set_xscale("log")
     ax.set_ylim(-0.03, 1.03)
@@ -134,7 +142,8 @@ def _curves(ax: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
     ax.tick_params(labelsize=7)
 
 
-def _style(way: str) -> dict[str, Any]:
+def style_of(way: str) -> dict[str, Any]:
+    """How the line of a way is drawn, the same in all pictures."""
     place, wide = _LOOK[way]
     colour, dashes, _ = LINES[place]
     return {"color": colour, "ls": dashes, "lw": wide}
@@ -157,10 +166,11 @@ def on_the_wave(rides: Mapping[str, Sequence[float]], path: Path) -> Path:
     ax.tick_params(labelsize=7)
     ax.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
-def _saved(figure: Figure, path: Path, dpi: int = 120) -> Path:
+def saved(figure: Figure, path: Path, dpi: int = 120) -> Path:
+    """The picture, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as temporary:
         figure.savefig(temporary, dpi=dpi)

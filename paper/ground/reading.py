@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper.ground.tasks import DIRECT, RIDE, tasks_of
+from paper.ground.tasks import DIRECT, LATER, RIDE, tasks_of
 from paper.ground.ways import LM
 from surfing import files
 
@@ -22,19 +22,22 @@ Document = dict[str, Any]
 
 _ROWS = ("error", "pixel_error", "residual", "cost")
 _PLACES = re.compile(r"--(out|data|keep|trajectories|tuned) (\S+) ?")
-_LISTS = ("trainings", "tuning", "cells", "tracks", "missing")
-_METHODS = {"table1": (DIRECT, RIDE, *LM)}
+_LISTS = ("trainings", "tuning", "cells", "tracks", "surfaces", "missing")
+_METHODS = {"table1": (DIRECT, RIDE), f"table1{LATER}": tuple(LM)}
 """Of tasks whose methods are told one by one where they are missing."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, read, write."""
     parser = argparse.ArgumentParser(prog="python -m paper.ground.reading", description=__doc__)
-    parser.add_argument("zips", nargs="+", type=Path, help="of python -m paper.ground, in order")
+    parser.add_argument("zips", nargs="+", type=Path, help="of python -m paper.ground, in order; "
+                        "RECORD.json takes over the runs of an earlier record")  # fmt: skip
+    parser.add_argument("--leave", nargs="+", type=int, default=[], metavar="RUN",
+                        help="runs of that record, counted from 0, to leave out")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("docs/records/ground.json"))
     parser.add_argument("--samples", type=Path, help="picture of samples of every model")
     options = parser.parse_args(argv)
-    files.write(options.out, lines_of(read(options.zips)))
+    files.write(options.out, lines_of(read(options.zips, leave=options.leave)))
     if options.samples is not None:
         from paper.ground.pictures import contact_sheet
 
@@ -42,26 +45,49 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def read(zips: Sequence[Path]) -> Document:
+def read(zips: Sequence[Path], *, leave: Sequence[int] = ()) -> Document:
     """One record of several runs.
 
     Args:
-        zips: what `python -m paper.ground` gathered.
+        zips: what `python -m paper.ground` gathered, or records of this function.
+        leave: numbers of runs of a record that are not taken over.
 
     Returns:
         The first run's facts and the time of all; `runs`, `trainings`, `tuning`, `cells` (the ways
-        down, row by row), `tracks` (of the truth) and `missing`, each with the number of its run.
+        down, row by row), `tracks` (of the truth), `surfaces` and `missing`, each with the number
+        of its run.
     """
-    runs, parts = [], []
-    for number, path in enumerate(zips):
-        documents = dict(_documents(path))
-        facts = json.loads(documents.pop("facts.json"))
-        runs.append(_run(path, facts, documents))
-        parts.append(_part(number, documents, facts["command"]))
-    first = runs[0]
-    joined = {key: [line for part in parts for line in part[key]] for key in _LISTS}
-    facts = {key: first[key] for key in ("seed", "versions", "machine", "date")}
+    runs: list[Document] = []
+    joined: dict[str, list[Document]] = {key: [] for key in _LISTS}
+    for path in zips:
+        added, lists = _again(path, leave) if path.suffix == ".json" else _first(path)
+        for key in _LISTS:
+            joined[key] += [line | {"run": len(runs) + line["run"]} for line in lists[key]]
+        runs += added
+    facts = {key: runs[0][key] for key in ("seed", "versions", "machine", "date")}
     return {**facts, "seconds": round(sum(r["seconds"] for r in runs), 1), "runs": runs, **joined}
+
+
+def _first(path: Path) -> tuple[list[Document], dict[str, list[Document]]]:
+    documents = dict(_documents(path))
+    facts = json.loads(documents.pop("facts.json"))
+    return [_run(path, facts, documents)], _part(documents, facts["command"])
+
+
+def _again(path: Path, leave: Sequence[int]) -> tuple[list[Document], dict[str, list[Document]]]:
+    """The runs of a record, numbered anew."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    places = [i for i in range(len(record["runs"])) if i not in leave]
+    number = {run: place for place, run in enumerate(places)}
+    lists = {
+        key: [
+            line | {"run": number[line["run"]]}
+            for line in record.get(key, ())
+            if line["run"] in number
+        ]
+        for key in _LISTS
+    }
+    return [record["runs"][i] for i in places], lists
 
 
 def lines_of(record: Document) -> str:
@@ -102,11 +128,11 @@ def _placed(found: re.Match[str]) -> str:
 
 def _wanted(command: str) -> list[str] | None:
     """Tasks that a run was limited to."""
-    found = re.search(r"--tasks((?: +[a-z]\w*)+)", command)
+    found = re.search(r"--tasks((?: +[a-z][\w-]*)+)", command)
     return None if found is None else found[1].split()
 
 
-def _part(number: int, documents: Mapping[str, str], command: str) -> dict[str, list[Document]]:
+def _part(documents: Mapping[str, str], command: str) -> dict[str, list[Document]]:
     """What one run holds."""
     found: dict[str, list[Document]] = {key: [] for key in _LISTS}
     for model in sorted({name.split("/")[0] for name in documents}):
@@ -115,7 +141,7 @@ def _part(number: int, documents: Mapping[str, str], command: str) -> dict[str, 
             for name, text in documents.items()
             if name.startswith(f"{model}/") and not name.endswith(".txt")
         }
-        where = {"run": number, "model": model}
+        where = {"run": 0, "model": model}
         wanted = _wanted(command) or tasks_of(model)
         if "training" in own and "--trajectories" not in command:
             found["trainings"].append({**where, **_training(own)})
@@ -124,10 +150,14 @@ def _part(number: int, documents: Mapping[str, str], command: str) -> dict[str, 
             if task == "tune" and records:
                 found["tuning"].append({**where, **records[0]})
             elif task not in ("training", "sheet"):
-                told = [{**where, "task": task, **record} for record in records]
+                told = [{**where, "task": task.removesuffix(LATER), **record} for record in records]
                 found["cells"] += [record for record in told if _rows(record)]
+                found["surfaces"] += [record for record in told if "panels" in record]
                 found["tracks"] += [record for record in told if "median_drift" in record]
-        found["missing"] += [{**where, **line} for line in _missing(own, wanted)]
+        found["missing"] += [
+            {**where, **line, "task": line["task"].removesuffix(LATER)}
+            for line in _missing(own, wanted)
+        ]
     return found
 
 
@@ -154,13 +184,15 @@ def _missing(own: Mapping[str, Document], wanted: Sequence[str]) -> Iterator[Doc
                 yield {"task": task, "method": record["method"], "why": _cause(record["failed"])}
         trouble = document.get("trouble")
         ended = _cause(trouble) if trouble else "time"
-        if not records:
+        if not records and task not in _METHODS:
             yield {"task": task, "why": ended}
-        elif trouble or not document.get("whole"):
-            there = {record.get("method") for record in records}
-            for method in _METHODS.get(task, ("what comes after",)):
-                if method not in there:
-                    yield {"task": task, "method": method, "why": ended}
+            continue
+        broken = trouble or not document.get("whole")
+        there = {record.get("method") for record in records}
+        for method in _METHODS.get(task, ("what comes after",) if broken else ()):
+            if method not in there:
+                why = ended if broken else "not asked for"
+                yield {"task": task, "method": method, "why": why}
 
 
 def _cause(text: str) -> str:
@@ -177,7 +209,7 @@ def _samples(zips: Sequence[Path]) -> dict[str, list[list[list[int]]]]:
     """Of each model, from the first run that kept them."""
     found: dict[str, list[list[list[int]]]] = {}
     for path in zips:
-        for name, text in _documents(path):
+        for name, text in () if path.suffix == ".json" else _documents(path):
             model, _, file = name.partition("/")
             if file == "sheet.json":
                 found.setdefault(model, json.loads(text)["records"][0]["samples"])

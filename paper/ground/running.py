@@ -20,6 +20,9 @@ from surfing import files
 AGES = ("dcgan-k10-x3", "dcgan-k10-w32", "dcgan-k10-w16", "dcgan-k10-w8")
 """Another length of training, other widths: the law behind `first release against paper`."""
 
+_ADAM = ".adam-ended"
+"""Marks a model of which only the package's own loops are left to measure."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, start the processes, gather."""
@@ -51,13 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--targets", type=int, help="at most so many of each task")
     parser.add_argument("--restarts", type=int, nargs=2, metavar=("ADAM", "LM"),
                         help="of the direct methods")  # fmt: skip
-    parser.add_argument("--rides", type=int, help="starts of Adam surfing at equal cost")
-    parser.add_argument(
-        "--together",
-        type=int,
-        help="models in memory at a time; a hundred networks at full size are 2.6 GB, and with "
-        "what Adam needs a model takes 5 to 7 GB of a GPU",
-    )
+    parser.add_argument("--together", type=int, help="models in memory at a time")
     parser.add_argument("--steps", type=int, help="of the trainings")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="tiny networks and few targets")
@@ -107,10 +104,10 @@ def _run(options: argparse.Namespace, sizes: Sizes, limit: float) -> None:
                 job.kill()
 
 
-def _ended(options: argparse.Namespace) -> int:
+def _ended(options: argparse.Namespace, mark: str = "training.json") -> int:
+    """Models that are so far, or failed."""
     folders = [options.out / "parts" / name for name in options.models]
-    names = ("training.json", "failed.txt")
-    return sum(any((folder / name).is_file() for name in names) for folder in folders)
+    return sum(any((folder / n).is_file() for n in (mark, "failed.txt")) for folder in folders)
 
 
 def _model(
@@ -161,16 +158,13 @@ def _trained(
 
     from paper.ground.model import Model
     from paper.ground.training import train_in_memory
+    from paper.ground.weights import kept_on_host
     from surfing.trajectory import Trajectory
-    from surfing.trajectory.checkpoint import Checkpoint, InMemory
 
     device, began = torch.device(options.device), time.time()
     if options.trajectories is not None:
         stored = Trajectory.open(options.trajectories / name)
-        moved = [
-            Checkpoint(c.step, InMemory({n: t.to(device) for n, t in c.state.items()}))
-            for c in stored
-        ]
+        moved = [kept_on_host(c.step, c.state, device) for c in stored]
         trajectory = Trajectory(moved, latent=stored.latent, architecture=stored.architecture,
                                 metadata=stored.metadata)  # fmt: skip
     else:
@@ -193,7 +187,7 @@ def _measure(
     import torch
 
     from paper.ground.adam import OutOfTimeError, Until
-    from paper.ground.tasks import TASKS, Plan, Room, tasks_of
+    from paper.ground.tasks import LATER, TASKS, Plan, Room, tasks_of
     from paper.ground.why import EXTRA
 
     wanted = tasks_of(model.name) if options.tasks is None else options.tasks
@@ -208,6 +202,8 @@ def _measure(
     known = {} if options.tuned is None else {"tune": _tuned(options.tuned, model.name)}
     room = Room(plan, limit, options.data, known, *measuring)
     for task in wanted:
+        if task.endswith(LATER):
+            _after_adam(options, limit, folder)
         path = folder / f"{task}.json"
         if path.is_file():
             room.known[task] = _first(json.loads(path.read_text(encoding="utf-8")))
@@ -235,6 +231,14 @@ def _measure(
         if model.device.type == "cuda":
             torch.cuda.empty_cache()
         print(f"{model.name} {task}: {time.time() - began:.0f} s", file=sys.stderr, flush=True)
+    _keep(folder / _ADAM, {})
+
+
+def _after_adam(options: argparse.Namespace, limit: float, folder: Path) -> None:
+    """Side by side, the package's loops wait for all models' Adam, which fills the device."""
+    _keep(folder / _ADAM, {})
+    while _ended(options, _ADAM) < min(options.jobs, len(options.models)) and time.time() < limit:
+        time.sleep(0.5)
 
 
 def _reduced(plan: Any, options: argparse.Namespace) -> Any:
@@ -245,8 +249,6 @@ def _reduced(plan: Any, options: argparse.Namespace) -> Any:
     if options.restarts is not None:
         adam, lm = options.restarts
         plan = replace(plan, restarts=(adam, adam), lm_restarts=(lm, lm))
-    if options.rides is not None:
-        plan = replace(plan, rides=options.rides)
     return plan
 
 

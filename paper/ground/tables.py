@@ -21,12 +21,15 @@ from paper.ground.ways import LM
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
-__all__ = ["ages", "few", "two", "whole"]
+__all__ = ["MANY", "WAYS", "ages", "few", "two", "whole"]
 
 Record = Mapping[str, Any]
 Cell = Mapping[str, Any]
 
-_WAYS = (DIRECT, RIDE, *LM)
+WAYS = (DIRECT, RIDE, *LM)
+"""In the order of the tables."""
+MANY = 4
+"""Ways that make a table or a picture of their own."""
 
 
 def whole(record: Record) -> str:
@@ -37,7 +40,7 @@ def whole(record: Record) -> str:
     order = {
         model: place for place, model in enumerate(sorted({c["model"] for c in cells}, key=_by))
     }
-    cells.sort(key=lambda c: (c["run"], order[c["model"]], _WAYS.index(c["method"])))
+    cells.sort(key=lambda c: (c["run"], order[c["model"]], WAYS.index(c["method"])))
     rows = tuple(_cell_row(cell) | {"model": _told(record, cell)} for cell in cells)
     note = (
         f"One start each; where several were run, the last column takes the start with the lowest "
@@ -94,10 +97,10 @@ def _missing(record: Record) -> str:
     lacking: Counter[str] = Counter()
     for line in record["missing"]:
         if line["task"] == "table1" and line["run"] == 0 and line["model"] in MODELS:
-            reason = "memory of the GPU" if "memory" in line["why"] else "time"
-            lacking[reason] += 1 if "method" in line else len(_WAYS)
-    told = " and ".join(f"{number} for want of {why}" for why, number in sorted(lacking.items()))
-    wanted = len(MODELS) * len(_WAYS)
+            reason = "memory of the GPU" if "memory" in line["why"] else line["why"]
+            lacking[reason] += 1 if "method" in line else len(WAYS)
+    told = " and ".join(f"{number} ({why})" for why, number in sorted(lacking.items()))
+    wanted = len(MODELS) * len(WAYS)
     return (
         f"The first run, which was to have {wanted} such cells, lacks {told}: its models shared "
         "one GPU for some eight minutes and stood in each other's way. `missing` in the record "
@@ -164,10 +167,20 @@ def few(record: Record) -> Iterator[str]:
     for cell in record["cells"]:
         if cell["task"] == "few":
             groups.setdefault((cell["run"], cell["model"], cell["m"]), []).append(cell)
+    alone = [cell for cells in groups.values() if len(cells) < MANY for cell in cells]
+    if alone:
+        rows = tuple(_cell_row(c) | {"model": f"{labelled(c['model'])}, {c['m']}"} for c in alone)
+        yield "**2k and 4k Gaussian measurements, one way or two**\n\n" + _table(
+            rows,
+            f"{alone[0]['targets']} targets, other ones than those that chose the step size. "
+            "The rest is missing for want of the GPU's memory: `missing` in the record.",
+        )
     for (run, model, m), cells in groups.items():
+        if len(cells) < MANY:
+            continue
         machine = record["runs"][run]["machine"].get("cuda") or "CPU"
         rows = tuple(
-            _cell_row(cell) for cell in sorted(cells, key=lambda c: _WAYS.index(c["method"]))
+            _cell_row(cell) for cell in sorted(cells, key=lambda c: WAYS.index(c["method"]))
         )
         note = (
             f"{cells[0]['targets']} targets, trained and measured on {machine}."

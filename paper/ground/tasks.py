@@ -21,13 +21,16 @@ from paper.ground.ways import (
     Record,
     Setting,
     adam_rows,
-    states_of,
     told_ends,
     told_solution,
 )
+from paper.ground.weights import Weights
 from surfing.zoo.data import load_images
 
-__all__ = ["TASKS", "Plan", "Room", "tasks_of"]
+__all__ = ["LATER", "TASKS", "Plan", "Room", "tasks_of"]
+
+LATER = "-lm"
+"""How the names of tasks end that the package's own loops take."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,6 @@ class Plan:
         image_measurements: of figure 4.
         restarts: of direct Adam: in Table 1 and at equal cost.
         lm_restarts: of LM, likewise.
-        rides: starts of Adam surfing at equal cost.
         stage_steps: Adam's, at each network but the last.
         until: when a row has converged.
         tuning_cap: most steps while step sizes are chosen.
@@ -54,7 +56,7 @@ class Plan:
     """
 
     seed: int = 0
-    rates: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2)
+    rates: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
     tuning: int = 30
     table: int = 300
     few: int = 100
@@ -62,9 +64,8 @@ class Plan:
     measurements: tuple[int, ...] = (10, 20, 30, 40, 60, 80, 120, 160)
     images: int = 200
     image_measurements: tuple[int, ...] = (ALL, 100)
-    restarts: tuple[int, int] = (3, 5)
-    lm_restarts: tuple[int, int] = (8, 20)
-    rides: int = 2
+    restarts: tuple[int, int] = (5, 5)
+    lm_restarts: tuple[int, int] = (1, 5)
     stage_steps: int = 10
     until: Until = field(default_factory=Until)
     tuning_cap: int = 4000
@@ -140,8 +141,8 @@ def tune(model: Model, room: Room) -> Iterator[Record]:
                                                    patience=plan.until.patience))  # fmt: skip
     grid: dict[str, Any] = {}
     chosen: dict[str, float] = {}
-    for way, states in ((DIRECT, states_of(model.trajectory)[-1:]),
-                        (RIDE, states_of(model.trajectory))):  # fmt: skip
+    for way, states in ((DIRECT, Weights.of(model.trajectory)[-1:]),
+                        (RIDE, Weights.of(model.trajectory))):  # fmt: skip
         ends = room.descend(adam, rows, states, stage_steps=plan.stage_steps)
         for which, count in enumerate(counts):
             merits = {}
@@ -156,13 +157,13 @@ def tune(model: Model, room: Room) -> Iterator[Record]:
     yield {"chosen": chosen, "grid": grid, "targets": plan.tuning, "cap": cap}
 
 
-def _both(
-    model: Model, room: Room, settings: Sequence[Setting], restarts: int, rides: int
+def _adam(
+    model: Model, room: Room, settings: Sequence[Setting], restarts: int = 1
 ) -> Iterator[Record]:
     """Adam, direct and surfing, on all settings side by side."""
     adam = room.adam(model, settings[0].operators)
-    states = states_of(model.trajectory)
-    for way, path, starts in ((DIRECT, states[-1:], restarts), (RIDE, states, rides)):
+    states = Weights.of(model.trajectory)
+    for way, path, starts in ((RIDE, states, 1), (DIRECT, states[-1:], restarts)):
         rates = [room.rate(way, setting.m) for setting in settings]
         parts = [adam_rows(s, rate, starts) for s, rate in zip(settings, rates, strict=True)]
         rows = Rows.join(parts)
@@ -199,50 +200,79 @@ def _settings(model: Model, counts: Sequence[int], targets: int, seed: int) -> l
     return [Setting(model, z, x, operators, which, seed) for which in range(len(counts))]
 
 
+def _whole(model: Model, room: Room) -> list[Setting]:
+    """Table 1: all pixels."""
+    return _settings(model, [ALL], room.plan.table, room.plan.seed)
+
+
 def table1(model: Model, room: Room) -> Iterator[Record]:
-    """All pixels: every way, and restarts of the direct ones."""
-    plan = room.plan
-    settings = _settings(model, [ALL], plan.table, plan.seed)
-    restarts, lm = plan.restarts[0], plan.lm_restarts[0]
-    yield from _both(model, room, settings, restarts, 1)
-    yield from _lm(room, settings, dict.fromkeys(LM, 1) | {"LM direct": lm})
+    """All pixels, Adam: a ride, and restarts of the direct descent."""
+    return _adam(model, room, _whole(model, room), room.plan.restarts[0])
+
+
+def table1_lm(model: Model, room: Room) -> Iterator[Record]:
+    """All pixels, the package's ways, those first that the table is about."""
+    starts = {"LM surfing, 10 stages": 1, "recover": 1, "LM direct": room.plan.lm_restarts[0],
+              "LM surfing, late annealed": 1, "LM prior annealed, no path": 1,
+              "LM surfing, every network": 1}  # fmt: skip
+    return _lm(room, _whole(model, room), starts)
+
+
+def _scarce(model: Model, room: Room) -> list[Setting]:
+    """2k and 4k measurements."""
+    return _settings(model, [2 * model.k, 4 * model.k], room.plan.few, room.plan.seed)
 
 
 def few(model: Model, room: Room) -> Iterator[Record]:
-    """2k and 4k measurements: success against cost, for restarts and rides."""
-    plan = room.plan
-    settings = _settings(model, [2 * model.k, 4 * model.k], plan.few, plan.seed)
-    many = plan.lm_restarts[1]
-    third = max(1, many // 3)
-    starts = {"LM direct": many, "LM prior annealed, no path": many,
-              "LM surfing, 10 stages": third, "LM surfing, late annealed": many,
-              "LM surfing, every network": max(1, third // 2), "recover": 1}  # fmt: skip
-    yield from _both(model, room, settings, plan.restarts[1], plan.rides)
-    yield from _lm(room, settings, starts)
+    """2k and 4k measurements, Adam: a ride, and restarts of the direct descent."""
+    return _adam(model, room, _scarce(model, room), room.plan.restarts[1])
+
+
+def few_lm(model: Model, room: Room) -> Iterator[Record]:
+    """2k and 4k measurements, the package's ways: success against cost."""
+    many = room.plan.lm_restarts[1]
+    starts = {"recover": 1, "LM surfing, late annealed": 1, "LM surfing, 10 stages": 1,
+              "LM prior annealed, no path": many, "LM direct": many,
+              "LM surfing, every network": 1}  # fmt: skip
+    return _lm(room, _scarce(model, room), starts)
+
+
+def _points(model: Model, room: Room) -> list[Setting]:
+    return _settings(model, room.plan.measurements, room.plan.points, room.plan.seed)
 
 
 def fig3(model: Model, room: Room) -> Iterator[Record]:
-    """Success against the number of measurements."""
-    plan = room.plan
-    settings = _settings(model, plan.measurements, plan.points, plan.seed)
-    yield from _both(model, room, settings, 1, 1)
-    names = ("LM direct", "LM surfing, late annealed", "LM surfing, every network",
-             "LM prior annealed, no path")  # fmt: skip
-    yield from _lm(room, settings, dict.fromkeys(names, 1))
+    """Success against the number of measurements, Adam."""
+    return _adam(model, room, _points(model, room))
 
 
-def fig4(model: Model, room: Room) -> Iterator[Record]:
-    """Held-out images: how near the reconstruction comes, by pixel."""
+def fig3_lm(model: Model, room: Room) -> Iterator[Record]:
+    """Success against the number of measurements, the package's ways."""
+    names = ("recover", "LM direct", "LM surfing, late annealed", "LM prior annealed, no path")
+    return _lm(room, _points(model, room), dict.fromkeys(names, 1))
+
+
+def _held_out(model: Model, room: Room) -> list[Setting]:
+    """Images that no network saw."""
     plan = room.plan
     recipe = model.trajectory.metadata["recipe"]
     images = load_images(recipe["data"], image_size=recipe["image_size"],
                          root=room.data_root, train=False)  # fmt: skip
     x = (images[: plan.images].float() / 255).flatten(1).to(model.device)
     operators = model.operators(plan.image_measurements, seed=plan.seed)
-    settings = [Setting(model, None, x, operators, which, plan.seed)
-                for which in range(len(plan.image_measurements))]  # fmt: skip
-    yield from _both(model, room, settings, 1, 1)
-    yield from _lm(room, settings, dict.fromkeys(LM, 1))
+    return [Setting(model, None, x, operators, which, plan.seed)
+            for which in range(len(plan.image_measurements))]  # fmt: skip
+
+
+def fig4(model: Model, room: Room) -> Iterator[Record]:
+    """Held-out images, Adam: how near the reconstruction comes, by pixel."""
+    return _adam(model, room, _held_out(model, room))
+
+
+def fig4_lm(model: Model, room: Room) -> Iterator[Record]:
+    """Held-out images, the package's ways."""
+    names = ("recover", "LM direct", "LM surfing, 10 stages")
+    return _lm(room, _held_out(model, room), dict.fromkeys(names, 1))
 
 
 def age(model: Model, room: Room) -> Iterator[Record]:
@@ -254,7 +284,7 @@ def age(model: Model, room: Room) -> Iterator[Record]:
         place = next(i for i, s in enumerate(model.trajectory.steps) if s >= last)
         cut = Model.of(model.name, model.trajectory[: min(place, every) + 1])
         settings = _settings(cut, [2 * cut.k], plan.few, plan.seed)
-        for record in _both(cut, room, settings, 3, 1):
+        for record in _adam(cut, room, settings, 3):
             yield record | {"training": cut.trajectory.steps[-1]}
         names = ("LM direct", "LM surfing, 10 stages", "LM surfing, late annealed")
         for record in _lm(room, settings, dict.fromkeys(names, 1)):
@@ -265,7 +295,7 @@ def paths(model: Model, room: Room) -> Iterator[Record]:
     """Adam's ride on paths that are changed, taken away or replaced; m = 2k."""
     plan = room.plan
     settings = _settings(model, [2 * model.k], plan.few, plan.seed)
-    states = states_of(model.trajectory)
+    states = Weights.of(model.trajectory)
     rate, last = room.rate(RIDE, 2 * model.k), len(states) - 1
     shuffled = list(range(last))
     random.Random(0).shuffle(shuffled)
@@ -281,10 +311,11 @@ def paths(model: Model, room: Room) -> Iterator[Record]:
     }
     adam = room.adam(model, settings[0].operators)
     for name, order in orders.items():
-        ends = room.descend(adam, adam_rows(settings[0], rate, 1), [states[i] for i in order],
+        ends = room.descend(adam, adam_rows(settings[0], rate, 1), states.at(order),
                         stage_steps=plan.stage_steps)  # fmt: skip
         yield told_ends(RIDE, settings[0], ends, rate=rate, variant=name, networks=len(order))
-    line = [_between(states[0], states[-1], i / last) for i in range(last + 1)]
+    first, final = states[0], states[-1]
+    line = Weights(lambda i: _between(first, final, i / last), range(last + 1))
     ends = room.descend(adam, adam_rows(settings[0], rate, 1), line, stage_steps=plan.stage_steps)
     yield told_ends(RIDE, settings[0], ends, rate=rate, networks=len(line),
                     variant="straight line from random weights")  # fmt: skip
@@ -321,30 +352,30 @@ TASKS: dict[str, Task] = {
     "sheet": sheet,
     "tune": tune,
     "table1": table1,
-    "fig3": fig3,
     "few": few,
+    "fig3": fig3,
     "fig4": fig4,
+    f"table1{LATER}": table1_lm,
+    f"few{LATER}": few_lm,
+    f"fig3{LATER}": fig3_lm,
+    f"fig4{LATER}": fig4_lm,
     "paths": paths,
     "age": age,
 }
 
 
 def tasks_of(name: str) -> list[str]:
-    """Of a model, the most wanted first."""
-    model, _, rest = name.partition("-k")
+    """Of a model, the most wanted first; Adam, which shares a device well, before the package."""
+    _, _, rest = name.partition("-k")
     k, _, more = rest.partition("-")
     if more:
         return ["sheet", "tune", "age"]
-    if k == "2":
-        return ["sheet", "tune", "table1", "surface"]
-    wanted = ["sheet", "tune", "table1"]
+    wanted = ["sheet", "tune", "table1", *([] if k == "2" else ["few"])]
     if k == "20":
-        wanted += ["fig3", "few", "fig4"]
-    if k == "10":
-        wanted += ["few"]
+        wanted += ["fig3", "fig4"]
+    wanted += [f"table1{LATER}", "surface"] if k == "2" else [f"table1{LATER}", f"few{LATER}"]
     if name in ("dcgan-k10", "wgan-gp-k10", "dcgan-k20"):
         wanted += ["why"]
     if name in ("dcgan-k10", "wgan-k20"):
         wanted += ["paths", "variants"]
-    del model
     return wanted

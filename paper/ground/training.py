@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from paper.ground.weights import kept_on_host
 from surfing.trajectory import Trajectory
-from surfing.trajectory.checkpoint import Checkpoint, InMemory
 from surfing.zoo.data import load_images
 from surfing.zoo.recipes import Recipe
 
@@ -37,7 +37,7 @@ def train_in_memory(
         deadline: `time.time()` at which training ends early, with what there is.
 
     Returns:
-        Networks on `device`.
+        Networks that come to `device` when they are asked for.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -53,16 +53,15 @@ def train_in_memory(
         if device.type == "cuda":
             drawn = module.draw
             module.draw = lambda turn: _Sent(drawn(turn), device)
-        kept = [(0, _copied(module))]
+        kept = [kept_on_host(0, module.generator.state_dict(), device)]
         for step in range(1, recipe.steps + 1):
             module.training_step(0)
             if step % every == 0 or step == recipe.steps:
-                kept.append((step, _copied(module)))
+                kept.append(kept_on_host(step, module.generator.state_dict(), device))
                 if deadline is not None and time.time() > deadline:
                     break
-    # Not from_state_dicts: it would copy what fills a good part of the memory already.
     return Trajectory(
-        [Checkpoint(step, InMemory(state)) for step, state in kept],
+        kept,
         latent=recipe.latent,
         architecture=recipe.architecture(images.shape[-1]),
         metadata={"recipe": recipe.to_dict()},
@@ -87,8 +86,3 @@ class _Sent:
 
     def uniform(self, shape: tuple[int, ...]) -> torch.Tensor:
         return self._send(self._draw.uniform(shape))
-
-
-def _copied(module: Any) -> dict[str, torch.Tensor]:
-    states = module.generator.state_dict().items()
-    return {name: value.detach().clone().contiguous() for name, value in states}

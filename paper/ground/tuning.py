@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paper.ground.comparing import Pair, bound, slope_of_many
+from paper.ground.comparing import Cell, Pair, bound, first_found, mean_cost, slope_of_many
 from paper.ground.model import MODELS
 from paper.ground.tasks import DIRECT, RIDE
 
@@ -27,6 +27,7 @@ class Line:
         grids: by way, by step size: targets found and mean cost.
         rates: by way, the step size that was picked.
         targets: number of them.
+        cells: by way, what was measured at that step size on other targets, where it was.
     """
 
     model: str
@@ -35,14 +36,21 @@ class Line:
     grids: Mapping[str, Grid]
     rates: Mapping[str, float]
     targets: int
+    cells: Mapping[str, Cell]
 
     def part(self, way: str, rate: float | None = None) -> Mapping[str, Any]:
         """Found and cost at a step size, the picked one where it is left out."""
         return self.grids[way][str(self.rates[way] if rate is None else rate)]
 
     def found(self, way: str, rate: float | None = None) -> Pair:
-        """(found, targets)."""
+        """(found, targets): at a step size while it was chosen; else of other targets if any."""
+        if rate is None and way in self.cells:
+            return first_found(self.cells[way])
         return int(self.part(way, rate)["found"]), self.targets
+
+    def cost(self, way: str) -> float:
+        """Forward-equivalents of what `found` counts at the picked step size."""
+        return mean_cost(self.cells[way]) if way in self.cells else self.part(way)["cost"]
 
     @property
     def smallest(self) -> list[str]:
@@ -53,7 +61,7 @@ class Line:
 
     def restarts(self) -> tuple[str, float, tuple[float, float, float]]:
         """Of direct Adam for the ride's cost: step size, number, bound and interval."""
-        return bound(self.grids[DIRECT], self.targets, self.part(RIDE)["cost"])
+        return bound(self.grids[DIRECT], self.targets, self.cost(RIDE))
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,7 @@ def picked(record: Mapping[str, Any], *, again: bool = False) -> list[Line]:
         (second if entry["model"] in seen else seen).setdefault(entry["model"], entry)
     chosen: Mapping[str, Any] = second if again else seen
     return [
-        _line(chosen[model], where)
+        _line(chosen[model], where, record.get("cells", ()))
         for where in ("all", "2k")
         for model in sorted(chosen, key=_place)
         if model in MODELS
@@ -150,8 +158,12 @@ def _place(model: str) -> tuple[str, int]:
     return f"{order.index(name)}", int(rest.partition("-")[0])
 
 
-def _line(entry: Mapping[str, Any], where: str) -> Line:
+def _line(entry: Mapping[str, Any], where: str, cells: Iterable[Cell]) -> Line:
     ways = (DIRECT, RIDE)
+    _, k = _place(entry["model"])
+    task, m = ("table1", 0) if where == "all" else ("few", 2 * k)
+    key = (entry["run"], entry["model"], task, m)
+    fresh = {c["method"]: c for c in cells if (c["run"], c["model"], c["task"], c["m"]) == key}
     return Line(
         entry["model"],
         where,
@@ -159,6 +171,7 @@ def _line(entry: Mapping[str, Any], where: str) -> Line:
         {way: entry["grid"][f"{way} {where}"] for way in ways},
         {way: entry["chosen"][f"{way} {where}"] for way in ways},
         entry["targets"],
+        {way: fresh[way] for way in ways if way in fresh},
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from paper.ground.adam import Adam, Ends, Rows, Until
+from paper.ground.adam import Ends, Rows
 from paper.ground.measurements import Operators
 from paper.ground.model import Model
 from surfing.continuation import direct, surf
@@ -224,19 +224,3 @@ LM: Mapping[str, Callable[[Setting, int], Solution]] = {
     "recover": _recover,
 }
 """Ways of the package; the second is after AIPO (Liu et al., ICML 2023)."""
-
-
-def adam_of(model: Model, operators: Operators, deadline: float, **options: Any) -> Adam:
-    """Adam on a model's rows."""
-    return Adam(model.network(), operators, deadline=deadline, **options)
-
-
-def states_of(trajectory: Trajectory, which: Sequence[int] | None = None) -> list[Any]:
-    """Networks of a ride."""
-    places = range(len(trajectory)) if which is None else which
-    return [trajectory[i].state for i in places]
-
-
-def quick_until(cap: int) -> Until:
-    """Another cap."""
-    return Until(cap=cap)

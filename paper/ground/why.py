@@ -12,7 +12,8 @@ from torch import Tensor
 from paper.ground.adam import OutOfTimeError, Until
 from paper.ground.model import Model
 from paper.ground.tasks import RIDE, Room, _settings
-from paper.ground.ways import Bounded, Record, Setting, adam_rows, states_of, told, told_ends
+from paper.ground.ways import Bounded, Record, Setting, adam_rows, told, told_ends
+from paper.ground.weights import Weights
 from surfing.continuation import direct
 from surfing.descent import LevenbergMarquardt
 from surfing.problem.matrices import squared_norms
@@ -22,6 +23,8 @@ __all__ = ["EXTRA", "follow", "truth_track", "why"]
 
 _NEAR = 0.2
 """In standard deviations of the law by the root of k: nearer, a row is on the wave."""
+_SIDE = 41
+"""Points of a surface along each axis."""
 
 
 def _at(
@@ -118,7 +121,7 @@ def why(model: Model, room: Room) -> Iterator[Record]:
 def _adam_rides(
     model: Model, room: Room, setting: Setting, track: Sequence[Tensor], which: slice
 ) -> Iterator[Record]:
-    states, plan = states_of(model.trajectory), room.plan
+    states, plan = Weights.of(model.trajectory), room.plan
     chosen = room.rate(RIDE, setting.m)
     cases: list[tuple[float, int, tuple[float, float], int]] = [
         *((chosen, n, (0.9, 0.999), 1) for n in (10, 1, 2, 5, 20, 50)),
@@ -138,16 +141,19 @@ def _adam_rides(
                         averaged=window, **wave.told())  # fmt: skip
 
 
-def _averages(states: Sequence[dict[str, Tensor]], window: int) -> list[dict[str, Tensor]]:
+def _averages(states: Weights, window: int) -> Weights:
     """Of each network with those before it; the last one is itself."""
-    made = []
-    for i in range(len(states) - 1):
-        part = states[max(0, i + 1 - window) : i + 1]
-        made.append({
-            name: sum(s[name] for s in part) / len(part) if value.is_floating_point() else value
-            for name, value in states[i].items()
-        })  # fmt: skip
-    return [*made, states[-1]]  # type: ignore[list-item]
+
+    def read(place: int) -> dict[str, Tensor]:
+        one = dict(states[place])
+        if place == len(states) - 1:
+            return one
+        part = [states[i] for i in range(max(0, place + 1 - window), place + 1)]
+        means = {name: torch.stack([s[name] for s in part]).mean(0)
+                 for name, value in one.items() if value.is_floating_point()}  # fmt: skip
+        return one | means
+
+    return Weights(read, range(len(states)))
 
 
 def _lm_rides(
@@ -213,14 +219,14 @@ def surface(model: Model, room: Room) -> Iterator[Record]:
     """Risk of two targets on the plane of z, at six networks, and a ride on each."""
     assert model.k == 2
     (setting,) = _settings(model, [0], 2, room.plan.seed)
-    states = states_of(model.trajectory)
+    states = Weights.of(model.trajectory)
     places: list[Tensor] = []
     adam = room.adam(model, setting.operators)
     rows = adam_rows(setting, room.rate(RIDE, 0), 1)
     ends = adam.run(rows, states, stage_steps=room.plan.stage_steps,
                     seen=lambda stage, z: places.append(z))  # fmt: skip
     width = 3.0 * model.latent.std
-    line = torch.linspace(-width, width, 81, device=model.device)
+    line = torch.linspace(-width, width, _SIDE, device=model.device)
     grid = torch.cartesian_prod(line, line)
     network = model.network()
     panels = []
@@ -228,9 +234,9 @@ def surface(model: Model, room: Room) -> Iterator[Record]:
         network.load(states[stage])
         with torch.no_grad():
             signals = torch.cat([network(part) for part in grid.split(1024)])
-        risks = [(signals - x).square().sum(1).view(81, 81) / 2 for x in setting.x]
+        risks = [(signals - x).square().sum(1).view(_SIDE, _SIDE) / 2 for x in setting.x]
         panels.append({"step": model.trajectory.steps[stage], "stage": stage,
-                       "risk": [[[float(f"{v:.4g}") for v in row] for row in risk.tolist()]
+                       "risk": [[[float(f"{v:.3g}") for v in row] for row in risk.tolist()]
                                 for risk in risks]})  # fmt: skip
     yield {
         "width": width,

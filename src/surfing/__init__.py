@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import surfing._threads  # noqa: F401  before anything that imports torch
 from surfing._version import __version__
 from surfing.continuation import (
     AbstractPredictor,

@@ -44,6 +44,14 @@ def cast(state: State, dtype: torch.dtype) -> dict[str, Tensor]:
     return {name: made[id(t)] for name, t in state.items()}
 
 
+def _came(given: object) -> str:
+    """What is no module, and what to do about it."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}. Pass an object of it, as in {given.__name__}(...)."
+    name = type(given).__name__
+    return f"{name}. Wrap a function in a module whose forward calls it."
+
+
 class Generator:
     """An architecture without its weights.
 
@@ -59,10 +67,7 @@ class Generator:
 
     def __init__(self, module: nn.Module) -> None:
         if not isinstance(module, nn.Module):
-            raise GeneratorError(
-                f"generator: expected a torch.nn.Module, got {type(module).__name__}. "
-                "Wrap a function in a module whose forward calls it."
-            )
+            raise GeneratorError(f"generator: expected a torch.nn.Module, got {_came(module)}")
         try:
             inner = unwrap(module)
             copied: nn.Module = copy.deepcopy(inner, _derived(inner))

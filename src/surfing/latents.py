@@ -16,7 +16,10 @@ from surfing.errors import InputError, UnknownNameError
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-__all__ = ["Latent", "Normal", "Uniform", "blocked", "bounds", "latent_from_dict"]
+__all__ = ["TRUTHS", "Latent", "Normal", "Uniform", "blocked", "bounds", "latent_from_dict"]
+
+TRUTHS = 1 << 40
+"""The first identity of true latents: far from any target's, whose streams give the starts."""
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ from torch import Tensor
 from surfing import files
 from surfing.errors import InputError, OutputExistsError, RecoveryError
 from surfing.inline import InlinePage
-from surfing.status import Status, summarise_status
+from surfing.status import Status, Statuses, summarise_status
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -75,7 +75,7 @@ class Solution:
     risk: Float[Tensor, " targets"]
     """1/2 ||A G(z) - y||^2 at the last stage."""
     status: Int[Tensor, " targets"]
-    """Integers; `Status(int(s)).message` is the sentence."""
+    """Integers, printed as words; `Status(int(s)).message` is the sentence."""
     cost: Float[Tensor, " targets"]
     """Forward-equivalents over all starts and stages: forward 1, reverse pass 2, tangent pass 1."""
     stages: tuple[StageRecord, ...] = ()
@@ -101,6 +101,9 @@ class Solution:
     """What :meth:`view` calls. The package sets it: pages are made far above this module."""
     pictured: ClassVar[Callable[[Solution], str]]
     """What a notebook shows; likewise."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "status", self.status.as_subclass(Statuses))
 
     @property
     def path(self) -> Float[Tensor, "targets stages k"]:
@@ -139,7 +142,7 @@ class Solution:
             sentence
             if not ratio > 1 + _OUT / k**0.5
             else f"{sentence} Its latents lie {ratio:.1f} times as far out as the law's (norm "
-            f"{ratio * k**0.5:.1f} standard deviations, usually {k**0.5:.1f}): take a prior."
+            f"{ratio * k**0.5:.1f} standard deviations, usually {k**0.5:.1f})."
             for sentence, ratio in zip(said, far)
         ]
 
@@ -333,8 +336,9 @@ def remarks(
     said = []
     if distance is not None and bool((out := distance > 1 + _OUT / k**0.5).any()):
         said.append(
-            f"{int(out.sum())} targets have latents far outside of their law, up to "
-            f"{float(distance.nan_to_num(0).max()):.1f} times as far out as usual: take a prior."
+            f"{int(out.sum())} of {len(out)} targets have latents far outside of their law, up to "
+            f"{float(distance.nan_to_num(0).max()):.1f} times as far out as usual; a prior keeps "
+            "latents near the law."
         )
     if bool((undetermined > 0).any()):
         said.append(

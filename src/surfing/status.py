@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any
 
+import torch
 from torch import Tensor
 
-__all__ = ["Status", "summarise_status"]
+__all__ = ["Status", "Statuses", "summarise_status"]
+
+_SHOWN = 12
+"""Statuses that are printed before the rest is only counted."""
 
 
 class Status(IntEnum):
@@ -61,7 +66,8 @@ _MESSAGES = {
     ),
     Status.CONVERGED: (
         "a stationary point that does not meet the measurements: a local minimum, or a target "
-        "outside the generator's range. Try more starts, surfing, or `surfing selftest`."
+        "outside the generator's range. Try more starts or a larger budget; `surfing selftest` "
+        "tells the two apart."
     ),
     Status.MAX_STEPS: "the steps ran out before it converged: raise max_steps.",
     Status.BUDGET_SPENT: "the budget ran out before it converged: raise the budget.",
@@ -76,11 +82,26 @@ _MESSAGES = {
         "operator."
     ),
     Status.OUTSIDE: (
-        "the best latents lie on the edge of the law's support, or far from where it draws, and do "
-        "not meet the measurements: the target asks for latents that training never drew. Take a "
-        "prior; a wider law, as in latent=Normal(k), would let it leave the edge."
+        "the best latents lie far outside of the law of z, or on the edge of its support, and do "
+        "not meet the measurements: a local minimum, or a signal that the generator can't make. "
+        "Try a larger budget, or a prior: prior=1e-2, or prior='law' with a noise level that "
+        "covers what the generator can't make."
     ),
 }
+
+
+class Statuses(Tensor):
+    """Integers by target, as any other tensor; printed as words."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():  # what is computed of them is plain
+            return func(*args, **(kwargs or {}))
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        words = [Status(s).label for s in self.flatten().tolist()[:_SHOWN]]
+        more = self.numel() - len(words)
+        return f"[{', '.join(words)}{f', ... {more} more' if more > 0 else ''}]"
 
 
 def summarise_status(status: Tensor | Sequence[int]) -> list[tuple[str, int]]:

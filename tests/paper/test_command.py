@@ -55,15 +55,15 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
 def test_record_tables_and_pictures_are_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["ablations", "--quick", "--targets", "2", "--seed", "3", "--out", str(tmp_path)]
+    command = ["budget", "--quick", "--targets", "2", "--seed", "3", "--out", str(tmp_path)]
     assert main([*command, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    record = json.loads((tmp_path / "ablations.json").read_text())
+    record = json.loads((tmp_path / "budget.json").read_text())
     assert told["record"] == record
     assert record["seed"] == record["config"]["seed"] == 3
     assert record["config"]["targets"] == 2
-    assert "|" in (tmp_path / "ablations.md").read_text()
+    assert "|" in (tmp_path / "budget.md").read_text()
     assert [Path(p).is_file() for p in told["pictures"]] == [True]
     # Finished parts are not measured again: even their seconds are the same.
     assert main([*command, "--quiet"]) == 0
-    assert json.loads((tmp_path / "ablations.json").read_text()) == record
+    assert json.loads((tmp_path / "budget.json").read_text()) == record

@@ -13,7 +13,7 @@ from paper.ground.model import Model
 from paper.ground.page import markdown
 from paper.ground.reading import read
 from paper.ground.running import main
-from paper.ground.tasks import DIRECT, RIDE, TASKS, Plan, Room, _settings
+from paper.ground.tasks import DIRECT, LATER, RIDE, TASKS, Plan, Room, _settings
 from paper.ground.ways import LM, Bounded, adam_rows
 from paper.ground.why import EXTRA, follow
 
@@ -45,7 +45,7 @@ def _records(model: Model, task: str) -> list[dict]:
     return list((TASKS | EXTRA)[task](model, room))
 
 
-@pytest.mark.parametrize("task", ["tune", "few", "fig3", "paths", "why"])
+@pytest.mark.parametrize("task", ["tune", "few", "few-lm", "fig3", "paths", "why"])
 def test_no_way_fails_on_the_package_as_it_is(model: Model, task: str) -> None:
     records = _records(model, task)
     assert records
@@ -53,7 +53,8 @@ def test_no_way_fails_on_the_package_as_it_is(model: Model, task: str) -> None:
 
 
 def test_every_way_of_table_1_is_there_with_all_its_targets(model: Model) -> None:
-    records = {record["method"]: record for record in _records(model, "table1")}
+    both = _records(model, "table1") + _records(model, f"table1{LATER}")
+    records = {record["method"]: record for record in both}
     assert set(records) == {DIRECT, RIDE, *LM}
     for record in records.values():
         assert "failed" not in record
@@ -89,7 +90,7 @@ def test_targets_of_the_step_sizes_are_not_those_of_the_tables(model: Model) -> 
 
 def test_from_training_to_the_page(tmp_path: Path) -> None:
     out = tmp_path / "ground"
-    arguments = ["--quick", "--models", "vae-k5", "--tasks", "sheet", "tune", "table1"]
+    arguments = ["--quick", "--models", "vae-k5", "--tasks", "sheet", "tune", "table1", "table1-lm"]
     assert main([*arguments, "--out", str(out)]) == 0
     record = read([out / "ground.zip"])
     assert {cell["method"] for cell in record["cells"]} == {DIRECT, RIDE, *LM}

@@ -100,6 +100,11 @@ def test_names_at_one_height_do_not_overlap() -> None:
     assert all(low.y1 <= high.y0 + 1 for low, high in pairwise(boxes))
 
 
+def test_of_curves_that_end_alike_the_better_is_named_first() -> None:
+    ax = success_against_cost({"late": [(1, 0, 9), (2, 9, 9)], "early": [(1, 9, 9), (2, 9, 9)]})
+    assert [text.get_text() for text in ax.texts] == ["early", "late"]
+
+
 def test_a_budget_that_was_not_tried_is_not_drawn() -> None:
     ax = success_against_cost({"lm": [(100, 0, 0), (200, 1, 2)], "never": [(100, 0, 0)]})
     assert [list(line.get_xdata()) for line in ax.lines] == [[200]]

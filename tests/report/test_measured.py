@@ -10,6 +10,7 @@ import torch
 
 import surfing
 from surfing.report.page.document import document
+from surfing.report.page.measured import depends
 from surfing.report.page.scene import Scene
 
 
@@ -67,3 +68,17 @@ def test_frequencies_are_magnitudes() -> None:
     measured, facts, _ = shown(lines)
     assert measured["name"] == "k-space, magnitude"
     assert "of 1568 entries" in facts["measured"]
+
+
+def test_each_target_shows_its_own_mask() -> None:
+    model = surfing.ForwardModel(surfing.zoo.packaged(), operator=lambda x, mask: x * mask)
+    masks = torch.zeros(2, 1, 28, 28)
+    masks[0, :, :14], masks[1, :, 7:] = 1, 1
+    _, x = model.draw(2, given={"mask": masks})
+    y = model.measure(x, given={"mask": masks})
+    solution = surfing.direct(model, y, given={"mask": masks}, max_steps=1)
+    scene = Scene(solution, "t", model.trajectory, model.problem(y, given={"mask": masks}))
+    assert torch.equal(depends(scene), masks.flatten(1) > 0)
+    assert dict(document(scene, featured=0)["facts"])["measured"].endswith(
+        "m = 392 to 588 of 784 entries"
+    )

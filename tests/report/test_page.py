@@ -93,7 +93,7 @@ def test_dampings_are_shown_where_every_stage_kept_them(tmp_path: Path) -> None:
 
 
 def test_a_comparison_is_shown_with_its_intervals(tmp_path: Path) -> None:
-    curves = {"direct": [(400, 3, 10), (100, 1, 10)], HOSTILE: [(100, 0, 4)]}
+    curves = {"direct": [(400, 3, 10), (100, 1, 10), (50, 0, 0)], HOSTILE: [(100, 0, 4)]}
     _, data = read(solution().view(tmp_path / "p.html", success=curves))
     direct, hostile = data["success"]
     assert [point[:2] for point in direct["points"]] == [[100, 0.1], [400, 0.3]]
@@ -194,6 +194,24 @@ def test_a_ride_that_found_the_truth_is_seen_from_its_start(k: int) -> None:
     assert "principal" in lone.spanned
     gram = lone.basis @ lone.basis.T
     assert torch.allclose(gram, torch.eye(2, dtype=torch.float64), atol=1e-12)
+
+
+def test_a_path_of_one_point_is_seen_with_the_laws_mean() -> None:
+    end, mean = torch.tensor([[1.0, 2.0, -1.0, 0.5]]), torch.full((4,), 0.25)
+    plane = Plane.through(end, mean=mean)
+    assert "the law's mean" in plane.spanned
+    assert torch.allclose(plane.basis @ plane.basis.T, torch.eye(2), atol=1e-6)
+    assert torch.allclose(plane.project(mean[None]) @ plane.basis, mean - end, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "did"),
+    [("surf LevenbergMarquardt", "surfed"), ("recover", "recovered"), ("direct LBFGS", "found")],
+)
+def test_the_page_names_what_was_run(tmp_path: Path, method: str, did: str) -> None:
+    page = replace(solution(), method=method).view(tmp_path / "page.html")
+    _, data = read(page)
+    assert data["named"]["did"] == did
 
 
 def test_pictures_come_back_as_they_went_in() -> None:

@@ -107,7 +107,7 @@ train(recipe, sys.argv[2], device="cpu", schedule=Every(10), checkpoints=1000, a
 
 
 def test_a_killed_training_opens_and_resumes_to_the_same_bits(tmp_path):
-    recipe = tiny(steps=600)
+    recipe = tiny(steps=150)
     schedule = {"schedule": Every(10), "checkpoints": 1000, "average": 0.9}
     whole = run(recipe, tmp_path / "whole", **schedule)
     out = tmp_path / "killed"

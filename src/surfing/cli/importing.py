@@ -57,12 +57,6 @@ def import_(
     screen = Screen(common)
     screen.say(summary_line(trajectory))
     kept = str(trajectory.metadata["imported_prefix"])
-    if not kept:
-        names = list(trajectory.state(0))
-        screen.say(
-            f"No name starts with {prefix!r}: all {len(names)} were kept, from {names[0]} to "
-            f"{names[-1]}. Where these are more than the generator's, give its --prefix."
-        )
     if trajectory.latent is None:
         screen.say("Its latents' law is not known: give --latent here, or each time it is used.")
     return {

@@ -59,6 +59,8 @@ def inspect(
         Column("drift", "drift", number),
         Column("bytes", "size", size),
     ]
+    if all(row["drift"] is None for row in rows):
+        del columns[2]
     shown = rows if all_rows else _thinned(rows)
     left_out = len(rows) - len(shown)
     notes = (f"{left_out} more between them: --all-rows",) if left_out else ()
@@ -151,7 +153,10 @@ def _remarks(trajectory: Trajectory) -> list[str]:
         said.append("No architecture is named: give --generator wherever it is used.")
     drift = [d for d in trajectory.recorded_drift if d is not None]
     if not drift and len(trajectory) > 1:
-        said.append("No drift was recorded: the generator's law or probes were not known.")
+        said.append(
+            "No drift is known: a surfing.Recorder records it, where it knows the latent law; "
+            "imported checkpoints have none."
+        )
     elif unknown := _unknown_drifts(trajectory):
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         said.append(
@@ -161,7 +166,7 @@ def _remarks(trajectory: Trajectory) -> list[str]:
     if drift and median(drift) > 0 and max(drift) > _LEAP * median(drift):
         stage = 1 + [d or 0.0 for d in trajectory.recorded_drift].index(max(drift))
         said.append(
-            f"The leap to step {trajectory.steps[stage]} is {max(drift) / median(drift):.0f} times "
-            "the usual drift: a recording with schedule=ByDrift(...) would fill it."
+            f"The drift to step {trajectory.steps[stage]} is {max(drift) / median(drift):.0f} "
+            "times the median: a recording with schedule=ByDrift(...) has no such gap."
         )
     return said or ["Nothing wrong with it."]

@@ -310,7 +310,7 @@ def check_finite(y: Measurements) -> None:
 
 def _table(result: dict[str, Any]) -> Table:
     columns = [
-        Column("status", "ended", right=False),
+        Column("status", "ended", lambda name: name.replace("_", " "), right=False),
         Column("targets", "targets", count),
         Column("meaning", "that is", right=False),
     ]

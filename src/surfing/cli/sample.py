@@ -79,8 +79,8 @@ def sample(
     """Draw latents from the posterior: how sure a recovery is.
 
     Targets are worked on in shards, each written when it is done: after an interruption the same
-    command goes on from there. OUT gets z.npy (targets, draws, k), weights.npy, and of every latent
-    mean.npy, std.npy and the ends low.npy and high.npy of a 95% interval.
+    command continues from there. OUT gets z.npy (targets, draws, k), weights.npy, and of every
+    latent mean.npy, std.npy and the ends low.npy and high.npy of a 95% interval.
 
     Args:
         run: a trajectory's folder, or packaged.
@@ -98,7 +98,7 @@ def sample(
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         prior: law, or a weight as of surfing recover.
         budget: what each target may spend on finding its modes, in passes through the generator.
-        starts: of each target; the more, the surer that no mode is missed; some ten where left out.
+        starts: of each target; with more a mode is less likely missed; some ten where left out.
         given: NAME=FILE.npy, (targets, ...): what generator and operator are told of each target;
             may be repeated.
         z0: .npy of latents to start from too, (targets, k) or (targets, n, k).
@@ -106,7 +106,7 @@ def sample(
         signals: write x_mean.npy and x_std.npy too, of the signals by pixel.
         batch_invariant: evaluate generator and operator so that no target's bits depend on others.
         executor: local, in this process, or ray, on the workers of a Ray cluster.
-        workers: of the cluster; one a CPU where left out.
+        workers: of the cluster; one per CPU where left out.
         shard: targets worked on at a time; 256 on a CPU and 4096 on a GPU where left out.
         overwrite: delete the results that OUT holds of another run.
     """

@@ -55,8 +55,8 @@ def view(
         run: a trajectory's folder, or packaged.
         measurements: targets of your own, as for surfing recover.
         solution: the folder that surfing recover wrote, or a file that Solution.save wrote, to be
-            shown instead of a new ride; it needs --measurements. Of a folder, the operator and what
-            else was named there need not be repeated.
+            shown instead of a new ride; it needs --measurements. Of a folder, operator, noise and
+            prior need not be named again; the generator does, and files do.
         targets: how many to draw, 48 where left out, or to take of the measurements, all.
         starts: start points per target.
         comparison: compare.json of surfing compare, or budget.json of python -m paper budget:

@@ -88,7 +88,7 @@ class Method:
         """The method, which makes a Solution."""
         made = self.make()
         if not isinstance(made, Solver):
-            raise TypeError(f"{self.name} makes goes only, no Solution.")
+            raise TypeError(f"{self.name} makes restarts only, no Solution.")
         return made
 
 
@@ -133,8 +133,8 @@ METHODS: Mapping[str, Method] = {m.name: m for m in (
     Method(RECOVER, "recover", Recover),
 )}
 # fmt: on
-"""LM is Levenberg-Marquardt. The first ten are for budgets that pay for many goes; those on request
-are single runs to their end, as the paper's tables count them."""
+"""LM is Levenberg-Marquardt. The first ten are for budgets that pay for many restarts; those on
+request are single runs to their end, as the paper's tables count them."""
 
 FORMER = {
     "lm": "lm-restarts",

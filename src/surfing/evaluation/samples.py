@@ -16,6 +16,7 @@ from surfing.descent.default import EXPENSIVE_TANGENTS
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
 from surfing.generator import Generator
+from surfing.latents import TRUTHS
 from surfing.problem.measurements import Level, Measurements
 from surfing.problem.model import ForwardModel, ModelArguments, as_model
 from surfing.solution import open_directions
@@ -45,8 +46,6 @@ __all__ = [
 
 FOUND = 0.01
 """||z - z*|| below which a latent counts as found."""
-TRUTHS = 1 << 40
-"""Identities of the true latents: far from any target's, whose streams give the starts."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +202,7 @@ class Criterion:
     def ranked(
         self, z: Float[Tensor, "t k"], misfit: Float[Tensor, " t"], rows: Int[Tensor, " t"]
     ) -> Float[Tensor, " t"]:
-        """What the goes of a target are ranked by: the misfit, and the prior's part of the risk."""
+        """What the runs of a target are ranked by: the misfit, and the prior's part of the risk."""
         prior = self.problem.prior
         if prior is None:
             return misfit.double()

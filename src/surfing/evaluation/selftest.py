@@ -82,19 +82,19 @@ class Selftest:
                 "The measurements are at fault: the optimiser meets them, but with other latents "
                 "than those they came from. Take more measurements, or a prior."
             )
-        good = f"The optimiser does its work (at least {low:.0%} of own samples, by the interval)"
+        good = f"The optimiser works: it meets at least {low:.0%} of own samples, by the interval"
         if self.open_directions:
             good += (
                 f"; the measurements leave up to {self.open_directions} latent directions open, so "
                 "that signals count and not latents"
             )
         if self.held_out is None:
-            return f"{good}. What a real signal still lacks is the generator's."
+            return f"{good}. Where real signals are not met, the generator can't make them."
         if self.held_out[0] > 10 * max(self.misfit, 1e-3):
             return (
                 f"{good}; held-out images are left with a misfit of {self.held_out[0]:.0%}: that "
-                "is the generator, which can't make them. More latent dimensions or more training "
-                "would."
+                "is the generator, which can't make them. Train it longer, or with more latent "
+                "dimensions."
             )
         return f"{good}, and the generator can make the held-out images: nothing is at fault."
 

@@ -61,8 +61,8 @@ class PosteriorRisk(Risk):
             level=Level(ones, ones * problem.latent.dim, None),
         )
         self.whitening = whitening
-        self.noise = ones if data.noise is None else data.noise
-        self.dtype = problem.y.dtype
+        self.noise: Tensor = ones if data.noise is None else data.noise
+        self.dtype: torch.dtype = problem.y.dtype
 
     @property
     def penalised(self) -> bool:
@@ -163,7 +163,8 @@ class PerturbedRisk(PosteriorRisk):
         meter: CostMeter | None = None,
     ) -> None:
         super().__init__(problem, state, owner, whitening=whitening, meter=meter)
-        self.perturbation, self.centre = noise, centre
+        self.perturbation: Tensor = noise
+        self.centre: Tensor = centre
 
     def _residual(self, z: Tensor, rows: Tensor) -> Tensor:
         residual = self.data_residual(z, rows).double() - self.perturbation[rows]
@@ -231,7 +232,10 @@ class RandomisedRisk(PosteriorRisk):
         meter: CostMeter | None = None,
     ) -> None:
         super().__init__(problem, state, owner, whitening=whitening, meter=meter)
-        self.frame, self.mode, self.perturbation, self.law = frame, mode, noise, law
+        self.frame: Frame = frame
+        self.mode: Tensor = mode
+        self.perturbation: Tensor = noise
+        self.law: AbstractNoise | None = law
 
     @property
     def penalised(self) -> bool:

@@ -85,7 +85,7 @@ def sample(
         budget: forward-equivalents that each target may spend on descents from its starts, and
             once more on `recover` where none of them meets the measurements. Draws take about
             k + 6 each beyond, and some 50 more where few of them carry the weight.
-        starts: of each target; the more, the surer that no mode is missed. Where left out, 8 and 48
+        starts: of each target; with more, a mode is less likely missed. Where left out, 8 and 48
             / k more: with few latents modes are many, and descents cheap.
         z0: latents to start from too, (targets, k) or (targets, n, k).
         given: inputs by target.

@@ -63,7 +63,7 @@ class SelfCheck:
 
 _NAMED = (
     "It is called with rows in any number and order and must treat each alone. What differs from "
-    "target to target, such as a mask, goes through given: operator=lambda x, mask: mask * x with "
+    "target to target, such as a mask, is passed as given: operator=lambda x, mask: mask * x with "
     'given={"mask": masks}, one entry for each target.'
 )
 _STATISTICS = "Use a layer that keeps statistics (track_running_stats=True), in eval mode."
@@ -72,7 +72,7 @@ FAILING_GENERATOR = SelfCheck(
     "the generator takes latents",
     "generator: failed on latents of shape {shape} ({error}).",
     "Does its input have the length of the latent law, and does it take any number of rows, one "
-    "too? A module with other inputs or outputs wants a wrapper, whose forward takes (rows, k).",
+    "too? A module with other inputs or outputs needs a wrapper, whose forward takes (rows, k).",
 )
 COMPLEX_GENERATOR = SelfCheck(
     "signals are real",

@@ -13,6 +13,7 @@ from surfing import check
 from surfing.architectures import generator_from_manifest
 from surfing.errors import InputError, MeasurementError
 from surfing.generator import BoundGenerator, Generator
+from surfing.latents import TRUTHS
 from surfing.latents import Latent as LatentLaw
 from surfing.precision import plain_precision
 from surfing.problem.checks import (
@@ -275,6 +276,25 @@ class ForwardModel:
         state = self.trajectory.at(where)
         at = z.detach().to(self.device, self.dtype)
         return self.architecture.signals(state, at, inputs)
+
+    def draw(
+        self, count: int, *, seed: int = 0, given: Given | None = None
+    ) -> tuple[Float[Tensor, "count k"], Float[Tensor, "count ..."]]:
+        """Latents z of the law, and the trained generator's signals G(z): targets to try with.
+
+        Args:
+            count: how many.
+            seed: of the latents; no start of a run is drawn from the same stream.
+            given: one entry for each, where the generator asks for some.
+
+        Raises:
+            InputError: `count` is not positive.
+        """
+        count = check.integer("count", count, low=1)
+        seed = check.integer("seed", seed)
+        drawn = self.latent.sample(range(TRUTHS, TRUTHS + count), 1, seed=seed)[:, 0]
+        z = drawn.to(self.device, self.dtype)
+        return z, self.signals(z, given=given)
 
     @plain_precision
     def problem(

@@ -46,6 +46,8 @@ def success_against_cost(
     for (name, points), (colour, dashes, marker) in zip(drawn.items(), LINES * len(drawn)):
         share = _draw(ax, points, colour, dashes, marker)
         ends.append((share, name, colour))
+    # Of curves that end alike the one that was ahead before is named first.
+    ends.sort(key=lambda end: -sum(met / n for _, met, n in drawn[end[1]]) / len(curves[end[1]]))
     _frame(ax, sorted({cost for points in drawn.values() for cost, _, _ in points}))
     _name(ax, ends)
     if len(drawn) < len(curves):

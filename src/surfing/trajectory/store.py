@@ -71,7 +71,7 @@ def read_manifest(directory: Path, *, check_files: bool = True) -> Manifest:
         raise NotATrajectoryError(
             f"{directory}: expected a trajectory, found no {MANIFEST_NAME} there. Give the "
             "directory that a Recorder wrote; for a folder of checkpoint files that something "
-            "else saved, use import_checkpoints first."
+            "else saved, use surfing.import_checkpoints, or `surfing import`, first."
         ) from error
     except OSError as error:
         raise CorruptTrajectoryError(f"{path}: can't be read: {_reason(error)}.") from error

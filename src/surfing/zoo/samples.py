@@ -43,7 +43,10 @@ def draw_samples(
         InputError: the manifest names no architecture.
     """
     if trajectory.architecture is None:
-        raise InputError("trajectory: its manifest names no zoo architecture to draw samples with.")
+        raise InputError(
+            "trajectory: names no architecture of the zoo. For samples of a generator of your own: "
+            "z, x = surfing.ForwardModel(trajectory, generator=...).draw(8)."
+        )
     generator = Generator(generator_from_manifest(trajectory.architecture, trajectory[-1].state))
     latent = trajectory.latent or Normal(trajectory.architecture["arguments"]["latent_dim"])
     z = latent.sample([IDENTITY], count, seed=seed)[0]

@@ -11,6 +11,7 @@ from surfing.report.page.detail import detail
 from surfing.report.page.measured import depends, measurements
 from surfing.report.page.pictures import Atlas, is_image
 from surfing.report.page.surfaces import surfaces
+from surfing.report.success import affordable
 from surfing.report.tables import seconds
 from surfing.solution import Status, summarise_status
 
@@ -42,6 +43,7 @@ def document(scene: Scene, *, featured: int = 8, size: int | None = None) -> dic
     return {
         "title": scene.title,
         "facts": _facts(scene),
+        "named": _named(scene.solution.method),
         "notes": list(scene.solution.notes),
         "statuses": {int(s): [s.label, s.message, s.success] for s in Status},
         "words": {
@@ -61,14 +63,24 @@ def document(scene: Scene, *, featured: int = 8, size: int | None = None) -> dic
     }
 
 
+def _named(method: str) -> dict[str, str]:
+    """What the page calls the run: the method, and what it did to a target."""
+    for prefix, did, who in (("surf", "surfed", "Surfing"), ("recover", "recovered", "Recovery")):
+        if method.startswith(prefix):
+            return {"did": did, "who": who}
+    return {"did": "found", "who": "The run"}
+
+
 def _facts(scene: Scene) -> list[tuple[str, str]]:
     solution = scene.solution
     facts = [("method", solution.method or "unnamed"), ("targets", f"{len(solution)}")]
     facts.append(("latent dimension", f"{solution.z.shape[1]}"))
     if scene.problem is not None:
         operator = scene.problem.architecture.operator.name
-        m, counted = scene.problem.y.shape[1], int(depends(scene).sum())
-        said = f"m = {m}" if counted == m else f"m = {counted} of {m} entries"
+        m, counted = scene.problem.y.shape[1], depends(scene).sum(1)
+        least, most = int(counted.min()), int(counted.max())
+        used = f"{least}" if least == most else f"{least} to {most}"
+        said = f"m = {m}" if least == m else f"m = {used} of {m} entries"
         facts.append(("measured", f"{operator}, {said}"))
     facts.append(("time", seconds(solution.seconds)))
     if "seed" in solution.info:
@@ -113,7 +125,7 @@ def _success(scene: Scene) -> list[dict[str, Any]] | None:
         {
             "name": name,
             "trials": max(trials for _, _, trials in points),
-            "points": [[cost, met / n, *wilson(met, n)] for cost, met, n in sorted(points)],
+            "points": [[cost, met / n, *wilson(met, n)] for cost, met, n in affordable(points)],
         }
         for name, points in scene.success.items()
     ]

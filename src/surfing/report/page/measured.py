@@ -26,15 +26,15 @@ _UNSEEN = (0.55, 0.68, 0.74)
 """Pixels that were not measured: a colour that no grey picture has."""
 
 
-def depends(scene: Scene) -> Bool[Tensor, " m"]:
-    """Which measurements depend on the signal at all; a masked pixel does not."""
+def depends(scene: Scene) -> Bool[Tensor, "targets m"]:
+    """Which measurements of each target depend on its signal at all; a masked pixel does not."""
     problem = scene.problem
     if problem is None:
-        return torch.ones(0, dtype=torch.bool)
-    weights, m = problem.data.weights, problem.y.shape[1]
+        return torch.ones(len(scene.solution), 0, dtype=torch.bool)
+    weights = problem.data.weights
     if weights is None:
-        return torch.ones(m, dtype=torch.bool)
-    return (weights > 0).any(0).cpu()
+        return torch.ones(problem.y.shape, dtype=torch.bool)
+    return (weights > 0).cpu().expand(problem.y.shape)
 
 
 def measurements(scene: Scene) -> dict[str, Any] | None:
@@ -48,22 +48,23 @@ def measurements(scene: Scene) -> dict[str, Any] | None:
     if is_image(shape):
         images = y.reshape(-1, *shape)
         name = f"{shape[1]} × {shape[2]} pixels" if bool(seen.all()) else "measured"
-        return _pictures(_shown(images, seen.reshape(shape)), signal, name)
+        return _pictures(_shown(images, seen.reshape(-1, *shape)), signal, name)
     if len(shape) == 3 and shape[0] == 2 and len(signal) == 3 and shape[1:] == signal[1:]:
         size = y.reshape(-1, *shape).square().sum(1, keepdim=True).sqrt()
-        mask = seen.reshape(shape).any(0, keepdim=True)
+        mask = seen.reshape(-1, *shape).any(1, keepdim=True)
         logs = (size + 1e-3 * size.amax()).log()
         return _pictures(_shown(logs, mask), signal, "k-space, magnitude")
-    return _bars(y[:, seen], int(seen.sum()))
+    counted = seen.any(0)
+    return _bars(y[:, counted], int(counted.sum()))
 
 
-def _shown(images: Float[Tensor, "n c h w"], seen: Bool[Tensor, "c h w"]) -> Tensor:
+def _shown(images: Float[Tensor, "n c h w"], seen: Bool[Tensor, "n c h w"]) -> Tensor:
     """In colour, in [0, 1], what was not measured in a colour of its own."""
-    known = images[:, seen]
+    known = images[seen]
     low, high = value_range(known) if known.numel() else (0.0, 1.0)
     scaled = ((images - low) / max(high - low, 1e-12)).nan_to_num().clamp(0, 1)
     unseen = torch.tensor(_UNSEEN)[:, None, None]
-    return torch.where(seen.any(0), scaled.expand(-1, 3, -1, -1), unseen)
+    return torch.where(seen.any(1, keepdim=True), scaled.expand(-1, 3, -1, -1), unseen)
 
 
 def _pictures(images: Tensor, signal: tuple[int, ...], name: str) -> dict[str, Any]:

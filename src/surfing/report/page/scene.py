@@ -34,7 +34,8 @@ class Scene:
         beside: another solution of the same targets, by direct descent.
         truth: the latents that the measurements came from.
         x: the true signals.
-        success: by method, points (forward-equivalents per target, successes, trials).
+        success: by method, points (forward-equivalents per target, successes, trials); those
+            without trials, at budgets that pay for no run, are left out.
 
     Raises:
         InputError: parts that don't belong together.
@@ -60,10 +61,11 @@ class Scene:
         if self.problem is not None and len(self.problem) != len(self.solution):
             raise InputError(f"y: expected {len(self.solution)} targets, got {len(self.problem)}.")
         for name, points in (self.success or {}).items():
-            if not points or not all(c > 0 and 0 <= met <= n and n > 0 for c, met, n in points):
+            sound = all(c > 0 and 0 <= met <= n for c, met, n in points)
+            if not sound or not any(n > 0 for _, _, n in points):
                 raise InputError(
-                    f"success[{name!r}]: expected points (cost, successes, trials), cost and "
-                    f"trials positive, no more successes than trials; got {points}."
+                    f"success[{name!r}]: expected points (cost, successes, trials), cost positive, "
+                    f"no more successes than trials, trials at some cost; got {points}."
                 )
         last = max((record.stage for record in self.solution.stages), default=0.0)
         if self.trajectory is not None and last > len(self.trajectory) - 1:

@@ -45,18 +45,22 @@ class Plane:
         path: Float[Tensor, "stages k"],
         direct: Float[Tensor, " k"] | None = None,
         truth: Float[Tensor, " k"] | None = None,
+        mean: Float[Tensor, " k"] | None = None,
     ) -> Plane:
         """The latent plane itself for k = 2; else through the ends that differ.
 
         Through the ride's end, the direct end, and the truth or, where the ride found that, the
-        ride's start. What is missing is filled up by the main directions of the path.
+        ride's start. What is missing is filled up by the main directions of the path, or, for a
+        path of one point, by the law's mean, if it is given, and any direction.
         """
         origin, k = path[-1], path.shape[1]
         if k == 2:
             return cls(origin, torch.eye(2, dtype=path.dtype), "the latent space itself (k = 2)")
         extent = float((path - origin).norm(dim=1).max()) or 1.0
         named = [("the direct end", direct), ("the true latent", truth), ("the start", path[0])]
-        basis, names = path.new_zeros(0, k), ["the surfed end"]
+        if mean is not None:
+            named[-1] = ("the law's mean", mean)
+        basis, names = path.new_zeros(0, k), ["the latent that was found"]
         for name, point in named:
             if point is None or len(basis) == 2 or not bool(point.isfinite().all()):
                 continue
@@ -67,6 +71,8 @@ class Plane:
         if len(basis) == 2:
             return cls(origin, basis, f"the plane through {', '.join(names[:2])} and {names[2]}")
         filled = _complete(basis, path - origin)
+        if len(path) == len(basis) == 1:
+            return cls(origin, filled, f"a plane through {names[0]} and {names[1]}")
         return cls(origin, filled, "the plane of the path's principal directions")
 
     def project(self, z: Float[Tensor, "rows k"]) -> Float[Tensor, "rows 2"]:
@@ -119,15 +125,19 @@ class _Patch:
         path = scene.solution.path[target]
         direct = None if scene.beside is None else scene.beside.z[target]
         truth = None if scene.truth is None else scene.truth[target]
-        plane = Plane.through(path, direct, truth)
+        mean = None
+        if len(path) == 1 and scene.problem is not None:
+            mean = torch.full_like(path[0], scene.problem.latent.mean)
+        plane = Plane.through(path, direct, truth, mean)
         flat = plane.project(path)
-        reach = _FAR * max(1.0, float((path - path[-1]).norm(dim=1).max()))
-        ends = (z for z in (direct, truth) if z is not None and bool(z.isfinite().all()))
+        extent = path if mean is None else torch.cat([path, mean[None]])
+        reach = _FAR * max(1.0, float((extent - path[-1]).norm(dim=1).max()))
+        ends = (z for z in (direct, truth, mean) if z is not None and bool(z.isfinite().all()))
         known = [z for z in ends if float((z - path[-1]).norm()) < reach]
         seen = torch.cat([flat, *(plane.project(z[None]) for z in known)])
-        centre = (seen.amin(0) + seen.amax(0)) / 2
+        middle = (seen.amin(0) + seen.amax(0)) / 2
         width = max(1.0, 1.5 * float((seen.amax(0) - seen.amin(0)).max()))
-        return cls(target, plane, flat, centre - width / 2, width, size)
+        return cls(target, plane, flat, middle - width / 2, width, size)
 
     def points(self) -> Tensor:
         """Latents of the grid: lines go up, columns across."""

@@ -5,6 +5,7 @@
   const el = (name, kind, text) => { const made = document.createElement(name); if (kind) made.className = kind; if (text !== undefined) made.textContent = text; return made; };
   const { show, known } = Charts;
   const count = data.surfed.status.length, stages = data.stages, last = Math.max(0, stages.length - 1), pictures = data.pictures;
+  const { did, who: runner } = data.named, Did = did[0].toUpperCase() + did.slice(1);
   const met = (who, i) => data.statuses[who.status[i]][2];
   const total = (who) => who.status.reduce((n, _, i) => n + (met(who, i) ? 1 : 0), 0);
   const surfaces = new Map((data.surfaces ? data.surfaces.items : []).map((item) => [item.target, item]));
@@ -50,7 +51,7 @@
     const text = `training step ${show(Math.round(step()))}`;
     $("when").setAttribute("aria-valuetext", `${text}, stage ${Math.round(state.stage) + 1} of ${last + 1}`);
     const near = Math.round(state.stage), norm = stages.length ? data.ride.norm[near][state.target] : null;
-    $("now").replaceChildren(el("b", "", show(Math.round(step()))), "training step", el("br"), `stage ${near + 1} of ${last + 1}, residual ${norm === null ? "–" : show(norm)}`);
+    $("now").replaceChildren(el("b", "", show(Math.round(step()))), "training step", el("br"), `${last ? `stage ${near + 1} of ${last + 1}, ` : ""}residual ${norm === null ? "–" : show(norm)}`);
     for (const [i, button] of [...$("strip").children].entries()) button.setAttribute("aria-current", i === near);
     cursor();
     redraw();
@@ -139,7 +140,7 @@
       if (seen && !wide) rows.append(figure(seen, "Measured", measured.name === "measured" ? "grey-blue: not measured" : measured.name));
       if (rows.children.length % 2) rows.append(el("span"));
       if (wide) { const line = figure(seen, "Measured", measured.name); line.className = "wide"; rows.append(line); }
-      for (const [which, name] of [["surfed", "Surfed"], ["direct", "Direct"]]) if (has(which)) {
+      for (const [which, name] of [["surfed", Did], ["direct", "Direct"]]) if (has(which)) {
         const mine = pictures[which][i];
         rows.append(figure(picture(mine), name));
         if (goal !== null) rows.append(figure(picture(mine, goal), "Its error", "absolute difference"));
@@ -147,14 +148,14 @@
       home.append(rows);
     }
     const list = el("dl"), both = [data.surfed, data.direct];
-    list.append(el("dt", "", ""), el("dd", "h s", "surfed"), el("dd", "h d", data.direct ? "direct" : ""));
+    list.append(el("dt", "", ""), el("dd", "h s", did), el("dd", "h d", data.direct ? "direct" : ""));
     for (const [name, key] of [["residual ‖AG(z)−y‖", "norm"], ["latent error ‖z−z*‖", "error"], ["cost, forwards", "cost"]]) {
       if (!data.surfed[key]) continue;
       list.append(el("dt", "", name));
       for (const who of both) list.append(el("dd", "", who && who[key] ? (known(who[key][i]) ? show(who[key][i]) : "not finite") : ""));
     }
     home.append(list);
-    for (const [who, name, kind] of [[data.surfed, "Surfed", "s"], [data.direct, "Direct", "d"]]) if (who) {
+    for (const [who, name, kind] of [[data.surfed, Did, "s"], [data.direct, "Direct", "d"]]) if (who) {
       const [status, message] = data.statuses[who.status[i]], line = el("p", "sentence");
       line.append(el("b", kind, `${name}: ${status.replace(/_/g, " ")}. `), message[0].toUpperCase() + message.slice(1));
       home.append(line);
@@ -164,7 +165,7 @@
   function strip() {
     const home = $("strip"), places = sheet && pictures.strips[state.target];
     home.replaceChildren();
-    $("seen").hidden = !pictures || !Object.keys(pictures.strips).length;
+    $("seen").hidden = last === 0 || !pictures || !Object.keys(pictures.strips).length;
     if ($("seen").hidden) return;
     if (!places) { home.append(el("p", "muted", "There was no room in this page for this target's strip.")); return; }
     places.forEach((place, k) => {
@@ -204,7 +205,7 @@
   }
 
   function spent() {
-    if (!stages.length) return;
+    if (stages.length < 2) return;
     const { H, LEFT, RIGHT, TOP, BOTTOM, node } = Charts, i = state.target, mine = data.ride.cost.map((row) => row[i]), all = data.ride.cost.map((row) => median(row));
     const svg = Charts.frame(chart("cost"), "Cost of each stage", `In forward passes of the generator for one latent. Orange: target ${i}, with its descent steps above; grey: the median of all targets.`, ["training step of the stage", "forward-equivalents"]);
     const x = Charts.linear(-0.6, last + 0.6, LEFT, Charts.W - RIGHT), y = Charts.linear(0, Math.max(1, ...mine.filter(known), ...all.filter(known)) * 1.12, H - BOTTOM, TOP), wide = Math.min(26, (x(1) - x(0)) * 0.36);
@@ -234,7 +235,7 @@
   function compared() {
     const { H, LEFT, RIGHT, TOP, BOTTOM, node, line } = Charts, methods = data.success, home = chart("success");
     const costs = methods.flatMap((m) => m.points.map((p) => p[0])), trials = [...new Set(methods.map((m) => m.trials))].sort((a, b) => b - a);
-    const svg = Charts.frame(home, "Success against cost", `Share of the latents found by each method, restarts included, at the same budgets; from the record of a comparison with ${trials.join(" or ")} targets a method. Shaded: the 95% interval of the first below, which are in order of their mean; at the right, the share at the least and at the largest budget.`, ["budget a target, forward-equivalents", "found"]);
+    const svg = Charts.frame(home, "Success against cost", `Share of the latents found by each method, restarts included, at the same budgets; from the record of a comparison with ${trials.join(" or ")} targets per method. Shaded: the 95% interval of the first below, which are in order of their mean; at the right, the share at the least and at the largest budget.`, ["budget per target, forward-equivalents", "found"]);
     const x = Charts.logarithmic(Math.min(...costs) * 0.9, Math.max(...costs) * 1.1, LEFT, Charts.W - RIGHT), y = Charts.linear(0, 1, H - BOTTOM, TOP), ends = [...new Set(costs)].sort((a, b) => a - b);
     const mean = (m) => m.points.reduce((sum, p) => sum + p[1], 0) / m.points.length, share = (p) => Math.round(100 * p[1]);
     y.ticks = [0, 0.25, 0.5, 0.75, 1];
@@ -254,7 +255,7 @@
 
   function success() {
     if (data.success) { compared(); return; }
-    const { H, LEFT, RIGHT, TOP, BOTTOM, node, line } = Charts, methods = [[data.surfed, "surf", "surfed"], [data.direct, "direct", "direct"]].filter((m) => m[0]);
+    const { H, LEFT, RIGHT, TOP, BOTTOM, node, line } = Charts, methods = [[data.surfed, "surf", did], [data.direct, "direct", "direct"]].filter((m) => m[0]);
     const best = methods.reduce((a, b) => (total(b[0]) > total(a[0]) ? b : a))[0], costs = methods.flatMap(([who]) => who.cost).filter((v) => known(v) && v > 0);
     if (!costs.length) return;
     const svg = Charts.frame(chart("success"), "Success against cost", "Share of the targets whose measurements were met, by what had been spent on them when they ended. One run of each method: a failed target counts at no cost.", ["cost of a target, forward-equivalents", "measurements met"]);
@@ -273,7 +274,7 @@
   function drift() {
     if (!data.training || !data.training.drift.some(known)) return;
     const { H, LEFT, RIGHT, TOP, BOTTOM, node, line } = Charts, { steps, drift: moved } = data.training;
-    const svg = Charts.frame(chart("drift"), "Drift of the training, and the stages chosen", "How far the generator's signals moved from each checkpoint to the next (root mean square, in units of the signal). Orange marks: the stages of the ride.", ["training step", "RMS change of G"]);
+    const svg = Charts.frame(chart("drift"), last ? "Drift of the training, and the stages chosen" : "Drift of the training", `How far the generator's signals moved from each checkpoint to the next (root mean square, in units of the signal).${last ? " Orange marks: the stages of the ride." : ""}`, ["training step", "RMS change of G"]);
     const x = Charts.linear(0, Math.max(1, steps.length - 1), LEFT + 8, Charts.W - RIGHT - 12), y = Charts.linear(0, Math.max(1e-9, ...moved.filter(known)) * 1.1, H - BOTTOM, TOP);
     Charts.axes(svg, x, y, steps.map((s, k) => [k, show(s)]));
     for (const [at] of stages) node("line", { class: "stagemark", x1: x(at), x2: x(at), y1: H - BOTTOM, y2: H - BOTTOM - 12 }, svg);
@@ -345,27 +346,27 @@
       return;
     }
     if (!wave.paint) blank.textContent = "This browser offers no WebGL2, which draws the surface.";
-    $("caption").textContent = `The height is ${state.height === "risk" ? "−f, minus the risk," : "minus the residual norm, −‖A G(z) − y‖ = −√(2 f),"} at that moment of training, so that the best latent is a peak, on ${item.spanned}: ${show(item.width)} wide. ${item.inside < 0.999 ? `${Math.round(item.inside * 100)}% of the path's squared length lies in it; a surfer off the plane floats at its own height above the point below.` : "The path lies in it."} Drag or use the arrow keys to turn it.`;
+    $("caption").textContent = `The height is ${state.height === "risk" ? "−f, minus the risk," : "minus the residual norm, −‖A G(z) − y‖ = −√(2 f),"} at that moment of training, so that the best latent is a peak, on ${item.spanned}: ${show(item.width)} wide. ${!last ? "" : item.inside < 0.999 ? `${Math.round(item.inside * 100)}% of the path's squared length lies in it; a surfer off the plane floats at its own height above the point below.` : "The path lies in it."} Drag or use the arrow keys to turn it.`;
   }
 
   function legend() {
     const add = (name, shape) => { const li = el("li"), svg = Charts.node("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, li); shape(svg); li.append(name); $("key").append(li); };
     const node = Charts.node;
-    add("surfer, and its way", (svg) => node("circle", { cx: 8, cy: 8, r: 6, fill: "var(--surf)" }, svg));
+    add(last ? "surfer, and its path" : `the latent that was ${did}`, (svg) => node("circle", { cx: 8, cy: 8, r: 6, fill: "var(--surf)" }, svg));
     if (data.direct) add("where direct descent ended", (svg) => node("path", { d: "M8 1L15 8L8 15L1 8Z", fill: "var(--direct)" }, svg));
     if (data.surfed.error) add("flag: the true latent", (svg) => node("path", { d: "M4 15V1L13 4.5L4 8", fill: "var(--truth)", stroke: "var(--truth)", "stroke-width": 1.5 }, svg));
   }
 
   function lede() {
     const home = $("lede"), s = total(data.surfed);
-    home.append("Surfing met the measurements of ", el("b", "s", `${s} of ${count}`), count === 1 ? " target" : " targets");
+    home.append(`${runner} met the measurements of `, el("b", "s", `${s} of ${count}`), count === 1 ? " target" : " targets");
     if (data.direct) home.append("; direct descent on the trained network", " met ", el("b", "d", `${total(data.direct)}`));
     home.append(".");
   }
 
   function words() {
     const home = $("words");
-    for (const [key, name] of [["surfed", "Surfing"], ["direct", "Direct descent"]]) {
+    for (const [key, name] of [["surfed", runner], ["direct", "Direct descent"]]) {
       if (!data.words[key].length) continue;
       const list = el("ul");
       for (const [line, n] of data.words[key]) { const li = el("li"), [status, ...rest] = line.split(": "), text = el("span"); text.append(el("b", "", `${status.replace(/_/g, " ")}. `), rest.join(": ").replace(/^./, (c) => c.toUpperCase())); li.append(el("b", key === "surfed" ? "s" : "d", `${n}`), text); list.append(li); }
@@ -382,21 +383,21 @@
     lede(); legend(); words();
     const when = $("when");
     when.max = Math.max(last, 0.05);
-    when.disabled = $("play").disabled = last === 0;
+    if (last === 0) when.closest(".transport").hidden = $("scale").parentElement.hidden = true;
     let edge = -1;
     stages.forEach((s, k) => { if (last === 0) return; const share = k / last, mark = el("span", "", share - edge > 46 / Math.max(1, $("when").clientWidth) ? show(Math.round(s[1])) : ""); if (mark.textContent) edge = share; mark.style.left = `${share * 100}%`; $("ticks").append(mark); });
-    for (const i of data.featured) option($("pick"), i, `${i}: ${["surfed, not direct", "not surfed", "both"][rank(i)]}`);
+    for (const i of data.featured) option($("pick"), i, `${i}: ${(data.direct ? [`${did}, not direct`, `not ${did}`, "both"] : ["met", "not met", "met"])[rank(i)]}`);
     $("pick").parentElement.hidden = !surfaces.size;
     for (const [key, [name]] of Object.entries(orders)) option($("sort"), key, name);
     option($("only"), "all", "all");
     if (surfaces.size) option($("only"), "surface", "with a surface");
-    if (data.direct) option($("only"), "won", "met by surfing only");
+    if (data.direct) option($("only"), "won", `met by ${runner.toLowerCase()} only`);
     const tally = new Map();
     for (const s of data.surfed.status) tally.set(s, (tally.get(s) || 0) + 1);
     option($("only"), "met", `met (${total(data.surfed)})`);
     option($("only"), "unmet", `not met (${count - total(data.surfed)})`);
     for (const [s, n] of [...tally].sort((a, b) => b[1] - a[1])) option($("only"), s, `${data.statuses[s][0].replace(/_/g, " ")} (${n})`);
-    $("tilecaption").textContent = pictures ? `Left to right: ${[pictures.target && "the target", "surfed", pictures.direct && "direct"].filter(Boolean).join(", ")}. A filled dot: measurements met.` : "These signals are no images; a filled dot: measurements met.";
+    $("tilecaption").textContent = pictures ? `Left to right: ${[pictures.target && "the target", did, pictures.direct && "direct"].filter(Boolean).join(", ")}. A filled dot: measurements met.` : "These signals are no images; a filled dot: measurements met.";
     when.addEventListener("input", () => { play(false); go(Number(when.value)); });
     $("play").addEventListener("click", () => play(!state.playing));
     for (const name of ["height", "scale"]) $(name).addEventListener("change", (e) => { state[name] = e.target.value; caption(); redraw(); });

@@ -1,0 +1,131 @@
+"""Figures 1 and 3 on the ground: surfaces with two rides on them, success by measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from paper.ground.comparing import all_in, first_found
+from paper.ground.pictures import labelled, saved, style_of
+from paper.ground.tables import WAYS
+from surfing.report import Column, Table, rate, wilson
+from surfing.report.tables import count
+
+__all__ = ["curves", "fewest", "measurements", "surfaces"]
+
+Record = Mapping[str, Any]
+Cell = Mapping[str, Any]
+
+
+def _by_model(record: Record) -> dict[tuple[int, str], dict[str, list[Cell]]]:
+    found: dict[tuple[int, str], dict[str, list[Cell]]] = {}
+    of = [cell for cell in record["cells"] if cell["task"] == "fig3"]
+    for cell in sorted(of, key=lambda c: WAYS.index(c["method"])):
+        ways = found.setdefault((cell["run"], cell["model"]), {})
+        ways.setdefault(cell["method"], []).append(cell)
+    return found
+
+
+def fewest(cells: Sequence[Cell], share: float) -> int | None:
+    """The least m that was tried from which on at least this share is found."""
+    enough = None
+    for cell in sorted(cells, key=lambda c: c["m"], reverse=True):
+        found, targets = first_found(cell)
+        if found < share * targets:
+            break
+        enough = cell["m"]
+    return enough
+
+
+def curves(record: Record) -> Iterator[str]:
+    """Figure 3's tables: a line a way, a column a number of measurements."""
+    for (_, model), ways in _by_model(record).items():
+        counts = sorted({cell["m"] for cells in ways.values() for cell in cells})
+        rows = tuple(_row(name, cells) for name, cells in ways.items())
+        columns = [
+            Column("way", "way", right=False),
+            *(Column(f"{m}", f"{m}") for m in counts),
+            Column("half", "m for 50%"),
+            Column("most", "m for 90%"),
+        ]
+        targets = next(iter(ways.values()))[0]["targets"]
+        note = (
+            f"{targets} targets a point, one start; found, and cost in forward-equivalents. m for: "
+            "the least that was tried from which on at least so many are found."
+        )
+        head = f"**Found by number of Gaussian measurements: {labelled(model)}**"
+        yield f"{head}\n\n{Table('', columns, rows, (note,)).markdown()}"
+
+
+def _row(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
+    points = {f"{c['m']}": f"{rate(first_found(c))}, {count(all_in(c))}" for c in cells}
+    least = {"half": fewest(cells, 0.5), "most": fewest(cells, 0.9)}
+    told = {key: "none" if m is None else str(m) for key, m in least.items()}
+    return {"way": name} | points | told
+
+
+def measurements(record: Record, out: Path) -> list[Path]:
+    """Figure 3: a picture a model."""
+    return [
+        _curve(ways, f"{labelled(model)}, full size", out / f"ground-fig3-{model}.png")
+        for (_, model), ways in _by_model(record).items()
+    ]
+
+
+def _curve(ways: Mapping[str, Sequence[Cell]], title: str, path: Path) -> Path:
+    figure = Figure(figsize=(6.9, 3.4), layout="constrained")
+    ax = figure.subplots()
+    for name, cells in ways.items():
+        points = sorted((cell["m"], first_found(cell)) for cell in cells)
+        m = [place for place, _ in points]
+        bands = [wilson(*pair) for _, pair in points]
+        style = style_of(name)
+        ax.fill_between(m, [b[0] for b in bands], [b[1] for b in bands],
+                        color=style["color"], alpha=0.08, lw=0)  # fmt: skip
+        ax.plot(m, [found / targets for _, (found, targets) in points], label=name, **style)
+    ax.set_xscale("log")
+    ax.set_xticks(m, [str(place) for place in m])
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_title(title, fontsize=9, loc="left")
+    ax.set_xlabel("Gaussian measurements", fontsize=8)
+    ax.set_ylabel("latents found", fontsize=8)
+    ax.tick_params(labelsize=7)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    return saved(figure, path)
+
+
+def surfaces(record: Record, out: Path) -> list[Path]:
+    """Figure 1: the risk of two targets on the plane of z, and Adam's ride so far."""
+    made = []
+    for part in record.get("surfaces", ()):
+        panels = part["panels"]
+        figure = Figure(figsize=(9.6, 3.7), layout="constrained")
+        axes = figure.subplots(2, len(panels), sharex=True, sharey=True)
+        for column, panel in enumerate(panels):
+            for target, ax in enumerate(axes[:, column]):
+                _surface(ax, part, panel, target)
+            axes[0, column].set_title(f"step {panel['step']}", fontsize=8)
+        figure.suptitle(f"{labelled(part['model'])}, full size: two targets", fontsize=9)
+        made.append(saved(figure, out / f"ground-fig1-{part['model']}.png"))
+    return made
+
+
+def _surface(ax: Any, part: Record, panel: Record, target: int) -> None:
+    line = np.linspace(-part["width"], part["width"], len(panel["risk"][target]))
+    height = np.log10(np.maximum(np.asarray(panel["risk"][target]), 1e-6)).T
+    levels = np.unique(np.quantile(height, np.linspace(0, 1, 20)))
+    if len(levels) > 2:
+        ax.contourf(line, line, height, levels=levels, cmap="bone")
+    path = np.asarray([z[target] for z in part["path"][: panel["stage"] + 1]])
+    ax.plot(path[:, 0], path[:, 1], color="#e2a03f", lw=1.2)
+    ax.plot(*path[-1], "o", color="#c44536", ms=5)
+    ax.plot(*part["truth"][target], "x", color="white", ms=7, mew=2)
+    ax.set_aspect("equal")
+    ax.tick_params(labelsize=6)
