@@ -52,7 +52,7 @@ class LBFGS(AbstractDescent[_State]):
         history: pairs kept for each row, 2 k history numbers in double precision. With a hundred
             latents and more a hundred pairs took a third less gradients than ten. With more than 16
             a row is also called converged where as many steps lowered f by less than
-            `ftol` / 2, relatively.
+            a tenth of `ftol`, relatively.
         search: the line search.
 
     Source: Nocedal and Wright, Numerical Optimization, 2nd ed., Algorithms 7.4, 3.5 and 3.6; long
@@ -171,10 +171,10 @@ def _noted(state: _State) -> Tensor | None:
 
 
 def _fall(unknown: Tensor, before: Tensor | None, value: Tensor) -> Tensor:
-    """What as many steps again may be expected to bring, relative to f: twice what the last did."""
+    """What is still to be had, relative to f: ten times what as many steps brought."""
     if before is None:
         return unknown
-    return 2 * (before[:, 0] - value) / value.clamp(min=_TINY)
+    return 10 * (before[:, 0] - value) / value.clamp(min=_TINY)
 
 
 def _multiplied(before: Tensor | None, s: Tensor, y: Tensor, keep: Tensor) -> Tensor | None:

@@ -217,8 +217,18 @@ class BlockSolver:
             number += 1
             if progress is not None:
                 progress(total - len(open_), total)
+        if self._gradients and not late(self.until):
+            self._finish(context, best, open_)
         if progress is not None:
             progress(total, total)
+
+    def _finish(self, context: RunContext, best: Incumbent, open_: Int[Tensor, " o"]) -> None:
+        """Go on from the best of each target that is open: attempts give their rows up early."""
+        able = open_[context.remaining[open_] >= self._step_cost(context)]
+        by = list(best.made_by)
+        if len(able):
+            best.take(able, try_candidate(context, best.z[able], able, patient=True), "")
+        best.made_by[:] = by
 
     def _last_attempt(self) -> float | None:
         """The clock after which no attempt is begun any more: what it scouts would be lost."""
