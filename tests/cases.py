@@ -89,12 +89,13 @@ DESCENTS: dict[str, surfing.AbstractDescent] = {
     "adam": surfing.TorchOptim(partial(torch.optim.Adam, lr=0.05)),
     "sgd": surfing.TorchOptim(partial(torch.optim.SGD, lr=0.01, momentum=0.5)),
     "lbfgs": surfing.LBFGS(history=5),
+    "long lbfgs": surfing.LBFGS(history=30),
     "lm": surfing.LevenbergMarquardt(),
     "broyden": surfing.Broyden(),
     "matrix-free lm": surfing.LevenbergMarquardt(dense_up_to=0),
 }
 
-MONOTONE = ("armijo", "negation", "lbfgs", "lm", "broyden", "matrix-free lm")
+MONOTONE = ("armijo", "negation", "lbfgs", "long lbfgs", "lm", "broyden", "matrix-free lm")
 
 SCHEDULES: dict[str, surfing.AbstractSchedule] = {
     "every": surfing.EveryCheckpoint(),

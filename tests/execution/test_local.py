@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def in_blocks_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("recover", "solver"):  # the first as an attribute of its package is the function
         module = importlib.import_module(f"surfing.portfolio.{name}")
-        monkeypatch.setattr(module, "block_size", lambda model: size)
+        monkeypatch.setattr(module, "block_size", lambda model, gradients: size)
 
 
 def scaled(y: Tensor, *, ids: Sequence[int], progress: object = None) -> Solution:

@@ -31,7 +31,7 @@ from surfing.errors import InputError, MeasurementError, require
 from surfing.execution import Executor, Local, Measurements, Ray, Shards
 from surfing.execution.targets import Targets
 from surfing.portfolio.bank import learned_for
-from surfing.portfolio.limits import block_size, deadline
+from surfing.portfolio.limits import deadline
 from surfing.portfolio.solver import BlockSolver, solver_of
 from surfing.problem import ForwardModel
 from surfing.report import Column, Table
@@ -144,7 +144,7 @@ def recover(
     facts = job.facts() | {"measurements": digest(measurements)}
     facts |= {name: file_fact(value) for name, value in files.items()}
     facts |= {"given": None if not given else {n: file_fact(f) for n, f in _pairs(given)}}
-    size = block_size(solver.model) if shard is None else shard
+    size = solver.block if shard is None else shard
     with (
         as_typed(*_OPTIONS),
         by.ready(),

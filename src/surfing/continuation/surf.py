@@ -17,7 +17,7 @@ from surfing.continuation.predictor import AbstractPredictor, Constant
 from surfing.continuation.ride import Ride
 from surfing.continuation.schedule import AbstractSchedule, EqualDrift, Final
 from surfing.descent.base import AbstractDescent
-from surfing.descent.default import default_descent
+from surfing.descent.default import default_for
 from surfing.descent.stopping import Stopping
 from surfing.errors import InputError
 from surfing.precision import plain_precision
@@ -83,8 +83,8 @@ def surf(
             out.
 
     Other args:
-        descent: the corrector at every stage; Levenberg-Marquardt, or from 100 latents on L-BFGS,
-            where left out.
+        descent: the corrector at every stage. Where left out Levenberg-Marquardt, or L-BFGS from
+            100 latents on (257 in dense networks).
         schedule: which stages; ten at equal drift where left out.
         control: lets every row find its own stages between those of the schedule; all visit
             the same where left out.
@@ -137,7 +137,7 @@ def surf(
     if stopping.polish:
         check_polish(problem, model.last)
     rows = draw_starts(problem, starts, z0=z0, seed=seed, ids=ids)
-    descent = default_descent(model.latent.dim) if descent is None else descent
+    descent = default_for(model) if descent is None else descent
     schedule = EqualDrift() if schedule is None else schedule
     overhead = CostMeter(0)
     trajectory = model.trajectory

@@ -9,27 +9,49 @@ from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 
 if TYPE_CHECKING:
     from surfing.descent.base import AbstractDescent
+    from surfing.problem.model import ForwardModel
 
-__all__ = ["EXPENSIVE_TANGENTS", "MANY_LATENTS", "default_descent"]
+__all__ = ["EXPENSIVE_TANGENTS", "MANY_LATENTS", "default_descent", "default_for"]
 
 EXPENSIVE_TANGENTS = 256
 """Tangent passes beyond which one Jacobian, taken once at the end, is not worth its time."""
 
 MANY_LATENTS = 100
-"""Latents from which a Jacobian at every step is slower than gradients alone.
+"""Latents from which a Jacobian at every step is slower than gradients alone, where weights are
+used often: in convolutions. `benchmarks/correctors.py` measures it."""
 
-On convolutional generators of 28x28 to 64x64 with k = 100 and 128 L-BFGS reached a relative
-residual of .01 in a fifth to a fifteenth of the time of Levenberg-Marquardt; on fully connected
-ones, and below, Levenberg-Marquardt was the faster. `benchmarks/large.py` measures it.
-"""
+_DENSE = 8
+"""Products per weight and signal up to which reading the weights is most of the time. The tangents
+of a Jacobian then share what a gradient pays alone: with 100 and 200 latents dense networks were
+inverted in a third of the time or less with Jacobians."""
 
 
-def default_descent(k: int, passes: int | None = None) -> AbstractDescent[Any]:
+def default_descent(
+    k: int, passes: int | None = None, *, dense: bool = False
+) -> AbstractDescent[Any]:
     """Levenberg-Marquardt, but where a Jacobian is expensive: L-BFGS.
 
     Args:
         k: latents.
         passes: forward-equivalents of one Jacobian, its forward not counted; k where left out.
+        dense: whether each weight is used about once for a signal.
     """
     expensive = (k if passes is None else passes) > EXPENSIVE_TANGENTS
-    return LBFGS() if expensive or k >= MANY_LATENTS else LevenbergMarquardt()
+    if expensive or (k >= MANY_LATENTS and not dense):
+        return LBFGS(history=100)
+    return LevenbergMarquardt()
+
+
+def default_for(model: ForwardModel, passes: int | None = None) -> AbstractDescent[Any]:
+    """The same for a model: by what its architecture computes, so that it is the same everywhere.
+
+    Args:
+        model: what is inverted.
+        passes: forward-equivalents of one Jacobian; k where left out.
+    """
+    k = model.latent.dim
+    if k < MANY_LATENTS or k > EXPENSIVE_TANGENTS or model.required:
+        return default_descent(k, passes)
+    z = model.latent.sample([0], 1, seed=0)[0].to(model.device, model.dtype)
+    dense = model.architecture.weight_reuse(model.last, z) <= _DENSE
+    return default_descent(k, passes, dense=dense)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LBFGS"]
 
+_LOOP_UP_TO = 16
+"""Pairs up to which the recursion is quicker than the products of matrices that replace it."""
+_TINY = torch.finfo(torch.float64).tiny
+
 
 @dataclass(frozen=True)
 class _State(State):
@@ -31,6 +35,10 @@ class _State(State):
     """Differences of gradients."""
     held: Bool[Tensor, "r history"]
     """Which pairs exist: a pair without positive curvature is dropped, row by row."""
+    products: Float[Tensor, "r history history"] | None
+    """s_i y_j for i <= j, where memories are long."""
+    before: Float[Tensor, "r history"] | None
+    """f before each of the last steps, the latest last; infinite where there was none."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +49,15 @@ class LBFGS(AbstractDescent[_State]):
     shared here.
 
     Args:
-        history: pairs kept for each row.
+        history: pairs kept for each row, 2 k history numbers in double precision. With a hundred
+            latents and more a hundred pairs took a third less gradients than ten. With more than 16
+            a row is also called converged where as many steps lowered f by less than
+            a tenth of `ftol`, relatively.
         search: the line search.
 
-    Source: Nocedal and Wright, Numerical Optimization, 2nd ed., Algorithms 7.4, 3.5 and 3.6.
+    Source: Nocedal and Wright, Numerical Optimization, 2nd ed., Algorithms 7.4, 3.5 and 3.6; long
+    memories by Byrd, Nocedal and Schnabel, "Representations of quasi-Newton matrices and their use
+    in limited memory methods" (1994), equation 3.1.
 
     >>> LBFGS(history=10).final_steps
     200
@@ -59,18 +72,31 @@ class LBFGS(AbstractDescent[_State]):
     def __post_init__(self) -> None:
         check.integer("history", self.history, low=1)
 
+    @property
+    def _long(self) -> bool:
+        return self.history > _LOOP_UP_TO
+
     def init(self, risk: Risk, z: Float[Tensor, "r k"], rows: Int[Tensor, " r"]) -> _State:
         """Value and gradient at the start, memory empty."""
         value, gradient = risk.gradient(z, rows)
         memory = z.new_zeros(len(z), self.history, z.shape[1], dtype=torch.float64)
         held = torch.zeros(len(z), self.history, dtype=torch.bool, device=z.device)
+        # The products of matrices may sum a row in another order where it lies elsewhere.
+        looped = not self._long or risk.forward.batch_invariant
+        square = (len(z), self.history, self.history)
         return _State(
-            **fresh(rows, z, value), gradient=gradient.double(), s=memory, y=memory, held=held
+            **fresh(rows, z, value),
+            gradient=gradient.double(),
+            s=memory,
+            y=memory,
+            held=held,
+            products=None if looped else memory.new_zeros(square),
+            before=memory.new_full(square[:2], torch.inf) if self._long else None,
         )
 
     def step(self, risk: Risk, state: _State) -> _State:
         """One direction and one line search for every row; f never rises."""
-        d = -_two_loop(state)
+        d = -_two_loop(state) if state.products is None else -_compact(state, state.products)
         resting = blocked(risk.latent, state.z, -d)
         if resting is not None:
             d = d.masked_fill(resting, 0.0)
@@ -95,9 +121,12 @@ class LBFGS(AbstractDescent[_State]):
             z=found.z,
             value=found.value,
             gradient=found.gradient,
-            s=_push(state.s, s, keep),
+            s=(later := _push(state.s, s, keep)),
             y=_push(state.y, y, keep),
             held=held,
+            products=_multiplied(state.products, later, y, keep),
+            before=(before := _noted(state)),
+            predicted_decrease=_fall(state.predicted_decrease, before, found.value),
             # A search that fails with memory is repeated without it before the row is given up.
             step_norm=torch.where(found.success, s.norm(dim=-1), torch.inf),
             failed=~found.success & empty,
@@ -133,3 +162,48 @@ def _two_loop(state: _State) -> Tensor:
         beta = rho[:, i] * (state.y[:, i] * q).sum(-1)
         q = q + (alphas[history - 1 - i] - beta)[:, None] * state.s[:, i]
     return q
+
+
+def _noted(state: _State) -> Tensor | None:
+    if state.before is None:
+        return None
+    return torch.cat([state.before[:, 1:], state.value[:, None]], 1)
+
+
+def _fall(unknown: Tensor, before: Tensor | None, value: Tensor) -> Tensor:
+    """What is still to be had, relative to f: ten times what as many steps brought."""
+    if before is None:
+        return unknown
+    return 10 * (before[:, 0] - value) / value.clamp(min=_TINY)
+
+
+def _multiplied(before: Tensor | None, s: Tensor, y: Tensor, keep: Tensor) -> Tensor | None:
+    """Products of the pairs after a push."""
+    if before is None:
+        return None
+    line = (s @ y.unsqueeze(-1)).squeeze(-1)  # (r, history)
+    pushed = torch.zeros_like(before)
+    pushed[:, :-1, :-1] = before[:, 1:, 1:]
+    pushed[:, :, -1] = line
+    return torch.where(keep[:, None, None], pushed, before)
+
+
+def _compact(state: _State, products: Tensor) -> Tensor:
+    """The same by products of matrices: time hardly grows with the number of pairs.
+
+    H = c I + [S, c Y] [[R^-T (D + c Y'Y) R^-1, -R^-T], [-R^-1, 0]] [S, c Y]', R the upper triangle
+    of S'Y and D its diagonal. The lines of pairs that a row doesn't hold are those of the identity.
+    """
+    held, s, y = state.held.to(products.dtype).unsqueeze(-1), state.s, state.y
+    g = state.gradient.unsqueeze(-1)
+    upper = products * held * held.mT
+    curvature = upper.diagonal(dim1=-2, dim2=-1).clone().unsqueeze(-1)
+    upper.diagonal(dim1=-2, dim2=-1).add_(1 - held.squeeze(-1))
+    latest = y[:, -1].square().sum(-1) * held[:, -1, 0]
+    scale = torch.where(latest > 0, curvature[:, -1, 0] / latest.clamp(min=_TINY), 1.0)
+    scale = scale[:, None, None]
+    along = torch.linalg.solve_triangular(upper, held * (s @ g), upper=True)
+    left = g - y.mT @ along
+    turned = curvature * along - scale * held * (y @ left)
+    back = torch.linalg.solve_triangular(upper.mT, turned, upper=False)
+    return (scale * left + s.mT @ back).squeeze(-1)

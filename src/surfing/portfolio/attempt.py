@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -189,6 +189,28 @@ class Found:
     status: Int[Tensor, "t n"]
     steps: Int[Tensor, "t n"]
     curvature: Float[Tensor, "t n k k"] | None
+
+    def take(self, index: Int[Tensor, " i"]) -> Found:
+        """Of some targets."""
+        return self._each(lambda t: t[index])
+
+    def beside(self, other: Found) -> Found:
+        """The rows of both, target by target; curvatures are left out."""
+        pairs = {n: torch.cat([t, getattr(other, n)], 1) for n, t in self._tensors().items()}
+        return replace(self, **pairs, curvature=None)
+
+    def replaced(self, index: Int[Tensor, " i"], other: Found) -> Found:
+        """With the rows of some targets from another; curvatures are left out."""
+        new = {n: t.index_copy(0, index, getattr(other, n)) for n, t in self._tensors().items()}
+        return replace(self, **new, curvature=None)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Found:
+        curvature = None if self.curvature is None else change(self.curvature)
+        new = {n: change(t) for n, t in self._tensors().items()}
+        return replace(self, **new, curvature=curvature)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {n: getattr(self, n) for n in ("z", "misfit", "objective", "status", "steps")}
 
     def best(self) -> Found:
         """Of each target the best row alone."""

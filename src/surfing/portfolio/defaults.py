@@ -10,7 +10,7 @@ import torch
 
 from surfing.descent.base import AbstractDescent
 from surfing.descent.broyden import Broyden
-from surfing.descent.default import EXPENSIVE_TANGENTS, default_descent
+from surfing.descent.default import EXPENSIVE_TANGENTS, default_descent, default_for
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.errors import InputError
 from surfing.portfolio.attempt import DEFAULT, Attempt
@@ -82,7 +82,7 @@ def checked_descent(
         forward.linearise(z)  # finds out whether there is a forward mode
     m = math.prod(model.measurement_shape)
     passes = forward.tangent_passes(k, m)
-    descent = default_descent(k, passes)
+    descent = default_for(model, passes)
     if loss is not None or model.batch_invariant:
         return descent
     small = passes <= EXPENSIVE_TANGENTS and m * k <= _SMALL_JACOBIAN

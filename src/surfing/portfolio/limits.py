@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
 
 from surfing import check
 from surfing.errors import InputError
 from surfing.problem.model import ForwardModel
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["PLENTY", "block_size", "deadline", "late"]
 
 PLENTY = 4
 """Measurements for each latent, from which on nearly every start will do."""
+_MEMORIES = 800
+"""Numbers of 4 bytes for each latent: a hundred pairs in double precision, twice while pushed."""
 
 
-def block_size(model: ForwardModel) -> int:
+def block_size(model: ForwardModel, *, gradients: bool = False) -> int:
     """Targets worked on at a time: memory does not grow with their number.
 
     A kernel's rounding depends on how many rows it is given, so that without batch invariance
     results are the same bit for bit only where the blocks are: shards of targets are whole blocks.
-    Caches like small blocks, and accelerators large ones; Jacobians of all rows have to fit.
+    Caches like small blocks, and accelerators large ones; Jacobians of all rows have to fit, or
+    where descents take gradients alone their memories.
     """
     most, room = (256, 2**27) if model.device.type == "cpu" else (4096, 2**32)
     if model.required:  # the number of measurements is known once there are inputs
         return most
-    fit = room // (4 * math.prod(model.measurement_shape) * (model.latent.dim + 1))
+    k = model.latent.dim
+    row = 4 * math.prod(model.measurement_shape) * (k + 1)
+    if gradients:
+        row = min(row, 4 * _MEMORIES * k)
+    fit = room // row
     return most if fit >= most else 1 << max(0, max(8, fit).bit_length() - 1)
 
 

@@ -18,7 +18,7 @@ from surfing.execution.dataset import is_elsewhere, opened
 from surfing.execution.targets import Targets
 from surfing.portfolio.attempt import Attempt
 from surfing.portfolio.bank import learned_for
-from surfing.portfolio.limits import block_size, deadline
+from surfing.portfolio.limits import deadline
 from surfing.portfolio.solver import solver_of
 from surfing.precision import plain_precision
 from surfing.problem.model import ForwardModel, as_model
@@ -153,7 +153,7 @@ def recover(
             job,
             targets,
             by,
-            shard=block_size(model),
+            shard=job.block,
             ids=ids,
             place=model.device,
             progress=progress,

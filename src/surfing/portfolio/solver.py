@@ -19,10 +19,10 @@ from surfing.descent.lbfgs import LBFGS
 from surfing.descent.stopping import Stopping
 from surfing.execution import Local, solve_all
 from surfing.execution.targets import Targets
-from surfing.portfolio.attempt import Attempt, RunContext
+from surfing.portfolio.attempt import Attempt, Found, RunContext
 from surfing.portfolio.defaults import checked_descent, checked_portfolio
 from surfing.portfolio.incumbent import Incumbent
-from surfing.portfolio.known import rank, try_candidate
+from surfing.portfolio.known import RACERS, race, rank, try_candidate
 from surfing.portfolio.limits import PLENTY, block_size, late
 from surfing.problem.model import ForwardModel
 from surfing.problem.risk import CostMeter
@@ -46,6 +46,8 @@ _TRIED = 6
 _HITS = 3
 """How often the best minimum is to be found before a target is left as it is."""
 _LEAST_TRIES = 5
+_LAST = 0.1
+"""Share of the time in whose rest no attempt is begun."""
 
 
 def solver_of(
@@ -138,7 +140,7 @@ class BlockSolver:
             progress: called with (done, in all) of this shard.
         """
         targets = y if isinstance(y, Targets) else Targets(y)
-        size = block_size(self.model)
+        size = self.block
         return solve_all(self._block, targets, Local(), shard=size, ids=ids, progress=progress)
 
     def _block(
@@ -150,8 +152,8 @@ class BlockSolver:
     ) -> Solution:
         began = time.perf_counter()
         context = self.context(y, ids)
-        known = not isinstance(self.descent, LBFGS)  # of others a caller's may know it
-        best = Incumbent.none(context.problem, curvature=known)
+        # Of other descents a caller's may know it.
+        best = Incumbent.none(context.problem, curvature=not self._gradients)
         if len(y):
             self._run(context, best, y, progress)
         return replace(self._ending(context, best), seconds=time.perf_counter() - began)
@@ -186,23 +188,25 @@ class BlockSolver:
         progress: Callable[[int, int], None] | None,
     ) -> None:
         problem, total = context.problem, len(context.problem)
+        ending = self._last_attempt()
         open_ = torch.arange(total, device=problem.device)
         for name in ("z0", "layerwise", "learned start", "draw"):
             # However little time there is, every target is tried once.
             if len(open_) == 0 or (late(self.until) and bool((best.tries > 0).all())):
                 break
             first, found = open_, self._candidates(name, context, targets, open_)
-            for number in range(0 if found is None else found.shape[1]):
+            racing = name == "draw" and self._gradients
+            for number in range(0 if found is None else 1 if racing else found.shape[1]):
                 able = open_[context.remaining[open_] >= self._step_cost(context)]
                 if found is None or len(able) == 0 or (number and late(self.until)):
                     break
-                z = found[torch.isin(first, able), number]
-                best.take(able, try_candidate(context, z, able, patient=name == "z0"), name)
+                z = found[torch.isin(first, able)]
+                best.take(able, self._tried(name, context, z, able, number), name)
                 open_ = self._still_open(context, best, open_)
                 if progress is not None:
                     progress(total - len(open_), total)
         number = 0
-        while len(open_) and not late(self.until):
+        while len(open_) and not late(ending):
             turns = self._turns(context, number, open_)
             if not turns:
                 break
@@ -213,8 +217,46 @@ class BlockSolver:
             number += 1
             if progress is not None:
                 progress(total - len(open_), total)
+        if self._gradients and not late(self.until):
+            self._finish(context, best, open_)
         if progress is not None:
             progress(total, total)
+
+    def _finish(self, context: RunContext, best: Incumbent, open_: Int[Tensor, " o"]) -> None:
+        """Go on from the best of each target that is open: attempts give their rows up early."""
+        able = open_[context.remaining[open_] >= self._step_cost(context)]
+        by = list(best.made_by)
+        if len(able):
+            best.take(able, try_candidate(context, best.z[able], able, patient=True), "")
+        best.made_by[:] = by
+
+    def _last_attempt(self) -> float | None:
+        """The clock after which no attempt is begun any more: what it scouts would be lost."""
+        if self.until is None:
+            return None
+        return self.until - _LAST * max(0.0, self.until - time.perf_counter())
+
+    @property
+    def block(self) -> int:
+        """Targets worked on at a time."""
+        return block_size(self.model, gradients=self._gradients)
+
+    @property
+    def _gradients(self) -> bool:
+        """Whether descents take gradients alone."""
+        return isinstance(self.descent, LBFGS)
+
+    def _tried(
+        self,
+        name: str,
+        context: RunContext,
+        z: Float[Tensor, "t n k"],
+        targets: Int[Tensor, " t"],
+        number: int,
+    ) -> Found:
+        if name == "draw" and self._gradients:
+            return race(context, z, targets, wall=self.until is not None)
+        return try_candidate(context, z[:, number], targets, patient=name == "z0")
 
     def _candidates(
         self, name: str, context: RunContext, targets: Targets, open_: Int[Tensor, " o"]
@@ -238,13 +280,15 @@ class BlockSolver:
             if bool((context.meter.spent > 0).any()) or self.learned is not None:
                 return None
             mine = [context.ids[t] for t in open_.tolist()]
-            return problem.latent.sample(mine, 1, seed=self.seed).to(problem.y)
+            starts = RACERS if self._gradients else 1
+            return problem.latent.sample(mine, starts, seed=self.seed).to(problem.y)
         if self.learned is None:
             return None
         part, alone = problem.data.take(open_), problem.batch_invariant
         plenty = problem.y[:1].numel() >= PLENTY * problem.latent.dim
         count = _CANDIDATES // 2 if plenty else _CANDIDATES
-        z = self.learned.candidates(part, count, alone=alone).to(problem.y)
+        local = not self._gradients  # they take longer than some descents
+        z = self.learned.candidates(part, count, alone=alone, local=local).to(problem.y)
         first = problem.latent.project(z[:, : self.learned.leading].flatten(0, 1))
         ranked = rank(context, z[:, self.learned.leading :], open_)
         return torch.cat([first.view(len(z), -1, z.shape[-1]), ranked], 1)[:, :_TRIED]
@@ -310,7 +354,7 @@ class BlockSolver:
             stages=(record,),
             candidates=(best.z[:, None], best.misfit[:, None]),
             depth=context.meter.depth,
-            block=block_size(self.model),
+            block=self.block,
             allowance=context.remaining,
         )
         solvers = [n for n, met in zip(best.made_by, solution.success.tolist()) if met]

@@ -187,7 +187,8 @@ class Convolution:
         """Fold one checkpoint."""
         weight, bias = _weights(layer, path, state, scale, 0, dtype)
         layout = (layer.stride, layer.padding, layer.dilation, layer.groups)
-        return cls(weight, bias, layout)
+        # Kernels would bring the weights into the layout of the images at every call.
+        return cls(channels_last(weight), bias, layout)
 
     def value(self, x: Tensor) -> Tensor:
         """W * x + b."""
@@ -254,7 +255,7 @@ class TransposedConvolution:
         if even and square and plain and few:
             planes = weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
             return cls(weight, bias, layout, planes)
-        return cls(weight, bias, layout)
+        return cls(channels_last(weight), bias, layout)
 
     def value(self, x: Tensor) -> Tensor:
         """W^T * x + b."""

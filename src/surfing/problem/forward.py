@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.func import jvp, vmap
+from torch.utils.flop_counter import FlopCounterMode
 
 from surfing.generator import BoundGenerator, Generator, cast
 from surfing.problem.inputs import RowInputs
@@ -156,6 +157,20 @@ class Architecture:
                     passes=1,
                 )
         return x
+
+    def weight_reuse(self, state: State, z: Float[Tensor, "1 k"]) -> float:
+        """Products in which one signal uses each weight, on average: 1 in a dense network.
+
+        Infinite where that can't be counted.
+        """
+        bound = self.generator.at(state)
+        weights = sum(t.numel() for t in bound.state.values())
+        try:
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                bound(z)
+        except Exception:  # an odd module; nothing depends on it but a default
+            return math.inf
+        return counter.get_total_flops() / 2 / max(1, weights)
 
     @property
     def structured(self) -> bool:

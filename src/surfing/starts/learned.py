@@ -165,7 +165,7 @@ class LearnedStarts:
             )
 
     def candidates(
-        self, data: Measurements, count: int, *, alone: bool = False
+        self, data: Measurements, count: int, *, alone: bool = False, local: bool = True
     ) -> Float[Tensor, "targets count k"]:
         """Candidates for each target: local inverses of several neighbourhoods, then neighbours.
 
@@ -175,16 +175,18 @@ class LearnedStarts:
             data: measurements of the model.
             count: for each target.
             alone: work on one target at a time, so that bits don't depend on the others.
+            local: regress over neighbourhoods too, where there are not too many latents for it.
         """
+        local = local and self._local
         k = self.z.shape[1]
         wanted = max(200, 4 * k, min(_NEIGHBOURS * k, _MOST_NEIGHBOURS))
-        neighbours = min(len(self), wanted if self._local else _FEW_NEIGHBOURS)
+        neighbours = min(len(self), wanted if local else _FEW_NEIGHBOURS)
         width = self.features.shape[1] + self.z.shape[1]
         size = max(1, _BLOCK_BYTES // (4 * (neighbours * width * 2 + 2 * len(self))))
         size = 1 if alone else size
         rows = torch.arange(len(data), device=self.z.device)
         parts = [
-            self._candidates(data.take(part), count, neighbours)
+            self._candidates(data.take(part), count, neighbours, local=local)
             for part in torch.split(rows, size)
             if len(part)
         ]
@@ -192,7 +194,9 @@ class LearnedStarts:
             return self.z.new_empty(0, count, self.z.shape[1])
         return torch.cat(parts)
 
-    def _candidates(self, data: Measurements, count: int, neighbours: int) -> Tensor:
+    def _candidates(
+        self, data: Measurements, count: int, neighbours: int, *, local: bool
+    ) -> Tensor:
         view, dtype = _Features(self.mean, self.basis), self.features.dtype
         y = data.y.to(dtype)
         if data.weights is None:
@@ -210,7 +214,7 @@ class LearnedStarts:
         if self.leading and (weights is None or self.basis is not None):
             variance = noise if isinstance(noise, float) else noise.squeeze(-1)
             found.append(self.linear_inverse(target, variance))
-        if self._local:
+        if local:
             members = self.features[near.indices]  # (t, K, d)
             if weights is not None:
                 members, target = members * weights[:, None], target * weights
@@ -406,9 +410,10 @@ def _features(y: Float[Tensor, "n m"], k: int) -> _Features:
     # In single precision whatever the caller's default is: the same starts for all.
     shape = (y.shape[1], width + _OVERSAMPLING)
     basis = torch.randn(shape, generator=stream, dtype=torch.float32).to(y)
-    if k >= _MANY_LATENTS:  # the samples that tell the components are paid for four times
-        centred = centred[: 2 * width]
-    for _ in range(_POWERS):
+    powers = _POWERS
+    if k >= _MANY_LATENTS:  # the samples that tell the components are paid for twice
+        centred, powers = centred[: 2 * width], 1
+    for _ in range(powers):
         basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
     # Contiguous, as it comes back from a file or another process: kernels go by the layout.
     return _Features(mean, basis.to(y.dtype).contiguous())
