@@ -205,7 +205,7 @@ def _every(setting: Setting, starts: int) -> Solution:
 
 def _carried(setting: Setting, starts: int) -> Solution:
     schedule = EveryCheckpoint()
-    return _surf(setting, starts, schedule=schedule, descent=Broyden(), stage_steps=1)
+    return _surf(setting, starts, schedule=schedule, descent=Broyden(carry=5), stage_steps=1)
 
 
 def _recover(setting: Setting, starts: int) -> Solution:

@@ -119,7 +119,8 @@ class Ride:
         """Follow the stages. Rows that are no longer finite stay where they were."""
         meter = CostMeter(len(rows.z), rows.z.device)
         legs: list[StageResult] = []
-        history, scale, state = None, None, None
+        history, scale = None, None
+        state: Any = None
         if anneal and len(stages) > 1:
             scale = self.scale(stages[0], rows, meter) * anneal
         for number, stage in enumerate(stages):

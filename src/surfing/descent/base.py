@@ -71,8 +71,6 @@ class AbstractDescent(abc.ABC, Generic[S]):
 
     exact_curvature: ClassVar[bool] = True
     """Whether :meth:`curvature` tells products of a Jacobian that was taken, near the end."""
-    resumes: ClassVar[bool] = False
-    """Whether :meth:`resume` makes use of the state; where not, a ride does not keep it."""
     stage_steps: ClassVar[int] = 50
     """Steps at each stage of a ride, unless the caller says otherwise."""
     final_steps: ClassVar[int] = 1000
@@ -85,6 +83,11 @@ class AbstractDescent(abc.ABC, Generic[S]):
     @abc.abstractmethod
     def step(self, risk: Risk, state: S) -> S:
         """One step for every row of the state; a row that finds none keeps its z."""
+
+    @property
+    def resumes(self) -> bool:
+        """Whether :meth:`resume` makes use of the state; where not, a ride does not keep it."""
+        return False
 
     def resume(self, risk: Risk, z: Float[Tensor, "r k"], state: S) -> S:
         """Go on at z on a risk that is near the one of `state`; as at a start where not said."""

@@ -55,10 +55,10 @@ class Broyden(AbstractDescent[_State]):
     where a trial is refused, or leaves more than `pace` of the residual's norm. Only with a
     Jacobian taken at z a row is called converged or stalled.
 
-    In a ride the Jacobian is carried from network to network, and updated by what each step shows
-    of the new one; every `carry`-th network it is taken anew, and at the last. With one step per
-    network, ``surf(..., schedule=EveryCheckpoint(), descent=Broyden(), stage_steps=1)``, a network
-    costs two forwards where it is carried.
+    With `carry` above 1 a ride takes the Jacobian along from network to network, updated by what
+    each step shows of the new one, and takes it anew at every `carry`-th and at the last. Where the
+    networks lie near each other, ``surf(..., schedule=EveryCheckpoint(), descent=Broyden(carry=5),
+    stage_steps=1)`` follows every one of them for two forwards and a fifth of a Jacobian.
 
     Residual and Jacobian of every row stay in memory: m (k + 1) numbers. With measurements that
     are not met in the end (noise, signals out of range) the Jacobian is taken more often, and
@@ -69,7 +69,7 @@ class Broyden(AbstractDescent[_State]):
         pace: in (0, 1): the share of the residual's norm that a step may leave.
         shrink: least factor that a successful step multiplies the damping by, in (0, 1).
         max_rejections: rejected steps in a row before a row is called stalled.
-        carry: networks of a ride that share a Jacobian; 1 takes one at each.
+        carry: networks of a ride that share a Jacobian.
 
     Source: Broyden, "A class of methods for solving nonlinear simultaneous equations" (1965);
     Madsen, Nielsen and Tingleff, "Methods for non-linear least squares problems" (2004), 3.5.
@@ -82,9 +82,8 @@ class Broyden(AbstractDescent[_State]):
     pace: float = 0.9
     shrink: float = 0.1
     max_rejections: int = 10
-    carry: int = 5
+    carry: int = 1
 
-    resumes: ClassVar[bool] = True
     exact_curvature: ClassVar[bool] = False
     stage_steps: ClassVar[int] = 5
     final_steps: ClassVar[int] = 100
@@ -125,6 +124,11 @@ class Broyden(AbstractDescent[_State]):
             bend=bend,
             age=torch.zeros_like(rows),
         )
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a Jacobian outlives its network."""
+        return self.carry > 1
 
     def resume(self, risk: Risk, z: Float[Tensor, "r k"], state: _State) -> _State:
         """The Jacobian of a network before, the residual of this one."""
