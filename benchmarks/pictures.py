@@ -39,6 +39,8 @@ app = App(help=__doc__)
 
 MET = 1e-4
 SHARE = 0.95
+BUDGET = 10_000
+"""Of `recover` in the range: rivals have none."""
 _TRIES = {"torch L-BFGS": 600, "scipy TRF": 60}
 """Evaluations before another target has its turn; the first comes back from another draw."""
 _COLUMNS = 32
@@ -201,7 +203,7 @@ def _until(model: surfing.ForwardModel, net: nn.Module, y: Tensor, limit: float)
         watch = Watch(y, limit)
         if name == "recover":
             enough = surfing.Stopping(rtol=MET)  # as the others
-            found = surfing.recover(model, y, stopping=enough)
+            found = surfing.recover(model, y, stopping=enough, budget=BUDGET)
             line = {"seconds": watch.seconds, "met": int(found.success.sum())}
             if line["met"] < SHARE * len(y):
                 line["seconds"] = None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from surfing.generator import State
     from surfing.problem.problem import Problem
 
-__all__ = ["ATTEMPTS", "DEFAULT", "Attempt", "Found", "RunContext", "Rung", "Start"]
+__all__ = ["ATTEMPTS", "DEFAULT", "GRADIENTS", "Attempt", "Found", "RunContext", "Rung", "Start"]
 
 
 class Start(Protocol):
@@ -329,6 +329,7 @@ ATTEMPTS = {
             (Rung(1, 2, 4.0), Rung(1, 2, 1.2), Rung(1, 2, 0.4), Rung(1, 2, 0.12), Rung(1, 30)),
         ),
         Attempt("restart", _ALONE, (Rung(1, 40),)),
+        Attempt("long restart", Scouting(draws=4, generations=0), (Rung(1, 120),)),
     )
 }
 """Ways to try, by name, from cheap to expensive, then those without scouts."""
@@ -337,3 +338,5 @@ DEFAULT = tuple(
     ATTEMPTS[name] for name in ("halving3", "averaged ride", "halving4", "annealed halving2")
 )
 """What `recover` tries in turn, once learned starts have had their tries."""
+GRADIENTS = (ATTEMPTS["long restart"],)
+"""The same where descents take gradients alone: nothing else is worth a descent's length."""

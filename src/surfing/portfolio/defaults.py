@@ -11,9 +11,10 @@ import torch
 from surfing.descent.base import AbstractDescent
 from surfing.descent.broyden import Broyden
 from surfing.descent.default import EXPENSIVE_TANGENTS, default_descent, default_for
+from surfing.descent.lbfgs import LBFGS
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.errors import InputError
-from surfing.portfolio.attempt import DEFAULT, Attempt
+from surfing.portfolio.attempt import DEFAULT, GRADIENTS, Attempt
 from surfing.problem.model import ForwardModel
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _SMALL_JACOBIAN = 1 << 17
 
 
 def checked_portfolio(
-    portfolio: Sequence[Attempt] | None, model: ForwardModel
+    portfolio: Sequence[Attempt] | None, model: ForwardModel, descent: AbstractDescent[Any]
 ) -> tuple[Attempt, ...]:
     """The caller's attempts, or ours.
 
@@ -34,7 +35,7 @@ def checked_portfolio(
         InputError: no attempts, or each averages more checkpoints than there are.
     """
     if portfolio is None:
-        return DEFAULT
+        return GRADIENTS if isinstance(descent, LBFGS) else DEFAULT
     wrong = [a for a in portfolio if not hasattr(a, "run") or not hasattr(a, "least")]
     if wrong or not len(portfolio):
         raise InputError(

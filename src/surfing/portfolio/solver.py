@@ -67,13 +67,14 @@ def solver_of(
     Raises:
         InputError: a bad argument.
     """
+    chosen = checked_descent(descent, model, loss)
     return BlockSolver(
         model,
         budget=check.number("budget", budget, low=0, open_low=True, finite=False),
         prior=prior,
         loss=loss,
-        portfolio=checked_portfolio(portfolio, model),
-        descent=checked_descent(descent, model, loss),
+        portfolio=checked_portfolio(portfolio, model, chosen),
+        descent=chosen,
         stopping=Stopping() if stopping is None else stopping,
         seed=check.integer("seed", seed),
         until=until,

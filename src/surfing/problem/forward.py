@@ -158,10 +158,10 @@ class Architecture:
                 )
         return x
 
-    def weight_reuse(self, state: State, z: Float[Tensor, "1 k"]) -> float:
-        """Products in which one signal uses each weight, on average: 1 in a dense network.
+    def products(self, state: State, z: Float[Tensor, "1 k"]) -> tuple[float, float]:
+        """Multiplications of one signal, and how often it uses each weight: once, if dense.
 
-        Infinite where that can't be counted.
+        Infinite where they can't be counted.
         """
         bound = self.generator.at(state)
         weights = sum(t.numel() for t in bound.state.values())
@@ -169,8 +169,9 @@ class Architecture:
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
                 bound(z)
         except Exception:  # an odd module; nothing depends on it but a default
-            return math.inf
-        return counter.get_total_flops() / 2 / max(1, weights)
+            return math.inf, math.inf
+        products = counter.get_total_flops() / 2
+        return products, products / max(1, weights)
 
     @property
     def structured(self) -> bool:
