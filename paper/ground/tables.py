@@ -31,6 +31,8 @@ WAYS = (DIRECT, RIDE, *LM)
 MANY = 4
 """Ways that make a table or a picture of their own."""
 
+_CARRIED = "Broyden surfing, every network"
+
 
 def whole(record: Record) -> str:
     """Table 1 as far as it was measured."""
@@ -57,7 +59,7 @@ def _by(model: str) -> tuple[str, int]:
 def _told(record: Record, cell: Cell) -> str:
     """The model; and what sets its cells apart from those of the first run."""
     machine = record["runs"][cell["run"]]["machine"].get("cuda")
-    whole = record["runs"][0]["plan"]["table"]
+    whole = record["runs"][0]["plan"]["few" if cell["task"] == "few" else "table"]
     apart = [] if machine else ["on a CPU"]
     if cell["targets"] != whole:
         apart.append(f"{cell['targets']} targets")
@@ -170,11 +172,12 @@ def few(record: Record) -> Iterator[str]:
             groups.setdefault((cell["run"], cell["model"], cell["m"]), []).append(cell)
     alone = [cell for cells in groups.values() if len(cells) < MANY for cell in cells]
     if alone:
-        rows = tuple(_cell_row(c) | {"model": f"{labelled(c['model'])}, {c['m']}"} for c in alone)
-        yield "**2k and 4k Gaussian measurements, one way or two**\n\n" + _table(
+        rows = tuple(_cell_row(c) | {"model": f"{_told(record, c)}, m = {c['m']}"} for c in alone)
+        yield "**2k and 4k Gaussian measurements, some ways only**\n\n" + _table(
             rows,
-            f"{alone[0]['targets']} targets, other ones than those that chose the step size. "
-            "The rest is missing for want of the GPU's memory: `missing` in the record.",
+            f"{record['runs'][0]['plan']['few']} targets where no number stands, other ones than "
+            "those that chose the step size. The rest of the first run is missing for want of the "
+            f"GPU's memory: `missing` in the record. {_carrying(record)}",
         )
     for (run, model, m), cells in groups.items():
         if len(cells) < MANY:
@@ -188,6 +191,28 @@ def few(record: Record) -> Iterator[str]:
             f"{_equal_costs(cells)}"
         )
         yield f"**{labelled(model)}, {m} Gaussian measurements**\n\n" + _table(rows, note)
+
+
+def _carrying(record: Record) -> str:
+    """Broyden's ride beside Adam's, where both were measured on one model, m and size."""
+    where: dict[tuple[str, int, int], dict[str, Cell]] = {}
+    for cell in record["cells"]:
+        if cell["task"] == "few" and "cuda" not in record["runs"][cell["run"]]["machine"]:
+            key = (cell["model"], cell["m"], cell["targets"])
+            where.setdefault(key, {}).setdefault(cell["method"], cell)
+    told = [
+        f"{labelled(model)}, m = {m}: {rate(first_found(ways[_CARRIED]))} at "
+        f"{count(all_in(ways[_CARRIED]))} and {rate(first_found(ways[RIDE]))} at "
+        f"{count(all_in(ways[RIDE]))}"
+        for (model, m, _), ways in where.items()
+        if {_CARRIED, RIDE} <= set(ways)
+    ]
+    if not told:
+        return ""
+    return (
+        "Broyden's ride takes its Jacobian along and takes it anew at every fifth network. Found "
+        f"and cost of it and of Adam's ride on the same networks: {'; '.join(told)}."
+    )
 
 
 def ages(record: Record) -> Iterator[str]:
