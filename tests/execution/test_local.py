@@ -23,9 +23,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def in_blocks_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("recover", "solver"):  # the first as an attribute of its package is the function
-        module = importlib.import_module(f"surfing.portfolio.{name}")
-        monkeypatch.setattr(module, "block_size", lambda model, gradients: size)
+    module = importlib.import_module("surfing.portfolio.solver")
+    monkeypatch.setattr(module, "block_size", lambda model, gradients: size)
 
 
 def scaled(y: Tensor, *, ids: Sequence[int], progress: object = None) -> Solution:

@@ -304,6 +304,8 @@ class BlockSolver:
             # A minimum of the penalised risk that was found twice is the answer, met or not.
             done = best.hits[open_] >= 2
         settled = (best.hits[open_] >= _HITS) & (best.tries[open_] >= _LEAST_TRIES)
+        if self._gradients:  # with many latents other minima lie within a hundredth
+            settled = torch.zeros_like(done)
         return open_[~(done | settled)]
 
     def _step_cost(self, context: RunContext) -> float:
