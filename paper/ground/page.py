@@ -110,14 +110,14 @@ def _mastered(lines: Sequence[Line]) -> str:
 
 
 def _scarce(record: Record) -> list[str]:
-    """Every way on few measurements, one start each."""
-    groups: dict[str, list[str]] = {}
+    """Every way on few measurements, one start each; of runs of one way the last."""
+    groups: dict[str, dict[str, str]] = {}
     for cell in record["cells"]:
         if cell["task"] == "few":
             what = f"{labelled(cell['model'])}, m={cell['m']}, {cell['targets']} targets"
             told = f"{cell['method']} {rate(first_found(cell))} at {count(all_in(cell))}"
-            groups.setdefault(what, []).append(told)
-    return [f"On that ground, {what}, one start each, found and cost: {'; '.join(told)}."
+            groups.setdefault(what, {})[cell["method"]] = told
+    return [f"On that ground, {what}, one start each, found and cost: {'; '.join(told.values())}."
             for what, told in groups.items() if len(told) >= MANY]  # fmt: skip
 
 
