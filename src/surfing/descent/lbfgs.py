@@ -174,8 +174,8 @@ def _fall(unknown: Tensor, before: Tensor | None, value: Tensor) -> Tensor:
     """What is still to be had, relative to f: ten times what as many steps brought."""
     if before is None:
         return unknown
-    fallen: Tensor = before[:, 0] - value
-    return 10 * fallen / value.clamp(min=_TINY)
+    fallen: Tensor = 10 * (before[:, 0] - value) / value.clamp(min=_TINY)
+    return fallen
 
 
 def _multiplied(before: Tensor | None, s: Tensor, y: Tensor, keep: Tensor) -> Tensor | None:
