@@ -8,6 +8,7 @@ there once the generator was made and had been run.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -57,10 +58,12 @@ def main(
         out: the record.
         targets: of each call.
         budget: forward-equivalents of each, of `recover` and of direct descent.
-        only: cells by their names; all where left out.
+        only: cells by their names, measured anew in the record that is there; all where left out.
     """
     record: dict[str, Any] = {"benchmark": "memory by size"} | measure.environment()
-    record |= {"targets": targets, "budget": budget, "lines": []}
+    before = json.loads(out.read_text(encoding="utf-8"))["lines"] if only else []
+    kept = [line for line in before if line["generator"] not in only]
+    record |= {"targets": targets, "budget": budget, "lines": kept}
     for name in only or CASES:
         line: dict[str, Any] = {"generator": name}
         for way in WAYS:
@@ -89,6 +92,8 @@ def _dense(model: surfing.ForwardModel, y: torch.Tensor, budget: float) -> None:
     surfing.direct(model, y, descent=surfing.LevenbergMarquardt(dense_up_to=k), max_steps=1)
 
 
+_LARGEST = 1 << 24
+"""Numbers of a Jacobian beyond which taking some takes minutes."""
 WAYS = {"recover": _recover, "direct": _direct, "dense": _dense}
 
 
@@ -103,6 +108,8 @@ def measured(name: str, way: str, targets: int, budget: float) -> dict[str, Any]
     model = surfing.ForwardModel(path, generator=net)
     with torch.no_grad():
         y = net(torch.randn(targets, k))
+    if way == "dense" and y[0].numel() * k > _LARGEST:
+        return {"dense_mib": None, "dense_s": None}
     began = time.perf_counter()
     _, peak = measure.peak_memory(lambda: WAYS[way](model, y, budget))
     return {f"{way}_mib": peak, f"{way}_s": time.perf_counter() - began}
@@ -131,8 +138,8 @@ def _whole(value: float | None) -> str:
     return "–" if value is None else f"{value:.0f}"
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.1f}"
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
 
 
 if __name__ == "__main__":

@@ -174,8 +174,7 @@ def _fall(unknown: Tensor, before: Tensor | None, value: Tensor) -> Tensor:
     """What is still to be had, relative to f: ten times what as many steps brought."""
     if before is None:
         return unknown
-    fallen: Tensor = before[:, 0] - value
-    return 10 * fallen / value.clamp(min=_TINY)
+    return 10 * (before[:, 0] - value) / value.clamp(min=_TINY)
 
 
 def _multiplied(before: Tensor | None, s: Tensor, y: Tensor, keep: Tensor) -> Tensor | None:
@@ -207,4 +206,5 @@ def _compact(state: _State, products: Tensor) -> Tensor:
     left = g - y.mT @ along
     turned = curvature * along - scale * held * (y @ left)
     back = torch.linalg.solve_triangular(upper.mT, turned, upper=False)
-    return (scale * left + s.mT @ back).squeeze(-1)
+    found: Tensor = scale * left + s.mT @ back
+    return found.squeeze(-1)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.func import jvp, vmap
-from torch.utils.flop_counter import FlopCounterMode
 
 from surfing.generator import BoundGenerator, Generator, cast
 from surfing.problem.inputs import RowInputs
@@ -163,6 +162,8 @@ class Architecture:
 
         Infinite where they can't be counted.
         """
+        from torch.utils.flop_counter import FlopCounterMode  # loads more than torch itself
+
         bound = self.generator.at(state)
         weights = sum(t.numel() for t in bound.state.values())
         try:
