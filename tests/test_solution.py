@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -193,3 +194,16 @@ def test_the_residual_is_told_relative_to_the_measurements():
     unknown = make(full=False)
     assert unknown.relative_residual.isnan().all()
     assert "relative to y" not in unknown.summary()
+
+
+def test_a_solution_is_copied_and_its_status_is_loaded_as_any_tensor(tmp_path):
+    model = surfing.ForwardModel(surfing.zoo.packaged())
+    _, x = model.draw(2)
+    solution = surfing.recover(model, model.measure(x))
+    again = copy.deepcopy(solution)
+    assert torch.equal(again.status, solution.status)
+    assert repr(again.status) == repr(solution.status)
+    torch.save(solution.status, tmp_path / "status.pt")
+    assert torch.equal(torch.load(tmp_path / "status.pt"), solution.status)
+    nothing = replace(solution, y_norm=torch.zeros(2))
+    assert bool(nothing.relative_residual.isnan().all())

@@ -116,10 +116,10 @@ class Solution:
 
     @property
     def relative_residual(self) -> Float[Tensor, " targets"]:
-        """||A G(z) - y|| / ||y||, by target; NaN where ||y|| is not known."""
+        """||A G(z) - y|| / ||y||, by target; NaN where ||y|| is not known or 0."""
         norm = (2 * self.risk).sqrt()
         known = torch.full_like(norm, torch.nan) if self.y_norm is None else self.y_norm
-        return norm / known.to(norm).clamp(min=torch.finfo(norm.dtype).tiny)
+        return norm / torch.where(known > 0, known, torch.nan).to(norm)
 
     @property
     def success(self) -> Tensor:
@@ -168,7 +168,9 @@ class Solution:
                 f"residual norm: median {float(norm.median()):.2e}, largest {float(norm.max()):.2e}"
             )
             if self.y_norm is not None:
-                lines[-1] += f"; median relative to y {float(self.relative_residual.median()):.2g}"
+                lines[-1] += (
+                    f"; median relative to y {float(self.relative_residual.nanmedian()):.2g}"
+                )
         lines += [f"{count:6d} {line}" for line, count in summarise_status(self.status)]
         lines += remarks(self.distance, self.undetermined, self.z.shape[1])
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

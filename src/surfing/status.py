@@ -98,6 +98,12 @@ class Statuses(Tensor):
         with torch._C.DisableTorchFunctionSubclass():  # what is computed of them is plain
             return func(*args, **(kwargs or {}))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Statuses:
+        return self.as_subclass(Tensor).clone().as_subclass(Statuses)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.as_subclass(Tensor).__reduce_ex__(protocol)  # files load without this class
+
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         words = [Status(s).label for s in self.flatten().tolist()[:_SHOWN]]
         more = self.numel() - len(words)

@@ -95,3 +95,22 @@ def test_128x128_in_colour_end_to_end(tmp_path: Path) -> None:
     assert bool(found.success.all())
     page = found.view(tmp_path / "page.html", model=model, y=y, size=3)
     assert page.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("budget", [200.0, float("inf")])
+def test_few_latents_and_a_boundless_budget_with_gradients(k, budget):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(k, 8), torch.nn.Tanh(), torch.nn.Linear(8, 5))
+    path = surfing.Trajectory.from_state_dicts([(0, net.state_dict())], latent=surfing.Normal(k))
+    model = surfing.ForwardModel(path, generator=net)
+    unreachable = torch.full((1, 5), 3.0)
+    solution = surfing.recover(model, unreachable, descent=LBFGS(), budget=budget)
+    assert bool(torch.isfinite(solution.risk).all())
+
+
+def test_an_operator_that_measures_nothing_is_refused():
+    net = torch.nn.Linear(3, 5)
+    path = surfing.Trajectory.from_state_dicts([(0, net.state_dict())], latent=surfing.Normal(3))
+    with pytest.raises(surfing.InputError, match="at least one number"):
+        surfing.recover(path, torch.zeros(1, 0), generator=net, operator=lambda x: x[:, :0])

@@ -127,7 +127,9 @@ class Ride:
             last = number == len(stages) - 1
             reg = None if last or scale is None else scale * fade(number, len(stages))
             before = None if last else state  # the last stage begins with a Jacobian of its own
-            leg = self.leg(stage, rows, history, meter=meter, reg=reg, last=last, before=before)
+            keep = self.descent.resumes and not last
+            leg = self.leg(stage, rows, history, meter=meter, reg=reg, last=last, before=before,
+                           keep=keep)  # fmt: skip
             state = leg.minimum.state
             history = History.after(leg.minimum, stage, history)
             legs.append(leg if last else leg.lean())
@@ -146,6 +148,7 @@ class Ride:
         reg: Float[Tensor, " rows"] | None = None,
         last: bool = False,
         before: Any = None,
+        keep: bool = False,
     ) -> StageResult:
         """One stage: predict, then descend.
 
@@ -158,6 +161,7 @@ class Ride:
             reg: weight of the penalty, for all rows.
             last: take the steps of the last stage.
             before: what the descent left behind at the stage before, to be resumed.
+            keep: what it leaves behind here.
         """
         index = torch.arange(len(rows.z), device=rows.z.device) if index is None else index
         spent = meter.spent[index]
@@ -177,7 +181,7 @@ class Ride:
             rows=index,
             spent=spent,
             before=before,
-            keep=self.descent.resumes and not last,
+            keep=keep,
         )
 
     def track(self, rows: Rows, legs: Sequence[StageResult], meter: CostMeter) -> Track:

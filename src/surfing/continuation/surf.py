@@ -84,7 +84,7 @@ def surf(
 
     Other args:
         descent: the corrector at every stage. Where left out Levenberg-Marquardt, or L-BFGS from
-            100 latents on (257 in dense networks).
+            100 latents on (32 in networks of ten million products, 257 in dense ones).
         schedule: which stages; ten at equal drift where left out.
         control: lets every row find its own stages between those of the schedule; all visit
             the same where left out.

@@ -56,9 +56,10 @@ class Broyden(AbstractDescent[_State]):
     Jacobian taken at z a row is called converged or stalled.
 
     With `carry` above 1 a ride takes the Jacobian along from network to network, updated by what
-    each step shows of the new one, and takes it anew at every `carry`-th and at the last. Where the
-    networks lie near each other, ``surf(..., schedule=EveryCheckpoint(), descent=Broyden(carry=5),
-    stage_steps=1)`` follows every one of them for two forwards and a fifth of a Jacobian.
+    each step shows of the new one, and takes it anew at every `carry`-th and at the last; until
+    then a row whose trial is refused rests. Where the networks lie near each other,
+    ``surf(..., schedule=EveryCheckpoint(), descent=Broyden(carry=5), stage_steps=1)`` visits every
+    one of them for two forwards and a fifth of a Jacobian. Step control takes nothing along.
 
     Residual and Jacobian of every row stay in memory: m (k + 1) numbers. With measurements that
     are not met in the end (noise, signals out of range) the Jacobian is taken more often, and

@@ -70,7 +70,7 @@ def gradient_bank_size(targets: int, budget: float, k: int, *, shared: bool = Tr
         return 0
     wanted = min(max(_EACH * k, _PER_TARGET * targets), _LARGEST_BANK)
     size = int(min(wanted, BANK_SHARE * targets * budget))
-    return size if size >= _LEAST_EACH * k else 0
+    return size if size >= max(_LEAST_EACH * k, least_samples(k)) else 0
 
 
 def learned_for(
@@ -109,7 +109,7 @@ def learned_for(
         gradients = isinstance(job.descent, LBFGS)
         share = _GRADIENT_TIME_SHARE if gradients else _TIME_SHARE
         share *= until - time.perf_counter()
-        size = min(size, int(share / _seconds_each(model)))
+        size = min(size, int(share / _seconds_each(model, share)))
         if size < _least(job):
             return None
         until = time.perf_counter() + share
@@ -131,12 +131,16 @@ def _least(job: BlockSolver) -> int:
     return max(least_samples(k), _LEAST_EACH * k if isinstance(job.descent, LBFGS) else 0)
 
 
-def _seconds_each(model: ForwardModel) -> float:
-    """Of one sample's forward, by the clock; not charged to anyone."""
+def _seconds_each(model: ForwardModel, share: float) -> float:
+    """Of one sample's forward, by the clock; a forward that takes all of `share` ends the trial."""
     forward = model.architecture.at(model.last)
     z = model.latent.sample([0], _TIMED, seed=0)[0].to(model.device, model.dtype)
     with torch.no_grad():
-        forward(z)  # the first also makes buffers
+        clock = time.perf_counter()
+        float(forward(z[:1]).sum())  # the first also makes buffers
+        first = time.perf_counter() - clock
+        if _TIMED * first > share:
+            return first
         clock = time.perf_counter()
         float(forward(z).sum())  # until a device has done it
     return max((time.perf_counter() - clock) / _TIMED, 1e-9)

@@ -23,6 +23,7 @@ __all__ = ["RACERS", "race", "rank", "try_candidate"]
 _STEPS = 30
 _PATIENCE = 10
 """With many latents L-BFGS falls for hundreds of steps; going on beats starting anew."""
+_ENDLESS = 1e9
 RACERS = 4
 _RACE_SHARE = 3
 """One in so many of the gradients that are left goes into finding the best of the racers."""
@@ -92,7 +93,7 @@ def race(
 def _leg(context: RunContext, seconds: float, *, wall: bool) -> int:
     """Gradients of each racer; `seconds` is what one of each target takes."""
     # Of the whole budget, which is the same for all targets: bits must not depend on the others.
-    left = context.budget / _GRADIENT - _FIRST_LEG
+    left = min(context.budget, _ENDLESS) / _GRADIENT - _FIRST_LEG
     if wall and context.until is not None:
         left = min(left, (context.until - time.perf_counter()) / max(seconds, 1e-9))
     return int(left / (_RACE_SHARE * RACERS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -226,10 +227,12 @@ class BlockSolver:
     def _finish(self, context: RunContext, best: Incumbent, open_: Int[Tensor, " o"]) -> None:
         """Go on from the best of each target that is open: attempts give their rows up early."""
         able = open_[context.remaining[open_] >= self._step_cost(context)]
-        by = list(best.made_by)
+        by, hits = list(best.made_by), best.hits.clone()
         if len(able):
             best.take(able, try_candidate(context, best.z[able], able, patient=True), "")
         best.made_by[:] = by
+        # To come back to where one began is no second finding.
+        best.hits[:] = torch.minimum(best.hits, hits)
 
     def _last_attempt(self) -> float | None:
         """The clock after which no attempt is begun any more: what it scouts would be lost."""
@@ -304,7 +307,8 @@ class BlockSolver:
             # A minimum of the penalised risk that was found twice is the answer, met or not.
             done = best.hits[open_] >= 2
         settled = (best.hits[open_] >= _HITS) & (best.tries[open_] >= _LEAST_TRIES)
-        if self._gradients:  # with many latents other minima lie within a hundredth
+        bounded = self.until is not None or math.isfinite(self.budget)
+        if self._gradients and bounded:  # with many latents other minima lie within a hundredth
             settled = torch.zeros_like(done)
         return open_[~(done | settled)]
 

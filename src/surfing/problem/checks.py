@@ -281,9 +281,9 @@ def _measured(
     except Exception as error:
         said = FAILING_OPERATOR.said(rows=len(x), shape=tuple(x.shape[1:]), error=error)
         raise MeasurementError(said) from error
-    if not isinstance(y, Tensor) or y.ndim < 2 or len(y) != len(x):
+    if not isinstance(y, Tensor) or y.ndim < 2 or len(y) != len(x) or y.numel() == 0:
         came = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
-        if isinstance(y, Tensor) and y.ndim >= 2:
+        if isinstance(y, Tensor) and y.ndim >= 2 and y.numel() > 0:
             raise _mixes(f"expected measurements ({len(x)}, ...) of {len(x)} signals, got {came}")
         raise MeasurementError(NO_MEASUREMENTS.said(rows=len(x), came=came))
     if not y.is_floating_point() or not y.requires_grad:

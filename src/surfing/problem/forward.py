@@ -172,6 +172,8 @@ class Architecture:
         except Exception:  # an odd module; nothing depends on it but a default
             return math.inf, math.inf
         products = counter.get_total_flops() / 2
+        if products == 0:  # made of operations that the counter does not know
+            return math.inf, math.inf
         return products, products / max(1, weights)
 
     @property
