@@ -195,16 +195,17 @@ def few(record: Record) -> Iterator[str]:
 
 def _carrying(record: Record) -> str:
     """Broyden's ride beside Adam's, where both were measured on one model, m and size."""
-    where: dict[tuple[str, int, int], dict[str, Cell]] = {}
+    where: dict[tuple[str, int], dict[str, Cell]] = {}
     for cell in record["cells"]:
-        if cell["task"] == "few" and "cuda" not in record["runs"][cell["run"]]["machine"]:
-            key = (cell["model"], cell["m"], cell["targets"])
+        machine = record["runs"][cell["run"]]["machine"]
+        if cell["task"] == "few" and not machine.get("cuda"):  # one training of each model
+            key = (cell["model"], cell["m"])
             where.setdefault(key, {}).setdefault(cell["method"], cell)
     told = [
         f"{labelled(model)}, m = {m}: {rate(first_found(ways[_CARRIED]))} at "
         f"{count(all_in(ways[_CARRIED]))} and {rate(first_found(ways[RIDE]))} at "
         f"{count(all_in(ways[RIDE]))}"
-        for (model, m, _), ways in where.items()
+        for (model, m), ways in where.items()
         if {_CARRIED, RIDE} <= set(ways)
     ]
     if not told:
