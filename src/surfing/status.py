@@ -102,7 +102,8 @@ class Statuses(Tensor):
         return self.as_subclass(Tensor).clone().as_subclass(Statuses)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.as_subclass(Tensor).__reduce_ex__(protocol)  # files load without this class
+        plain = self.as_subclass(Tensor)  # files load without this class
+        return plain.__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         words = [Status(s).label for s in self.flatten().tolist()[:_SHOWN]]
