@@ -29,7 +29,7 @@ differences **none**.
 
 Our generator has the published layout at width 16, trained on crops of the same training image in
 seven minutes on one thread (2,017 steps, a hinge loss with spectral norm; the published logistic
-loss with instance norm in the critic came to nothing in our one trial, which left no record).
+loss with instance norm in the critic failed in our one trial, which left no record).
 
 ![Eight crops of the training image above sixteen samples](assets/published/channels.png)
 
