@@ -96,9 +96,7 @@ def main(
         print(line, file=sys.stderr, flush=True)
         record["lines"].append(line)
         measure.write_record(out, record)
-    text = table(record).markdown()
-    out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    measure.show(out, table(record))
     return record
 
 
@@ -147,11 +145,11 @@ def table(record: dict[str, Any]) -> Table:
     columns = [
         Column("generator", "generator", str),
         Column("k", "k", str),
-        *(Column(n, f"{n}, s", _seconds) for n in CORRECTORS),
+        *(Column(n, f"{n}, s", measure.or_dash(".3f")) for n in CORRECTORS),
         Column("direct", "direct takes", str),
-        Column("direct_ratio", "× the best", _ratio),
+        Column("direct_ratio", "× the best", measure.or_dash(".1f")),
         Column("recover", "recover takes", str),
-        Column("recover_ratio", "× the best ", _ratio),
+        Column("recover_ratio", "× the best ", measure.or_dash(".1f")),
     ]
     lines = [n | n["reached"] | _ratios(n) for n in record["lines"]]
     note = (
@@ -169,14 +167,6 @@ def _ratios(line: dict[str, Any]) -> dict[str, float | None]:
         mine = times.get(line[call])
         told[f"{call}_ratio"] = None if mine is None or best is None else mine / best
     return told
-
-
-def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _ratio(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from cyclopts import App, Parameter
 from torch import Tensor, nn
 
 import surfing
+from benchmarks import measure
 from surfing.architectures import generator_from_manifest
 from surfing.descent import LevenbergMarquardt, TorchOptim
 from surfing.evaluation.methods import still
@@ -137,9 +138,7 @@ def main(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     tables = [table(record), ride_table(record), adam_table(record)]
-    text = "\n\n".join(t.markdown() for t in tables if t.rows)
-    out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    measure.show(out, *(t for t in tables if t.rows))
     return record
 
 

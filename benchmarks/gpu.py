@@ -94,9 +94,7 @@ def main(
                 record["lines"].append(line)
                 measure.write_record(out, record)
     measure.write_record(out, record)
-    shown = table(record).markdown()
-    print(shown)
-    out.with_suffix(".md").write_text(shown + "\n", encoding="utf-8")
+    measure.show(out, table(record))
     return record
 
 
@@ -204,10 +202,10 @@ def table(record: dict[str, Any]) -> Table:
         Column("method", "method", str),
         Column("targets", "targets", lambda v: f"{v:,}"),
         Column("run", "of them run", lambda v: f"{v:,}"),
-        Column("seconds", "s for all", _number),
-        Column("a_second", "targets a second", _number),
-        Column("relative", "relative residual", _number),
-        Column("peak_mib", "peak so far, MiB", _number),
+        Column("seconds", "s for all", measure.or_dash(".3g")),
+        Column("a_second", "targets a second", measure.or_dash(".3g")),
+        Column("relative", "relative residual", measure.or_dash(".3g")),
+        Column("peak_mib", "peak so far, MiB", measure.or_dash(".3g")),
     ]
     worst = {
         rounding: max(
@@ -226,10 +224,6 @@ def table(record: dict[str, Any]) -> Table:
     keys = [c.key for c in columns]
     lines = [dict.fromkeys(keys) | line for line in record["lines"]]
     return Table("On an accelerator", columns, tuple(lines), (note,))
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -61,9 +61,7 @@ def main(
         print(line, file=sys.stderr, flush=True)
         record["lines"].append(line)
     measure.write_record(out, record)
-    text = table(record).markdown()
-    out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    measure.show(out, table(record))
     return record
 
 

@@ -29,6 +29,7 @@ import surfing
 from benchmarks import measure
 from benchmarks.cells import open_generator
 from benchmarks.public_generators import mlp_gan
+from benchmarks.rivals import endless_lbfgs
 from surfing.architectures import build_generator
 from surfing.descent import AbstractDescent, LevenbergMarquardt
 from surfing.descent.broyden import Broyden
@@ -147,15 +148,7 @@ def torch_lbfgs(problem: Problem, limit: float) -> list[Curve]:
     for index in range(len(problem.y)):
         part = slice(index, index + 1)
         z = problem.starts[part].clone().requires_grad_()
-        optimiser = torch.optim.LBFGS(
-            [z],
-            max_iter=100_000,
-            max_eval=100_000,
-            history_size=10,
-            tolerance_grad=1e-9,
-            tolerance_change=1e-12,
-            line_search_fn="strong_wolfe",
-        )
+        optimiser = endless_lbfgs(z, history=10)
         curve = Curve(problem.y[part].flatten(1).double().norm(dim=1), limit, 1)
 
         def closure(
@@ -264,9 +257,7 @@ def main(
             lines.append(line)
             measure.write_record(out, record | {"lines": lines})
     record["lines"] = lines
-    text = table(record).markdown()
-    out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    measure.show(out, table(record))
     return record
 
 

@@ -17,13 +17,16 @@ from typing import Any
 import torch
 
 from surfing import files
+from surfing.report import Table
 
 __all__ = [
     "cells_of",
     "environment",
     "interleave",
     "median_ratio",
+    "or_dash",
     "peak_memory",
+    "show",
     "wilson",
     "write_record",
 ]
@@ -147,6 +150,22 @@ def write_record(path: str | Path, record: Mapping[str, Any]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     files.write(target, json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
     return target
+
+
+def show(out: Path, *tables: Table) -> None:
+    """Print the tables of a record, and keep them beside it (the same name, .md) for the pages."""
+    text = "\n\n".join(table.markdown() for table in tables)
+    files.write(out.with_suffix(".md"), text + "\n")
+    print(text)
+
+
+def or_dash(digits: str) -> Callable[[float | None], str]:
+    """How a number is told, by its format; a dash where there is none.
+
+    >>> or_dash(".1f")(2), or_dash(".1f")(None)
+    ('2.0', '–')
+    """
+    return lambda value: "–" if value is None else format(value, digits)
 
 
 def cells_of(path: str | Path) -> list[dict[str, Any]]:

@@ -72,9 +72,7 @@ def main(
         print(line, file=sys.stderr, flush=True)
         record["lines"].append(line)
         measure.write_record(out, record)
-    text = table(record).markdown()
-    out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    measure.show(out, table(record))
     return record
 
 
@@ -119,12 +117,12 @@ def table(record: dict[str, Any]) -> Table:
     """A line for each generator."""
     columns = [
         Column("generator", "generator", str),
-        Column("recover_mib", "recover, MiB", _whole),
-        Column("direct_mib", "direct, MiB", _whole),
-        Column("dense_mib", "dense Jacobians, MiB", _whole),
-        Column("recover_s", "recover, s", _seconds),
-        Column("direct_s", "direct, s", _seconds),
-        Column("dense_s", "dense Jacobians, s", _seconds),
+        Column("recover_mib", "recover, MiB", measure.or_dash(".0f")),
+        Column("direct_mib", "direct, MiB", measure.or_dash(".0f")),
+        Column("dense_mib", "dense Jacobians, MiB", measure.or_dash(".0f")),
+        Column("recover_s", "recover, s", measure.or_dash(".1f")),
+        Column("direct_s", "direct, s", measure.or_dash(".1f")),
+        Column("dense_s", "dense Jacobians, s", measure.or_dash(".1f")),
     ]
     note = (
         f"{record['targets']} targets at once, one thread; recover and direct stop after "
@@ -132,14 +130,6 @@ def table(record: dict[str, Any]) -> Table:
         "targets, one step."
     )
     return Table("Memory by size", columns, tuple(record["lines"]), (note,))
-
-
-def _whole(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0f}"
-
-
-def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
 
 
 if __name__ == "__main__":

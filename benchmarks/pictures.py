@@ -29,6 +29,7 @@ from torch.func import jvp, vmap
 import surfing
 from benchmarks import measure
 from benchmarks.cells import open_generator
+from benchmarks.rivals import endless_lbfgs
 from surfing.errors import require
 from surfing.report import Column, Table
 from surfing.zoo.data import load_images
@@ -111,14 +112,7 @@ Single = Callable[[nn.Module, Tensor, Tensor, Callable[[float], None]], None]
 
 def _lbfgs(net: nn.Module, y: Tensor, z: Tensor, told: Callable[[float], None]) -> None:
     leaf = z.clone().requires_grad_()
-    optimiser = torch.optim.LBFGS(
-        [leaf],
-        max_iter=100_000,
-        max_eval=100_000,
-        tolerance_grad=1e-9,
-        tolerance_change=1e-12,
-        line_search_fn="strong_wolfe",
-    )
+    optimiser = endless_lbfgs(leaf)
 
     def closure() -> Tensor:
         optimiser.zero_grad()
@@ -290,9 +284,7 @@ def main(
             record["lines"].append({"run": run.name, "k": law.dim} | line)
             print(record["lines"][-1], file=sys.stderr, flush=True)
             measure.write_record(out, record)
-    text = "\n\n".join(table.markdown() for table in tables(record))
-    out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    measure.show(out, *tables(record))
     return record
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
 import surfing
+from benchmarks import measure
 from surfing.evaluation.record import provenance
 from surfing.report import Column, Table
 from surfing.report.tables import count, number
@@ -172,9 +173,7 @@ def main(
     record = {"lines": lines, **provenance(seed, began=began)}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    text = table(record).markdown()
-    out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    measure.show(out, table(record))
     return record
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
 
-__all__ = ["CMAES", "CSGM", "ScipyTRF", "TorchLBFGS"]
+__all__ = ["CMAES", "CSGM", "ScipyTRF", "TorchLBFGS", "endless_lbfgs"]
 
 
 def _each(cell: Cell, solve: Callable[[int], tuple[Tensor, float]]) -> Outcome:
@@ -103,6 +103,19 @@ class _Forward:
                 torch.from_numpy(z).to(self.dtype)
             )
         return jacobian.double().numpy()
+
+
+def endless_lbfgs(z: Tensor, *, history: int = 100) -> torch.optim.LBFGS:
+    """torch's, with strong Wolfe, for one row that is stopped by a clock alone."""
+    return torch.optim.LBFGS(
+        [z],
+        max_iter=100_000,
+        max_eval=100_000,
+        history_size=history,
+        tolerance_grad=1e-9,
+        tolerance_change=1e-12,
+        line_search_fn="strong_wolfe",
+    )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from torch import Tensor
 import surfing
 from benchmarks import measure
 from benchmarks.large import Problem, problems
+from benchmarks.rivals import endless_lbfgs
 from surfing.report import Column, Table
 
 __all__ = ["main", "table"]
@@ -64,9 +65,7 @@ def main(
             print(lines[-1], file=sys.stderr, flush=True)
             measure.write_record(out, record | {"lines": lines})
     record["lines"] = lines
-    text = table(record).markdown()
-    out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    measure.show(out, table(record))
     return record
 
 
@@ -118,14 +117,7 @@ def _torch_lbfgs(problem: Problem, limit: float) -> tuple[Tensor, dict[str, Any]
         part = slice(index, index + 1)
         z = problem.starts[part].clone().requires_grad_()
         best, end = float("inf"), z.detach().clone()
-        optimiser = torch.optim.LBFGS(
-            [z],
-            max_iter=100_000,
-            max_eval=100_000,
-            tolerance_grad=1e-9,
-            tolerance_change=1e-12,
-            line_search_fn="strong_wolfe",
-        )
+        optimiser = endless_lbfgs(z)
 
         def closure() -> Tensor:
             nonlocal best, end, calls

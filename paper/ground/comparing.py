@@ -21,6 +21,7 @@ __all__ = [
     "disjoint",
     "first_found",
     "mean_cost",
+    "paired",
     "sign_test",
     "slope_of_many",
 ]
@@ -61,6 +62,12 @@ def sign_test(ours: Cell, theirs: Cell) -> tuple[int, int, float]:
     disputed = won + lost
     tail = sum(comb(disputed, i) for i in range(max(won, lost), disputed + 1)) / 2**disputed
     return won, lost, min(1.0, 2 * tail) if disputed else 1.0
+
+
+def paired(ours: Cell, theirs: Cell) -> str:
+    """The sign test as the tables tell it."""
+    won, lost, p = sign_test(ours, theirs)
+    return f"{won}, {lost}, {p:.2g}"
 
 
 @dataclass(frozen=True)

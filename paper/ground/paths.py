@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from paper.ground.comparing import first_found, mean_cost, sign_test
+from paper.ground.comparing import first_found, mean_cost, paired
 from paper.ground.pictures import labelled
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
@@ -35,7 +35,7 @@ def _table(cells: Sequence[Cell]) -> str:
             "path": cell["variant"].strip(),
             "found": rate(first_found(cell)),
             "cost": mean_cost(cell),
-            "paired": "–" if cell is first else "{}, {}, {:.2g}".format(*sign_test(cell, first)),
+            "paired": "–" if cell is first else paired(cell, first),
         }
         for cell in cells
     )

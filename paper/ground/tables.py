@@ -12,7 +12,7 @@ from paper.ground.comparing import (
     any_found,
     at_equal_cost,
     first_found,
-    sign_test,
+    paired,
 )
 from paper.ground.model import MODELS
 from paper.ground.pictures import labelled
@@ -145,7 +145,6 @@ def _pairs(cells: Sequence[Cell]) -> Iterator[tuple[Cell, Cell]]:
 
 def _against(ride: Cell, alone: Cell) -> dict[str, Any]:
     held: AtCost = at_equal_cost(ride, alone)
-    won, lost, p = sign_test(ride, alone)
     most = "" if held.enough else f" (but {alone['starts']} were run)"
     mean, low, high = held.difference
     return {
@@ -155,7 +154,7 @@ def _against(ride: Cell, alone: Cell) -> dict[str, Any]:
         "found": two(held.ride),
         "restarts": two(held.restarts),
         "difference": f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] ({held.verdict})",
-        "paired": f"{won}, {lost}, {p:.2g}",
+        "paired": paired(ride, alone),
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from paper.ground.comparing import first_found, mean_cost, sign_test
+from paper.ground.comparing import first_found, mean_cost, paired, sign_test
 from paper.ground.pictures import labelled, on_the_wave
 from paper.ground.tasks import RIDE
 from surfing.report import Column, Table, rate
@@ -36,9 +36,7 @@ def wave(record: Record) -> str:
             "cost": mean_cost(cell),
             "wave": ", ".join(_share(cell, place) for place in _PLACES),
             "move": f"{median(cell['median_move']):.2g}",
-            "paired": "–"
-            if cell is cells[0]
-            else "{}, {}, {:.2g}".format(*sign_test(cell, cells[0])),
+            "paired": "–" if cell is cells[0] else paired(cell, cells[0]),
         }
         for cell in cells
     )
