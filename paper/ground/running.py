@@ -16,6 +16,7 @@ from typing import Any
 
 from paper.ground.model import MODELS, Sizes, recipe_named
 from surfing import files
+from surfing.errors import InputError
 
 AGES = ("dcgan-k10-x3", "dcgan-k10-w32", "dcgan-k10-w16", "dcgan-k10-w8")
 """Another length of training, other widths: the law behind `first release against paper`."""
@@ -50,7 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="root of the images, torchvision's layout")
     parser.add_argument("--trajectories", type=Path, help="trained already: open them from here")
     parser.add_argument("--keep", type=Path, help="write what is trained here, for --trajectories")
-    parser.add_argument("--tuned", type=Path, help="zip of an earlier run: take its step sizes")
+    parser.add_argument(
+        "--tuned", type=Path, help="zip of an earlier run, or a record of such: take its step sizes"
+    )
     parser.add_argument("--targets", type=int, help="at most so many of each task")
     parser.add_argument("--restarts", type=int, nargs=2, metavar=("ADAM", "LM"),
                         help="of the direct methods")  # fmt: skip
@@ -257,6 +260,12 @@ def _reduced(plan: Any, options: argparse.Namespace) -> Any:
 
 def _tuned(archive: Path, name: str) -> dict[str, Any]:
     """Step sizes that an earlier run chose for this model, on a training of the same recipe."""
+    if archive.suffix == ".json":
+        record = json.loads(archive.read_text(encoding="utf-8"))
+        for tuning in record["tuning"]:
+            if tuning["model"] == name:
+                return dict(tuning)
+        raise InputError(f"tuned: {archive} has no step sizes for {name}.")
     with zipfile.ZipFile(archive) as opened:
         return _first(json.loads(opened.read(f"{name}/tune.json")))
 

@@ -12,10 +12,12 @@ from paper.ground.comparing import all_in, any_found, at_equal_cost, bound, firs
 from paper.ground.model import MODELS
 from paper.ground.page import in_short, markdown
 from paper.ground.reading import lines_of, main, read
+from paper.ground.running import _tuned
 from paper.ground.tasks import DIRECT, RIDE
 from paper.ground.tuning import by_rate, picked, pooled
 from paper.ground.ways import LM
 
+from surfing.errors import InputError
 from surfing.report import rate
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "records" / "ground.json"
@@ -129,6 +131,19 @@ def test_what_failed_and_what_never_came_is_told_with_its_cause(tmp_path: Path) 
     assert missing[other] == missing[RIDE] == "time"
     assert DIRECT not in missing
     assert record["runs"][0]["command"] == "--models vae-k5 --tuned a.zip"
+
+
+def test_step_sizes_come_from_a_run_or_from_the_record_of_it(tmp_path: Path) -> None:
+    tuning = {"chosen": {"Adam direct all": 0.05}}
+    zipped = archive(tmp_path / "a.zip", {
+        "vae-k5/training.json": {"seconds": 1.0, "recipe": {}},
+        "vae-k5/tune.json": {"records": [tuning]},
+    })  # fmt: skip
+    assert main([str(zipped), "--out", str(record := tmp_path / "r.json")]) == 0
+    for source in (zipped, record):
+        assert _tuned(source, "vae-k5")["chosen"] == tuning["chosen"]
+    with pytest.raises(InputError, match="no step sizes for vae-k10"):
+        _tuned(record, "vae-k10")
 
 
 def test_a_record_is_json_whatever_its_lines(tmp_path: Path) -> None:
