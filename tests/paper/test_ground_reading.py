@@ -139,7 +139,8 @@ def test_step_sizes_come_from_a_run_or_from_the_record_of_it(tmp_path: Path) -> 
         "vae-k5/training.json": {"seconds": 1.0, "recipe": {}},
         "vae-k5/tune.json": {"records": [tuning]},
     })  # fmt: skip
-    assert main([str(zipped), "--out", str(record := tmp_path / "r.json")]) == 0
+    record = tmp_path / "r.json"
+    assert main([str(zipped), "--out", str(record)]) == 0
     for source in (zipped, record):
         assert _tuned(source, "vae-k5")["chosen"] == tuning["chosen"]
     with pytest.raises(InputError, match="no step sizes for vae-k10"):
