@@ -12,7 +12,8 @@ import surfing
 from surfing.architectures import build_generator
 from surfing.descent.lbfgs import LBFGS
 from surfing.execution.targets import Targets
-from surfing.portfolio.known import RACERS, race
+from surfing.portfolio.known import race
+from surfing.portfolio.limits import RACERS, block_size
 from surfing.portfolio.solver import solver_of
 
 K = 100
@@ -114,3 +115,23 @@ def test_an_operator_that_measures_nothing_is_refused():
     path = surfing.Trajectory.from_state_dicts([(0, net.state_dict())], latent=surfing.Normal(3))
     with pytest.raises(surfing.InputError, match="at least one number"):
         surfing.recover(path, torch.zeros(1, 0), generator=net, operator=lambda x: x[:, :0])
+
+
+class _Placed:
+    """What `block_size` reads of a model, on a device that this machine need not have."""
+
+    required = ()
+
+    def __init__(self, device: str, k: int, m: int) -> None:
+        self.device, self.latent, self.measurement_shape = (
+            torch.device(device),
+            surfing.Normal(k),
+            (m,),
+        )
+
+
+@pytest.mark.parametrize("k", [100, 512])
+def test_memories_of_all_racers_fit_an_accelerators_room(k: int) -> None:
+    hundred_pairs, doubles, while_pushed = 2 * 100 * k, 8, 2
+    rows = block_size(_Placed("cuda", k, 3 * 64 * 64), gradients=True)
+    assert 8 < rows * RACERS * hundred_pairs * doubles * while_pushed <= 2**32

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,14 @@ class Targets:
         noise: None, a number, one for each target, or the shape of y.
         given: by name, (targets, ...).
         z0: (targets, ...).
+        behind: how many of the same call are begun after these.
     """
 
     y: Any
     noise: Any = None
     given: Mapping[str, Any] | None = None
     z0: Any = None
+    behind: int = 0
 
     def __len__(self) -> int:
         return len(self.y) if hasattr(self.y, "__len__") and np.ndim(self.y) != 0 else 0
@@ -42,7 +44,8 @@ class Targets:
         if isinstance(given, Mapping):
             given = {name: _rows(value, cut) for name, value in given.items()}
         z0 = None if self.z0 is None else _rows(self.z0, cut)
-        return Targets(_rows(self.y, cut), noise, given, z0)
+        behind = self.behind + len(self) - part.stop
+        return Targets(_rows(self.y, cut), noise, given, z0, behind)
 
     def take(self, index: Tensor) -> Targets:
         """Of some targets by number; what is in memory alone."""
@@ -58,7 +61,7 @@ class Targets:
         """Measurements on another device; what belongs to them is moved when it is used."""
         y = self.y.to(place) if isinstance(self.y, Tensor) else torch.as_tensor(self.y).to(place)
         z0 = self.z0 if self.z0 is None else torch.as_tensor(self.z0).to(place)
-        return Targets(y, self.noise, self.given, z0)
+        return replace(self, y=y, z0=z0)
 
     def _by_target(self, noise: Any) -> bool:
         """Whether the noise has a line for each target, rather than one for all of them."""

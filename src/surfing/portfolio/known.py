@@ -11,6 +11,7 @@ from torch import Tensor
 from surfing.descent.lbfgs import LBFGS
 from surfing.descent.levenberg_marquardt import LevenbergMarquardt
 from surfing.portfolio.attempt import Found
+from surfing.portfolio.limits import RACERS
 from surfing.solution import Status
 
 if TYPE_CHECKING:
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
 
     from surfing.portfolio.attempt import RunContext
 
-__all__ = ["RACERS", "race", "rank", "try_candidate"]
+__all__ = ["race", "rank", "try_candidate"]
 
 _STEPS = 30
 _PATIENCE = 10
 """With many latents L-BFGS falls for hundreds of steps; going on beats starting anew."""
 _ENDLESS = 1e9
-RACERS = 4
 _RACE_SHARE = 3
 """One in so many of the gradients that are left goes into finding the best of the racers."""
 _FIRST_LEG, _LEAST_LEG = 100, 40

@@ -9,10 +9,13 @@ from surfing import check
 from surfing.errors import InputError
 from surfing.problem.model import ForwardModel
 
-__all__ = ["PLENTY", "block_size", "deadline", "late"]
+__all__ = ["PLENTY", "RACERS", "block_size", "deadline", "late", "share_of"]
 
 PLENTY = 4
 """Measurements for each latent, from which on nearly every start will do."""
+RACERS = 4
+"""Draws that race for a target; on an accelerator, whose blocks are large, their memories have to
+fit side by side."""
 _MEMORIES = 800
 """Numbers of 4 bytes for each latent: a hundred pairs in double precision, twice while pushed."""
 
@@ -25,13 +28,14 @@ def block_size(model: ForwardModel, *, gradients: bool = False) -> int:
     Caches like small blocks, and accelerators large ones; Jacobians of all rows have to fit, or
     where descents take gradients alone their memories.
     """
-    most, room = (256, 2**27) if model.device.type == "cpu" else (4096, 2**32)
+    on_cpu = model.device.type == "cpu"
+    most, room = (256, 2**27) if on_cpu else (4096, 2**32)
     if model.required:  # the number of measurements is known once there are inputs
         return most
     k = model.latent.dim
     row = 4 * math.prod(model.measurement_shape) * (k + 1)
     if gradients:
-        row = min(row, 4 * _MEMORIES * k)
+        row = min(row, 4 * _MEMORIES * k * (1 if on_cpu else RACERS))
     fit = room // row
     return most if fit >= most else 1 << max(0, max(8, fit).bit_length() - 1)
 
@@ -56,3 +60,11 @@ def deadline(
 def late(until: float | None) -> bool:
     """Whether the clock is beyond a limit, where there is one."""
     return until is not None and time.perf_counter() > until
+
+
+def share_of(until: float | None, targets: int, *, behind: int) -> float | None:
+    """The clock at which a block is to end, so that as much is left for each target behind it."""
+    if until is None:
+        return None
+    now = time.perf_counter()
+    return now + max(0.0, until - now) * targets / max(1, targets + behind)

@@ -82,7 +82,8 @@ def recover(
             pass 2, its share of what is learned once included. That takes at most half of it;
             `solution.cost_once` says how much.
         seconds: wall time of the whole call: after it no further step is begun, and the best that
-            was found is returned. What is found then depends on the machine.
+            was found is returned. Blocks of targets share it evenly. What is found then depends on
+            the machine.
         noise: standard deviations of the noise: a number, one for each target, or the shape of y,
             where inf means not measured. Measurements that don't depend on the signal never count.
 

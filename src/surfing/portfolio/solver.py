@@ -23,8 +23,8 @@ from surfing.execution.targets import Targets
 from surfing.portfolio.attempt import Attempt, Found, RunContext
 from surfing.portfolio.defaults import checked_descent, checked_portfolio
 from surfing.portfolio.incumbent import Incumbent
-from surfing.portfolio.known import RACERS, race, rank, try_candidate
-from surfing.portfolio.limits import PLENTY, block_size, late
+from surfing.portfolio.known import race, rank, try_candidate
+from surfing.portfolio.limits import PLENTY, RACERS, block_size, late, share_of
 from surfing.problem.model import ForwardModel
 from surfing.problem.risk import CostMeter
 from surfing.solution import Solution, StageRecord, Status
@@ -99,6 +99,16 @@ class BlockSolver:
     shared: float = 0.0
     """What each target has paid for the learned starts, in forward-equivalents."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker: clocks that count from a machine's start mean nothing on another."""
+        left = None if self.until is None else self.until - time.perf_counter()
+        return self.__dict__ | {"until": None if left is None else time.time() + left}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        end = state["until"]
+        left = None if end is None else end - time.time()
+        self.__dict__.update(state, until=None if left is None else time.perf_counter() + left)
+
     def with_learned(self, known: LearnedStarts | None, targets: float) -> BlockSolver:
         """With learned starts, whose samples each of the targets pays its share of."""
         if known is None:
@@ -153,12 +163,13 @@ class BlockSolver:
         progress: Callable[[int, int], None] | None = None,
     ) -> Solution:
         began = time.perf_counter()
-        context = self.context(y, ids)
+        job = replace(self, until=share_of(self.until, len(y), behind=y.behind))
+        context = job.context(y, ids)
         # Of other descents a caller's may know it.
         best = Incumbent.none(context.problem, curvature=not self._gradients)
         if len(y):
-            self._run(context, best, y, progress)
-        return replace(self._ending(context, best), seconds=time.perf_counter() - began)
+            job._run(context, best, y, progress)
+        return replace(job._ending(context, best), seconds=time.perf_counter() - began)
 
     def context(self, targets: Targets, ids: Sequence[int]) -> RunContext:
         """What attempts at these targets work on."""
