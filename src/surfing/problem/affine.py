@@ -329,12 +329,12 @@ def _gather(planes: Tensor, stride: int, padding: int, *, axis: int) -> list[Ten
         padding: p.
         axis: of the image.
     """
-    size, phases = planes.shape[axis], []
+    taps, size, phases = planes.shape[0], planes.shape[axis], []
     for a in range(stride):
         total = planes[a + padding]  # d = 0
-        for d in range(-size + 1, size):
-            tap = stride * d + a + padding
-            if d and 0 <= tap < len(planes):
+        for tap in range((a + padding) % stride, taps, stride):
+            d = (tap - a - padding) // stride
+            if 0 < abs(d) < size:
                 reach = size - abs(d)
                 total.narrow(axis, max(d, 0), reach).add_(
                     planes[tap].narrow(axis, max(-d, 0), reach)

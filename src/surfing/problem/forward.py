@@ -15,6 +15,7 @@ from torch.func import jvp, vmap
 from surfing.generator import BoundGenerator, Generator, cast
 from surfing.problem.inputs import RowInputs
 from surfing.problem.operators import Operator
+from surfing.problem.products import products_of
 from surfing.problem.program import BoundProgram, Program
 
 if TYPE_CHECKING:
@@ -162,16 +163,12 @@ class Architecture:
 
         Infinite where they can't be counted.
         """
-        from torch.utils.flop_counter import FlopCounterMode  # loads more than torch itself
-
         bound = self.generator.at(state)
         weights = sum(t.numel() for t in bound.state.values())
         try:
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                bound(z)
+            products = products_of(lambda: bound(z))
         except Exception:  # an odd module; nothing depends on it but a default
             return math.inf, math.inf
-        products = counter.get_total_flops() / 2
         if products == 0:  # made of operations that the counter does not know
             return math.inf, math.inf
         return products, products / max(1, weights)
