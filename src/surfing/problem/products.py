@@ -20,13 +20,13 @@ def products_of(call: Callable[[], object]) -> float:
     return counter.operations / 2
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """torch's own counter keeps a tally for each module, and loads its compiler: two seconds."""
 
     def __init__(self, formulas: dict[Any, Any]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._formulas = formulas
-        self.operations = 0
+        self.operations: float = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
