@@ -15,7 +15,8 @@ def products_of(call: Callable[[], object]) -> float:
     """Multiplications of matrix products and convolutions, by torch's own formulas for each."""
     from torch.utils.flop_counter import flop_registry  # loads what few calls need
 
-    with torch.no_grad(), _Counter(flop_registry) as counter:
+    counter = _Counter(flop_registry)
+    with torch.no_grad(), counter:
         call()
     return counter.operations / 2
 
