@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from paper.ground.by_model import many_models, sentences, tables
 from paper.ground.comparing import all_in, disjoint, first_found
 from paper.ground.curves import curves, measurements, surfaces
 from paper.ground.paths import paths
@@ -58,8 +59,9 @@ def figures(record: Record, out: Path) -> list[Path]:
 def _panels(record: Record) -> dict[str, list[Cell]]:
     """Cells of one model and number of measurements, where Adam and LM both stand."""
     groups: dict[str, list[Cell]] = {}
+    apart = {run for run, _ in many_models(record)}
     for cell in record["cells"]:
-        if "error" in cell and cell["task"] in ("table1", "few"):
+        if "error" in cell and cell["task"] in ("table1", "few") and cell["run"] not in apart:
             what = f"m = {cell['m']}" if cell["m"] else "all pixels"
             title = f"{labelled(cell['model'])}, {what}, {cell['targets']} targets"
             groups.setdefault(title, []).append(cell)
@@ -69,8 +71,8 @@ def _panels(record: Record) -> dict[str, list[Cell]]:
 
 def markdown(record: Record) -> str:
     """All of it."""
-    parts = [_ground(record), _step_sizes(record), whole(record), *few(record), *curves(record),
-             *paths(record), wave(record), *ages(record)]  # fmt: skip
+    parts = [_ground(record), _step_sizes(record), *tables(record), whole(record), *few(record),
+             *curves(record), *paths(record), wave(record), *ages(record)]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
 
 
@@ -91,6 +93,7 @@ def in_short(record: Record) -> list[str]:
         f"measured: {'; '.join(verdicts)}. {_mastered(lines)}",
         "On that ground **at equal cost**, Adam surfing less the most that restarts of direct Adam "
         f"can find, the three GANs pooled: {'; '.join(costs)}.",
+        *sentences(record),
         *_scarce(record),
     ]
 
@@ -112,8 +115,9 @@ def _mastered(lines: Sequence[Line]) -> str:
 def _scarce(record: Record) -> list[str]:
     """Every way on few measurements, one start each; of runs of one way the last."""
     groups: dict[str, dict[str, str]] = {}
+    apart = {run for run, _ in many_models(record)}
     for cell in record["cells"]:
-        if cell["task"] == "few":
+        if cell["task"] == "few" and cell["run"] not in apart:
             what = f"{labelled(cell['model'])}, m={cell['m']}, {cell['targets']} targets"
             told = f"{cell['method']} {rate(first_found(cell))} at {count(all_in(cell))}"
             groups.setdefault(what, {})[cell["method"]] = told

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from paper.ground.by_model import RIVALS, many_models
 from paper.ground.comparing import (
     AtCost,
     all_in,
@@ -36,7 +37,9 @@ _CARRIED = "Broyden surfing, every network"
 
 def whole(record: Record) -> str:
     """Table 1 as far as it was measured."""
-    cells = [c for c in record["cells"] if c["task"] == "table1"]
+    apart = many_models(record)
+    cells = [c for c in record["cells"]
+             if c["task"] == "table1" and (c["run"], "all pixels") not in apart]  # fmt: skip
     if not cells:
         return ""
     order = {
@@ -110,13 +113,7 @@ def _missing(record: Record) -> str:
     )
 
 
-_RIVALS = {
-    RIDE: (DIRECT,),
-    "LM surfing, 10 stages": ("LM direct",),
-    "LM surfing, every network": ("LM direct",),
-    "Broyden surfing, every network": ("LM direct",),
-    "LM surfing, late annealed": ("LM direct", "LM prior annealed, no path"),
-}
+_RIVALS = {RIDE: (DIRECT,), **RIVALS}
 """What each ride is set against at equal cost."""
 
 
@@ -166,8 +163,9 @@ def two(share: float) -> str:
 def few(record: Record) -> Iterator[str]:
     """Few measurements, by model and run."""
     groups: dict[tuple[int, str, int], list[Cell]] = {}
+    apart = {run for run, _ in many_models(record)}
     for cell in record["cells"]:
-        if cell["task"] == "few":
+        if cell["task"] == "few" and cell["run"] not in apart:
             groups.setdefault((cell["run"], cell["model"], cell["m"]), []).append(cell)
     alone = [cell for cells in groups.values() if len(cells) < MANY for cell in cells]
     if alone:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paper.ground.by_model import sentences, tables
 from paper.ground.comparing import all_in, any_found, at_equal_cost, bound, first_found, sign_test
 from paper.ground.model import MODELS
 from paper.ground.page import in_short, markdown
 from paper.ground.reading import lines_of, main, read
 from paper.ground.running import _tuned
+from paper.ground.tables import few, whole
 from paper.ground.tasks import DIRECT, RIDE
 from paper.ground.tuning import by_rate, picked, pooled
 from paper.ground.ways import LM
@@ -169,6 +171,48 @@ def test_runs_of_a_record_are_taken_over_or_left(tmp_path: Path) -> None:
     assert [run["file"] for run in joined["runs"]] == ["vae-k5.zip", "vae-k20.zip"]
     told = {(c["run"], c["model"], c["task"]) for c in joined["cells"]}
     assert told == {(0, "vae-k5", "table1"), (1, "vae-k20", "table1")}
+
+
+def many(found: dict[str, int], task: str = "table1", m: int = 0) -> dict[str, Any]:
+    """A record with one run of all ways on some models, ten targets each, at cost 100."""
+    cells = [
+        {"run": 0, "model": model, "task": task, "m": m, "method": way,
+         **cell([[HIT]] * hits + [[MISS]] * (10 - hits))}
+        for model, hits in found.items() for way in LM
+    ]  # fmt: skip
+    run = {"machine": {"cuda": None}, "plan": {"table": 10, "few": 10}}
+    return {"runs": [run], "cells": cells, "tuning": [], "missing": []}
+
+
+def test_a_run_of_many_models_has_a_line_for_each_and_is_told_once() -> None:
+    record = many({"vae-k5": 10, "wgan-k5": 10, "dcgan-k20": 9})
+    (table,) = tables(record)
+    assert [row.split("|")[1].strip() for row in table.splitlines() if "at 100" in row] == [
+        "VAE, k=5", "DCGAN, k=20", "WGAN, k=5"
+    ]  # fmt: skip
+    (told,) = sentences(record)
+    assert "10 targets on each of 3 models" in told
+    assert "at least 99% on 2 of 3" in told
+    assert "recover: all on 2 of 3" in told
+    assert f"recover {rate((29, 30))} at 100" in told
+    assert whole(record) == ""
+    two = many({"vae-k5": 10, "wgan-k5": 10})  # too few to be a table of models
+    assert list(tables(two)) == []
+    assert "VAE, k=5" in whole(two)
+
+
+def test_rides_of_many_models_are_set_against_restarts_together() -> None:
+    record = many({"vae-k5": 9, "wgan-k5": 8, "dcgan-k5": 7}, "few", 10)
+    for one in record["cells"]:
+        if one["method"] == LM_DIRECT:
+            one |= cell([[MISS]] * 10)
+    (table, equal) = tables(record)
+    assert table.startswith("**The package's ways, m = 2k")
+    told = [row.split("|")[1:-1] for row in equal.splitlines() if "LM surfing, 10 stages" in row]
+    assert [part.strip() for part in told[0]][:7] == [
+        "m = 2k", "LM surfing, 10 stages", LM_DIRECT, "3", "3", "0", "0"
+    ]  # fmt: skip
+    assert list(few(record)) == []
 
 
 @pytest.fixture(scope="module")

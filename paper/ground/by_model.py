@@ -1,0 +1,193 @@
+"""Runs that measured the package's ways on many models: a line for each model."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from statistics import fmean
+from typing import Any
+
+from paper.ground.comparing import AtCost, all_in, at_equal_cost, first_found
+from paper.ground.model import MODELS
+from paper.ground.pictures import labelled
+from paper.ground.tasks import RIDE
+from paper.ground.tuning import picked
+from paper.ground.ways import LM
+from surfing.report import Column, Table, rate
+from surfing.report.tables import count
+
+__all__ = ["RIVALS", "many_models", "sentences", "tables"]
+
+Record = Mapping[str, Any]
+Cell = Mapping[str, Any]
+Cells = list[Cell]
+
+RECOVER, STAGES = "recover", "LM surfing, 10 stages"
+_DIRECT, _ANNEALED = "LM direct", "LM prior annealed, no path"
+RIVALS = {
+    STAGES: (_DIRECT,),
+    "LM surfing, every network": (_DIRECT,),
+    "Broyden surfing, every network": (_DIRECT,),
+    "LM surfing, late annealed": (_DIRECT, _ANNEALED),
+}
+"""What each ride of the package is set against at equal cost."""
+
+_MODELS_AT_LEAST = 3
+_NEARLY_ALL, _SHARE_OF_COST = 0.99, 0.1
+"""What was hoped for of LM surfing, and at which share of Adam surfing's cost."""
+
+
+def many_models(record: Record) -> dict[tuple[int, str], Cells]:
+    """By run and what is measured, cells of runs with `recover` on several models."""
+    groups: dict[tuple[int, str], Cells] = {}
+    for cell in record["cells"]:
+        if cell["task"] in ("table1", "few"):
+            groups.setdefault((cell["run"], _measured(cell)), []).append(cell)
+    return {
+        key: cells
+        for key, cells in groups.items()
+        if sum(cell["method"] == RECOVER for cell in cells) >= _MODELS_AT_LEAST
+    }
+
+
+def _measured(cell: Cell) -> str:
+    k = int(cell["model"].partition("-k")[2].partition("-")[0])
+    return f"m = {cell['m'] // k}k" if cell["m"] else "all pixels"
+
+
+def tables(record: Record) -> Iterator[str]:
+    """Found and cost, a line for each model and a column for each way; then equal cost."""
+    adam = _adam_costs(record)
+    groups = many_models(record)
+    for (run, what), cells in groups.items():
+        ways = [way for way in LM if any(cell["method"] == way for cell in cells)]
+        told = {(c["model"], c["method"]): _told(c) for c in cells}
+        models = sorted({c["model"] for c in cells}, key=_order)
+        rows = tuple(
+            {"model": labelled(model)}
+            | ({"adam": count(adam[model])} if what == "all pixels" and model in adam else {})
+            | {way: told.get((model, way), "–") for way in ways}
+            for model in models
+        )
+        columns = [Column("model", "model", right=False), *(Column(way, way) for way in ways)]
+        if any("adam" in row for row in rows):
+            columns.append(Column("adam", "cost of Adam surfing", _or_dash))
+        machine = record["runs"][run]["machine"].get("cuda") or "a CPU"
+        note = (
+            f"Found and cost all in, {max(cell['targets'] for cell in cells)} targets, one start "
+            f"each; trained and measured on {machine}."
+        )
+        if len(columns) > len(ways) + 1:
+            note += " Adam surfing's cost is that of the first table, on another training."
+        yield f"**The package's ways, {what}**\n\n" + _markdown(columns, rows, note)
+    if rows := tuple(_at_equal_cost(groups)):
+        yield "**The package's rides against restarts at equal cost**\n\n" + _equal(rows)
+
+
+def _or_dash(value: Any) -> str:
+    return "–" if value is None else str(value)
+
+
+def _markdown(columns: list[Column], rows: tuple[dict[str, Any], ...], note: str) -> str:
+    return Table("", columns, rows, (note,)).markdown()
+
+
+def _equal(rows: tuple[dict[str, Any], ...]) -> str:
+    columns = [
+        Column("what", "measured", right=False),
+        Column("ride", "ride", right=False),
+        Column("alone", "restarts of", right=False),
+        Column("models", "models"),
+        *(Column(v, v) for v in ("ahead", "not told apart", "behind")),
+        Column("few", "too few restarts"),
+        Column("difference", "ride less restarts, together", right=False),
+    ]
+    note = (
+        "Models by verdict: the 95% interval of the difference, target by target, lies above, "
+        "across or below nothing; too few restarts: where fewer were run than the ride's cost "
+        "pays for, all that were run are counted, and no ride is said to be ahead."
+    )
+    return _markdown(columns, rows, note)
+
+
+def _at_equal_cost(groups: Mapping[tuple[int, str], Cells]) -> Iterator[dict[str, Any]]:
+    for (_, what), cells in groups.items():
+        if what == "all pixels":  # one start each
+            continue
+        for ride, rivals in RIVALS.items():
+            for alone in rivals:
+                held = list(_held(cells, ride, alone))
+                if not held:
+                    continue
+                verdicts = Counter(one.verdict for one in held)
+                yield {
+                    "what": what, "ride": ride, "alone": alone, "models": str(len(held)),
+                    **{v: str(verdicts[v]) for v in ("ahead", "not told apart", "behind")},
+                    "few": str(sum(not one.enough for one in held)),
+                    "difference": _together_difference(held),
+                }  # fmt: skip
+
+
+def _held(cells: Cells, ride: str, alone: str) -> Iterator[AtCost]:
+    for model in MODELS:
+        ways = {c["method"]: c for c in cells if c["model"] == model}
+        if {ride, alone} <= set(ways):
+            yield at_equal_cost(ways[ride], ways[alone])
+
+
+def _together_difference(held: list[AtCost]) -> str:
+    """The models counted alike; those with too few restarts are told in their favour."""
+    mean = fmean(one.difference[0] for one in held)
+    halves = (one.difference[2] - one.difference[0] for one in held)
+    half = math.sqrt(sum(half**2 for half in halves)) / len(held)
+    return f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
+
+
+def sentences(record: Record) -> Iterator[str]:
+    """For the top of the page: how often nearly all was found, and at what cost."""
+    adam = _adam_costs(record)
+    for (_, what), cells in many_models(record).items():
+        ways = {way: part for way in LM if (part := [c for c in cells if c["method"] == way])}
+        models, targets = len({c["model"] for c in cells}), max(c["targets"] for c in cells)
+        told = [f"{way} {_together(part)}" for way, part in ways.items()]
+        said = (
+            f"On that ground, **the package's ways**, {what}, {targets} targets on each of "
+            f"{models} models, one start each, found and cost: {'; '.join(told)}."
+        )
+        if what == "all pixels" and STAGES in ways:
+            most = sum(_share(cell) >= _NEARLY_ALL for cell in ways[STAGES])
+            cheap = sum(all_in(c) <= _SHARE_OF_COST * adam.get(c["model"], 0) for c in ways[STAGES])
+            whole = sum(_share(cell) == 1 for cell in ways[RECOVER])
+            said += (
+                f" {STAGES}: at least 99% on {most} of {len(ways[STAGES])}, at a tenth of Adam "
+                f"surfing's cost or less on {cheap}; recover: all on {whole} of "
+                f"{len(ways[RECOVER])}."
+            )
+        yield said
+
+
+def _together(cells: Iterable[Cell]) -> str:
+    cells = list(cells)
+    pairs = [first_found(cell) for cell in cells]
+    total = (sum(found for found, _ in pairs), sum(targets for _, targets in pairs))
+    return f"{rate(total)} at {count(fmean(map(all_in, cells)))}"
+
+
+def _share(cell: Cell) -> float:
+    found, targets = first_found(cell)
+    return found / targets
+
+
+def _told(cell: Cell) -> str:
+    return f"{rate(first_found(cell))} at {count(all_in(cell))}"
+
+
+def _adam_costs(record: Record) -> dict[str, float]:
+    """Of the ride, all pixels; of a model that was trained several times the first."""
+    return {line.model: line.cost(RIDE) for line in picked(record) if line.where == "all"}
+
+
+def _order(model: str) -> tuple[int, int]:
+    name, _, k = model.rpartition("-k")
+    return ("vae", "dcgan", "wgan", "wgan-gp").index(name), int(k)
