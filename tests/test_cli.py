@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 import surfing
@@ -314,6 +315,20 @@ def test_an_existing_output_is_not_overwritten(
     assert "trajectory" in refused(capsys, ["import", saved, "--out", run])
     assert "no training" in refused(capsys, ["train", "vae", "--data", "digits", "--out", tmp_path])
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_what_becomes_of_a_folders_images_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "b.png"):
+        colour = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(colour).save(tmp_path / name)
+    line = ["train", "vae", "--data", tmp_path, "--network", "mlp", "--hidden", 8, "--steps", 1]
+    line = [str(word) for word in [*line, "--batch-size", 2]]
+    said = "Images become grey, 28x28"
+    for number, (more, told) in enumerate([([], True), (["--image-size", "28"], False)]):
+        assert main([*line, *more, "--out", str(tmp_path / f"run-{number}")]) == 0
+        assert (said in " ".join(capsys.readouterr().out.split())) is told
 
 
 @pytest.mark.parametrize("name", ["y.npy", "y.npz", "y.safetensors", "big_endian.npy"])

@@ -12,6 +12,7 @@ from surfing.cli.common import Common, Report, Screen, as_typed
 from surfing.cli.inputs import pick_device
 from surfing.cli.inspect import summary_line
 from surfing.errors import InputError
+from surfing.zoo.data import DATA_NAMES
 from surfing.zoo.recipes import recipe_for
 
 __all__ = ["train"]
@@ -58,8 +59,8 @@ def train(
         network: conv, mlp, deep (which is the default from 64 pixels per side on) or style.
         width: channels of the convolutional generator.
         hidden: units of its fully connected layers; of a style network, length of w.
-        image_size: pixels per side; that of the data where left out.
-        channels: 1 grey, 3 colour.
+        image_size: pixels per side; where left out that of named data, 28 for a folder.
+        channels: 1 grey, 3 colour; grey where left out.
         upsampling: of a deep network, transposed or nearest.
         flips: mirror half of the images.
         output: sigmoid or tanh.
@@ -92,6 +93,10 @@ def train(
             seed=common.seed,
         )
     check.integer("--checkpoints", checkpoints, low=2)  # first and last
+    screen = Screen(common)
+    if recipe.image_size is None and data not in DATA_NAMES and Path(data).exists():
+        kind = "grey" if recipe.channels == 1 else "colour"
+        screen.say(f"Images become {kind}, 28x28; --image-size and --channels say otherwise.")
     from surfing.zoo import training  # Lightning: only where something is trained
 
     trajectory = training.train(
@@ -107,7 +112,7 @@ def train(
         command=shlex.join(["surfing", *sys.argv[1:]]),
     )
     samples = out / training.SHEET_NAME
-    Screen(common).say(summary_line(trajectory), f"Samples to look at: {samples}")
+    screen.say(summary_line(trajectory), f"Samples to look at: {samples}")
     return {
         "out": out,
         "checkpoints": len(trajectory),

@@ -41,7 +41,7 @@ class Recipe:
         width: channels of the convolutional generator.
         hidden: units of the generator's fully connected layers; of a style-based one, length of w.
         layers: hidden layers of an mlp, or of the mapping network.
-        image_size: s; None takes that of the data.
+        image_size: s; None takes that of named data, and 28 for a folder.
         output: "sigmoid" or "tanh"; images are scaled to [0, 1] or [-1, 1] to match.
         other_width: channels of the convolutional critic or encoder.
         other_hidden: units of the critic's or encoder's fully connected layers.
