@@ -17,7 +17,7 @@ from paper.ground.ways import LM
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
-__all__ = ["RIVALS", "many_models", "sentences", "tables"]
+__all__ = ["RIVALS", "others", "sentences", "tables"]
 
 Record = Mapping[str, Any]
 Cell = Mapping[str, Any]
@@ -38,11 +38,17 @@ _NEARLY_ALL, _SHARE_OF_COST = 0.99, 0.1
 """What was hoped for of LM surfing, and at which share of Adam surfing's cost."""
 
 
-def many_models(record: Record) -> dict[tuple[int, str], Cells]:
-    """By run and what is measured, cells of runs with `recover` on several models."""
+def others(record: Record) -> Cells:
+    """Cells of Table 1 and of few measurements that :func:`tables` does not tell."""
+    told = {id(cell) for cells in _many_models(record).values() for cell in cells}
+    return [c for c in record["cells"] if c["task"] in ("table1", "few") and id(c) not in told]
+
+
+def _many_models(record: Record) -> dict[tuple[int, str], Cells]:
+    """By run and what is measured, the package's ways where `recover` is on several models."""
     groups: dict[tuple[int, str], Cells] = {}
     for cell in record["cells"]:
-        if cell["task"] in ("table1", "few"):
+        if cell["task"] in ("table1", "few") and cell["method"] in LM:
             groups.setdefault((cell["run"], _measured(cell)), []).append(cell)
     return {
         key: cells
@@ -59,7 +65,7 @@ def _measured(cell: Cell) -> str:
 def tables(record: Record) -> Iterator[str]:
     """Found and cost, a line for each model and a column for each way; then equal cost."""
     adam = _adam_costs(record)
-    groups = many_models(record)
+    groups = _many_models(record)
     for (run, what), cells in groups.items():
         ways = [way for way in LM if any(cell["method"] == way for cell in cells)]
         told = {(c["model"], c["method"]): _told(c) for c in cells}
@@ -105,8 +111,8 @@ def _equal(rows: tuple[dict[str, Any], ...]) -> str:
     ]
     note = (
         "Models by verdict: the 95% interval of the difference, target by target, lies above, "
-        "across or below nothing; too few restarts: where fewer were run than the ride's cost "
-        "pays for, all that were run are counted, and no ride is said to be ahead."
+        "across or below nothing. Where fewer restarts were run than the ride's cost pays for, all "
+        "that were run are counted: a ride may still be behind them, but is not told ahead."
     )
     return _markdown(columns, rows, note)
 
@@ -124,7 +130,7 @@ def _at_equal_cost(groups: Mapping[tuple[int, str], Cells]) -> Iterator[dict[str
                 yield {
                     "what": what, "ride": ride, "alone": alone, "models": str(len(held)),
                     **{v: str(verdicts[v]) for v in ("ahead", "not told apart", "behind")},
-                    "few": str(sum(not one.enough for one in held)),
+                    "few": str(verdicts["too few restarts were run to tell"]),
                     "difference": _together_difference(held),
                 }  # fmt: skip
 
@@ -147,7 +153,7 @@ def _together_difference(held: list[AtCost]) -> str:
 def sentences(record: Record) -> Iterator[str]:
     """For the top of the page: how often nearly all was found, and at what cost."""
     adam = _adam_costs(record)
-    for (_, what), cells in many_models(record).items():
+    for (_, what), cells in _many_models(record).items():
         ways = {way: part for way in LM if (part := [c for c in cells if c["method"] == way])}
         models, targets = len({c["model"] for c in cells}), max(c["targets"] for c in cells)
         told = [f"{way} {_together(part)}" for way, part in ways.items()]

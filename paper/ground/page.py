@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper.ground.by_model import many_models, sentences, tables
+from paper.ground.by_model import others, sentences, tables
 from paper.ground.comparing import all_in, disjoint, first_found
 from paper.ground.curves import curves, measurements, surfaces
 from paper.ground.paths import paths
@@ -59,9 +59,8 @@ def figures(record: Record, out: Path) -> list[Path]:
 def _panels(record: Record) -> dict[str, list[Cell]]:
     """Cells of one model and number of measurements, where Adam and LM both stand."""
     groups: dict[str, list[Cell]] = {}
-    apart = {run for run, _ in many_models(record)}
-    for cell in record["cells"]:
-        if "error" in cell and cell["task"] in ("table1", "few") and cell["run"] not in apart:
+    for cell in others(record):
+        if "error" in cell:
             what = f"m = {cell['m']}" if cell["m"] else "all pixels"
             title = f"{labelled(cell['model'])}, {what}, {cell['targets']} targets"
             groups.setdefault(title, []).append(cell)
@@ -115,9 +114,8 @@ def _mastered(lines: Sequence[Line]) -> str:
 def _scarce(record: Record) -> list[str]:
     """Every way on few measurements, one start each; of runs of one way the last."""
     groups: dict[str, dict[str, str]] = {}
-    apart = {run for run, _ in many_models(record)}
-    for cell in record["cells"]:
-        if cell["task"] == "few" and cell["run"] not in apart:
+    for cell in others(record):
+        if cell["task"] == "few":
             what = f"{labelled(cell['model'])}, m={cell['m']}, {cell['targets']} targets"
             told = f"{cell['method']} {rate(first_found(cell))} at {count(all_in(cell))}"
             groups.setdefault(what, {})[cell["method"]] = told

@@ -72,7 +72,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for name in options.models:
             recipe_named(name, sizes, seed=options.seed)
-    except ValueError as error:
+            if options.tuned is not None:
+                _tuned(options.tuned, name)
+    except (ValueError, KeyError, OSError) as error:
         parser.error(str(error))
     options.out.mkdir(parents=True, exist_ok=True)
     _run(options, sizes, limit)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from paper.ground.by_model import RIVALS, many_models
+from paper.ground.by_model import RIVALS, others
 from paper.ground.comparing import (
     AtCost,
     all_in,
@@ -37,9 +37,7 @@ _CARRIED = "Broyden surfing, every network"
 
 def whole(record: Record) -> str:
     """Table 1 as far as it was measured."""
-    apart = many_models(record)
-    cells = [c for c in record["cells"]
-             if c["task"] == "table1" and (c["run"], "all pixels") not in apart]  # fmt: skip
+    cells = [c for c in others(record) if c["task"] == "table1"]
     if not cells:
         return ""
     order = {
@@ -163,9 +161,8 @@ def two(share: float) -> str:
 def few(record: Record) -> Iterator[str]:
     """Few measurements, by model and run."""
     groups: dict[tuple[int, str, int], list[Cell]] = {}
-    apart = {run for run, _ in many_models(record)}
-    for cell in record["cells"]:
-        if cell["task"] == "few" and cell["run"] not in apart:
+    for cell in others(record):
+        if cell["task"] == "few":
             groups.setdefault((cell["run"], cell["model"], cell["m"]), []).append(cell)
     alone = [cell for cells in groups.values() if len(cells) < MANY for cell in cells]
     if alone:

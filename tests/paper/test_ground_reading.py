@@ -213,6 +213,9 @@ def test_rides_of_many_models_are_set_against_restarts_together() -> None:
         "m = 2k", "LM surfing, 10 stages", LM_DIRECT, "3", "3", "0", "0"
     ]  # fmt: skip
     assert list(few(record)) == []
+    alone = {"run": 0, "model": "vae-k5", "task": "table1", "m": 0, "method": LM_DIRECT,
+             **cell([[HIT]] * 10)}  # fmt: skip
+    assert "VAE, k=5" in whole(record | {"cells": [*record["cells"], alone]})
 
 
 @pytest.fixture(scope="module")

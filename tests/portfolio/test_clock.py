@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import time
-from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 import surfing
-from surfing.execution.ray import _beside
-from surfing.execution.targets import Targets
+from surfing.execution.local import Local
+from surfing.execution.pool import Pool
+from surfing.execution.targets import Targets, followed
 from surfing.portfolio.limits import share_of
 from surfing.portfolio.solver import BlockSolver, solver_of
 from surfing.problem.model import as_model
@@ -49,10 +52,59 @@ def test_the_first_block_leaves_the_others_their_time(
     assert shares[3] == pytest.approx(4 / 24, rel=1e-3)
 
 
-def test_workers_side_by_side_share_what_is_behind_them(y: torch.Tensor) -> None:
-    measured = _beside(Targets(y).rows, 4, range(2))
-    assert (len(measured), measured.behind) == (2, 2)
-    assert torch.equal(_beside(partial(torch.mul, y[0]), 4, 1), y[0])
+def _behind(executor: Any, shards: list[range], y: torch.Tensor) -> list[int]:
+    """What each shard is told of those behind it, in the order of the shards."""
+
+    def solve(rows: Targets, *, ids: object, progress: object = None) -> int:
+        return rows.behind
+
+    found = dict(executor(solve, shards, Targets(y).rows, range(len(y))))
+    return [found[part] for part in shards]
+
+
+def _here(solve: Any, shards: list[range], measured: Any, ids: range) -> Any:
+    return Local().run(solve, shards, measured, ids=ids)
+
+
+def _workers(number: int) -> Any:
+    """A cluster's pool of workers, all of them in this process."""
+
+    def run(solve: Any, shards: list[range], measured: Any, ids: range) -> Any:
+        def call(function: Any) -> SimpleNamespace:
+            return SimpleNamespace(remote=function)
+
+        def hire(*_: object) -> SimpleNamespace:
+            work = call(lambda rows, mine: (next(tickets), solve(rows, ids=mine)))
+            return SimpleNamespace(ready=call(lambda: (next(tickets), None)), solve=work)
+
+        tickets = itertools.count()
+        ray = SimpleNamespace(
+            put=lambda packed: packed,
+            remote=lambda kind: SimpleNamespace(options=lambda **_: call(hire)),
+            wait=lambda refs, **_: ([min(refs)], []),
+            get=lambda ref: ref[1],
+            kill=lambda worker: None,
+            exceptions=SimpleNamespace(RayTaskError=KeyError, RayActorError=KeyError,
+                                       ObjectLostError=KeyError, OutOfMemoryError=KeyError),
+        )  # fmt: skip
+        pool = Pool(ray, None, size=number, threads=1, gpus=0, attempts=1, patience=1)  # type: ignore[arg-type]
+        return pool.run(shards, measured, ids)
+
+    return run
+
+
+def test_what_is_behind_is_what_the_same_worker_has_yet_to_do(y: torch.Tensor) -> None:
+    twos = [range(low, low + 2) for low in range(0, 12, 2)]
+    assert _behind(_here, twos, y) == [10, 8, 6, 4, 2, 0]
+    assert _behind(_here, twos[1:2], y) == [0]  # the rest was done before
+    assert _behind(_workers(6), twos, y) == [0] * 6
+    assert _behind(_workers(3), twos, y) == [2, 2, 2, 0, 0, 0]
+    assert _behind(_workers(1), twos, y) == [10, 8, 6, 4, 2, 0]
+
+
+def test_rows_that_know_nothing_of_others_are_left_alone(y: torch.Tensor) -> None:
+    assert followed(y, 3) is y
+    assert followed(Targets(y, behind=4), 3).behind == 7
 
 
 def test_a_limit_is_the_same_moment_where_the_clock_began_at_another_time(

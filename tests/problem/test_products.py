@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 
 import pytest
 import torch
 from torch import nn
+from torch._C import _len_torch_dispatch_stack
 from torch.utils.flop_counter import FlopCounterMode
 
 from surfing.architectures import build_generator
@@ -40,6 +42,27 @@ def test_it_is_half_of_what_torch_counts(name: str) -> None:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net(z)
     assert products_of(lambda: net(z)) == counter.get_total_flops() / 2 > 0
+
+
+def test_inference_mode_changes_nothing() -> None:
+    net = networks()["transposed"]
+    with torch.inference_mode():
+        z = torch.zeros(2, 6)
+        assert products_of(lambda: net(z)) == products_of(lambda: net(torch.zeros(2, 6))) > 0
+
+
+def test_tensors_of_their_own_layout_harm_nothing() -> None:
+    layer = nn.Linear(4, 3)
+
+    def nested() -> torch.Tensor:
+        parts = torch.nested.nested_tensor_from_jagged(torch.ones(5, 4), torch.tensor([0, 2, 5]))
+        return layer(parts)
+
+    with contextlib.suppress(TypeError):  # as torch's own counter: what can't be counted is said
+        products_of(nested)
+    assert _len_torch_dispatch_stack() == 0
+    with torch.no_grad():
+        assert nested().values().shape == (5, 3)
 
 
 def test_nothing_is_counted_where_nothing_is_multiplied() -> None:

@@ -94,7 +94,8 @@ def recover(
             where the trajectory names an architecture of the zoo.
         latent: normal:K, uniform:K or uniform:K:LOW:HIGH, where the trajectory keeps no law.
         budget: what each target may spend, in passes through the generator.
-        seconds: wall time of the whole run: after it no further step is begun.
+        seconds: wall time of the whole run, shared evenly by blocks of targets: after it no
+            further step is begun.
         noise: standard deviation of the noise: a number, or a .npy of one for each target or in
             the shape of the measurements, inf where nothing was measured.
         prior: weight of the law's penalty that is kept in the answer, or law for the MAP estimate,

@@ -58,7 +58,10 @@ class Executor(ABC):
         Args:
             solve: what to do with one.
             shards: positions of the targets of each.
-            measured: their measurements; asked for when a shard is begun.
+            measured: their measurements; asked for when a shard is begun. Each shard may use all
+                of a limit in seconds that is left, but of rows that
+                :func:`surfing.execution.targets.followed` returns, which leave those behind them
+                their share.
             ids: of all targets, by position.
             progress: called with (targets done, targets in all), all shards together.
         """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from surfing.execution.executor import Executor, Progress, Solve
+from surfing.execution.targets import followed
 from surfing.solution import Solution
 
 __all__ = ["Local"]
@@ -31,7 +32,7 @@ class Local(Executor):
             yield (
                 part,
                 solve(
-                    measured(part),
+                    followed(measured(part), total - done - len(part)),
                     ids=ids[part.start : part.stop],
                     progress=_share(progress, done, len(part), total),
                 ),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from surfing.errors import InputError, WorkerLostError
 from surfing.execution.packing import Packed, unpack
+from surfing.execution.targets import followed
 
 if TYPE_CHECKING:
     from surfing.solution import Solution
@@ -168,7 +169,8 @@ class Pool:
                 if waiting and len(held) == depth and self._starting[number] is None:
                     part = waiting.popleft()
                     mine = ids[part.start : part.stop]
-                    held[worker.solve.remote(measured(part), mine)] = part
+                    behind = len(waiting) // len(self._workers) * len(part)
+                    held[worker.solve.remote(followed(measured(part), behind), mine)] = part
 
     def _replace(self, worker: int, waiting: deque[range]) -> None:
         """Another worker; the shard that was worked on, and the one behind it, go first."""

@@ -7,8 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 from surfing import check
@@ -16,7 +15,6 @@ from surfing.errors import InputError, require
 from surfing.execution.executor import Executor, Progress, Solve
 from surfing.execution.packing import pack
 from surfing.execution.pool import Pool
-from surfing.execution.targets import Targets
 from surfing.solution import Solution
 
 __all__ = ["Ray"]
@@ -95,18 +93,17 @@ class Ray(Executor):
             return
         total, done = sum(map(len, shards)), 0
         with _connected(ray, self.address):
-            size = min(len(shards), self._size(ray))
             pool = Pool(
                 ray,
                 packed,
-                size=size,
+                size=min(len(shards), self._size(ray)),
                 threads=self.threads,
                 gpus=self.gpus,
                 attempts=self.attempts,
                 patience=self.patience,
             )
             try:
-                for part, solution in pool.run(shards, partial(_beside, measured, size), ids):
+                for part, solution in pool.run(shards, measured, ids):
                     done += len(part)
                     yield part, solution
                     if progress is not None:
@@ -126,12 +123,6 @@ class Ray(Executor):
                 argument=name,
             )
         return self.workers or room
-
-
-def _beside(measured: Callable[[range], Any], workers: int, part: range) -> Any:
-    """Measurements of a shard; of those behind it, each worker has its part."""
-    rows = measured(part)
-    return replace(rows, behind=rows.behind // workers) if isinstance(rows, Targets) else rows
 
 
 def _room(ray: Any, cpus: int, gpus: float) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Targets", "rows_of"]
+__all__ = ["Targets", "followed", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Targets:
         noise: None, a number, one for each target, or the shape of y.
         given: by name, (targets, ...).
         z0: (targets, ...).
-        behind: how many of the same call are begun after these.
+        behind: how many are begun after these and wait for the same worker.
     """
 
     y: Any
@@ -44,8 +44,7 @@ class Targets:
         if isinstance(given, Mapping):
             given = {name: _rows(value, cut) for name, value in given.items()}
         z0 = None if self.z0 is None else _rows(self.z0, cut)
-        behind = self.behind + len(self) - part.stop
-        return Targets(_rows(self.y, cut), noise, given, z0, behind)
+        return Targets(_rows(self.y, cut), noise, given, z0, self.behind)
 
     def take(self, index: Tensor) -> Targets:
         """Of some targets by number; what is in memory alone."""
@@ -80,3 +79,8 @@ def _rows(values: Any, cut: slice) -> Any:
 def rows_of(y: Any, part: range) -> Any:
     """Some rows in memory, in this machine's byte order, with what goes with each target."""
     return y.rows(part) if isinstance(y, Targets) else _rows(y, slice(part.start, part.stop))
+
+
+def followed(rows: Any, targets: int) -> Any:
+    """Rows behind which so many more targets wait: what is limited in time has to be shared."""
+    return replace(rows, behind=rows.behind + targets) if isinstance(rows, Targets) else rows

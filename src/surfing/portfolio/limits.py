@@ -33,9 +33,10 @@ def block_size(model: ForwardModel, *, gradients: bool = False) -> int:
     if model.required:  # the number of measurements is known once there are inputs
         return most
     k = model.latent.dim
-    row = 4 * math.prod(model.measurement_shape) * (k + 1)
     if gradients:
-        row = min(row, 4 * _MEMORIES * k * (1 if on_cpu else RACERS))
+        row = 4 * _MEMORIES * k * (1 if on_cpu else RACERS)
+    else:
+        row = 4 * math.prod(model.measurement_shape) * (k + 1)
     fit = room // row
     return most if fit >= most else 1 << max(0, max(8, fit).bit_length() - 1)
 

@@ -100,7 +100,10 @@ class BlockSolver:
     """What each target has paid for the learned starts, in forward-equivalents."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a worker: clocks that count from a machine's start mean nothing on another."""
+        """For a worker: clocks that count from a machine's start mean nothing on another.
+
+        Of several machines it is the time of day that has to agree.
+        """
         left = None if self.until is None else self.until - time.perf_counter()
         return self.__dict__ | {"until": None if left is None else time.time() + left}
 

@@ -16,9 +16,17 @@ def products_of(call: Callable[[], object]) -> float:
     from torch.utils.flop_counter import flop_registry  # loads what few calls need
 
     counter = _Counter(flop_registry)
-    with torch.no_grad(), counter:
+    # Out of inference mode what torch makes of a layer is seen in the parts that have a formula.
+    with torch.inference_mode(False), torch.no_grad(), counter:
         call()
     return counter.operations / 2
+
+
+_NAMES = ("is_contiguous", "size", "stride", "storage_offset", "numel")
+_LAYOUT = {f"aten::{way}{name}" for name in _NAMES for way in ("", "sym_")}
+_LAYOUT |= {"aten::is_non_overlapping_and_dense", "aten::is_strides_like_format", "aten::dim"}
+_LAYOUT |= {"prim::layout"}
+"""Asked of tensors that lay themselves out, such as nested ones: they answer themselves."""
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -36,14 +44,10 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
+        if func.name().partition(".")[0] in _LAYOUT:
+            return NotImplemented
+        result = func(*args, **(kwargs or {}))
         formula = self._formulas.get(func._overloadpacket)
-        if formula is None:
-            with self:
-                parts = func.decompose(*args, **kwargs)
-            if parts is not NotImplemented:
-                return parts
-        result = func(*args, **kwargs)
         if formula is not None:
-            self.operations += formula(*args, **kwargs, out_val=result)
+            self.operations += formula(*args, **(kwargs or {}), out_val=result)
         return result
