@@ -8,6 +8,7 @@ most 1e-3, by each corrector, and which of them `direct` and `recover` would tak
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,7 +76,7 @@ def main(
 
     Args:
         runs: trajectories whose manifests name an architecture.
-        out: the record.
+        out: the record; lines of others that are in it stay.
         targets: of each generator.
         seconds: of the processor, for each target and corrector at most.
         only: names of generators; all where left out.
@@ -84,7 +85,11 @@ def main(
     torch.set_num_threads(1)
     record: dict[str, Any] = {"benchmark": "correctors"} | measure.environment()
     record |= {"targets": targets, "seconds": seconds, "seed": seed, "lines": []}
-    for problem in _problems(runs, only, targets, seed):
+    measured = list(_problems(runs, only, targets, seed))
+    new = {(problem.name, problem.starts.shape[1]) for problem in measured}
+    before = json.loads(out.read_text(encoding="utf-8"))["lines"] if out.is_file() else []
+    record["lines"] = [n for n in before if (n["generator"], n["k"]) not in new]
+    for problem in measured:
         k = problem.starts.shape[1]
         line: dict[str, Any] = {"generator": problem.name, "k": k}
         line["reached"] = {}

@@ -60,3 +60,15 @@ def test_with_many_latents_it_comes_first(k: int, leading: int) -> None:
     first = learned.starts(model, net(z).detach(), 1)[:, 0]
     if leading:
         torch.testing.assert_close(first, z, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("count", [4, 6, 12])
+def test_no_candidate_of_many_latents_comes_twice(count: int) -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Linear(100, 150)
+    path = surfing.Trajectory.from_state_dicts([(0, net.state_dict())], latent=surfing.Normal(100))
+    model = surfing.ForwardModel(path, generator=net)
+    learned = surfing.learn(model, 1500)
+    problem = model.problem(net(torch.randn(3, 100)).detach())
+    for candidates in learned.candidates(problem.data, count, local=False):
+        assert len(candidates.unique(dim=0)) == count

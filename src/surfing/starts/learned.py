@@ -209,9 +209,10 @@ class LearnedStarts:
         z, gap = self.z[near.indices], near.values.clamp(min=0)
         # Where neighbours part in clusters, one regression over both lies between them.
         spread = _APART * (2 * z.shape[-1]) ** 0.5 * self.z.std()
-        seeds = _spread_out(z, max(1, count - 2), apart=float(spread))
+        leads = bool(self.leading and (weights is None or self.basis is not None))
+        seeds = _spread_out(z, max(1, count - (2 if local else leads)), apart=float(spread))
         found = []
-        if self.leading and (weights is None or self.basis is not None):
+        if leads:
             variance = noise if isinstance(noise, float) else noise.squeeze(-1)
             found.append(self.linear_inverse(target, variance))
         if local:
