@@ -45,16 +45,24 @@ def others(record: Record) -> Cells:
 
 
 def _many_models(record: Record) -> dict[tuple[int, str], Cells]:
-    """By run and what is measured, the package's ways where `recover` is on several models."""
+    """By training and what is measured, the package's ways where `recover` is on several models."""
     groups: dict[tuple[int, str], Cells] = {}
     for cell in record["cells"]:
         if cell["task"] in ("table1", "few") and cell["method"] in LM:
-            groups.setdefault((cell["run"], _measured(cell)), []).append(cell)
+            groups.setdefault((_trained_in(record, cell["run"]), _measured(cell)), []).append(cell)
     return {
         key: cells
         for key, cells in groups.items()
-        if sum(cell["method"] == RECOVER for cell in cells) >= _MODELS_AT_LEAST
+        if len({c["model"] for c in cells if c["method"] == RECOVER}) >= _MODELS_AT_LEAST
     }
+
+
+def _trained_in(record: Record, run: int) -> int:
+    """The run whose networks these are: where they were kept, that before."""
+    commands = [one.get("command", "") for one in record["runs"]]
+    if "--trajectories" not in commands[run]:
+        return run
+    return max((i for i in range(run) if "--keep" in commands[i]), default=run)
 
 
 def _measured(cell: Cell) -> str:

@@ -196,6 +196,12 @@ def test_a_run_of_many_models_has_a_line_for_each_and_is_told_once() -> None:
     assert "recover: all on 2 of 3" in told
     assert f"recover {rate((29, 30))} at 100" in told
     assert whole(record) == ""
+    kept = {"command": "--keep KEPT", **record["runs"][0]}
+    again = {"command": "--trajectories KEPT", **record["runs"][0]}
+    later = [c | {"run": 1} for c in record["cells"] if c["method"] == LM_DIRECT]
+    rest = [c for c in record["cells"] if c["method"] != LM_DIRECT]
+    assert list(tables(record | {"runs": [kept, again], "cells": rest + later})) == [table]
+    assert "LM direct" in whole(record | {"runs": [kept, kept], "cells": rest + later})
     two = many({"vae-k5": 10, "wgan-k5": 10})  # too few to be a table of models
     assert list(tables(two)) == []
     assert "VAE, k=5" in whole(two)
