@@ -17,7 +17,7 @@ from paper.ground.ways import LM
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
-__all__ = ["RIVALS", "others", "sentences", "tables"]
+__all__ = ["RIVALS", "others", "sentences", "tables", "trained_in"]
 
 Record = Mapping[str, Any]
 Cell = Mapping[str, Any]
@@ -49,7 +49,7 @@ def _many_models(record: Record) -> dict[tuple[int, str], Cells]:
     groups: dict[tuple[int, str], Cells] = {}
     for cell in record["cells"]:
         if cell["task"] in ("table1", "few") and cell["method"] in LM:
-            groups.setdefault((_trained_in(record, cell["run"]), _measured(cell)), []).append(cell)
+            groups.setdefault((trained_in(record, cell["run"]), _measured(cell)), []).append(cell)
     return {
         key: cells
         for key, cells in groups.items()
@@ -57,7 +57,7 @@ def _many_models(record: Record) -> dict[tuple[int, str], Cells]:
     }
 
 
-def _trained_in(record: Record, run: int) -> int:
+def trained_in(record: Record, run: int) -> int:
     """The run whose networks these are: where they were kept, that before."""
     commands = [one.get("command", "") for one in record["runs"]]
     if "--trajectories" not in commands[run]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from paper.ground.by_model import RIVALS, others
+from paper.ground.by_model import RIVALS, others, trained_in
 from paper.ground.comparing import (
     AtCost,
     all_in,
@@ -189,17 +189,17 @@ def few(record: Record) -> Iterator[str]:
 
 def _carrying(record: Record) -> str:
     """Broyden's ride beside Adam's, where both were measured on one model, m and size."""
-    where: dict[tuple[str, int], dict[str, Cell]] = {}
+    where: dict[tuple[int, str, int], dict[str, Cell]] = {}
     for cell in record["cells"]:
         machine = record["runs"][cell["run"]]["machine"]
         if cell["task"] == "few" and not machine.get("cuda"):  # one training of each model
-            key = (cell["model"], cell["m"])
+            key = (trained_in(record, cell["run"]), cell["model"], cell["m"])
             where.setdefault(key, {}).setdefault(cell["method"], cell)
     told = [
         f"{labelled(model)}, m = {m}: {rate(first_found(ways[_CARRIED]))} at "
         f"{count(all_in(ways[_CARRIED]))} and {rate(first_found(ways[RIDE]))} at "
         f"{count(all_in(ways[RIDE]))}"
-        for (model, m), ways in where.items()
+        for (_, model, m), ways in where.items()
         if {_CARRIED, RIDE} <= set(ways)
     ]
     if not told:
