@@ -24,6 +24,8 @@ from surfing.report import rate
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "records" / "ground.json"
 HIT, MISS = 1e-4, 1.0
+ZOO = 9
+"""The run that trained all twelve models on a CPU."""
 LM_DIRECT = "LM direct"
 
 
@@ -282,6 +284,16 @@ def test_readme_says_what_the_record_says(published: dict[str, Any]) -> None:
     answer, wave = cells["recover"], cells[RIDE]
     assert f"it finds {rate(first_found(answer))} from 20 measurements at a sixteenth" in readme
     assert 16 <= all_in(wave) / all_in(answer) < 17
+    whole = [c for c in published["cells"] if c["task"] == "table1" and c["method"] == "recover"
+             and c["run"] == ZOO]  # fmt: skip
+    assert {first_found(c) for c in whole} == {(300, 300)}
+    assert len({c["model"] for c in whole}) == len(whole) == 12
+    costs = [round(all_in(c)) for c in whole]
+    rides = [round(w.cost(RIDE)) for w in picked(published)
+             if w.where == "all" and w.model != "vae-k2"]  # fmt: skip
+    assert f"at {min(costs)} to {max(costs)} passes a target" in readme
+    told = [f"{cost // 1000} {cost % 1000:03}" for cost in (min(rides), max(rides))]
+    assert f"Adam surfing takes {told[0]} to {told[1]}" in readme
     ahead = {
         (again, where, k)
         for again in (False, True)
