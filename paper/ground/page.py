@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper.ground.by_model import others, sentences, tables
+from paper.ground.by_model import others, sentences, tables, two
 from paper.ground.comparing import all_in, disjoint, first_found
 from paper.ground.curves import curves, measurements, surfaces
 from paper.ground.paths import paths
 from paper.ground.pictures import distances, found_by_model, labelled
-from paper.ground.tables import MANY, ages, few, two, whole
+from paper.ground.tables import MANY, ages, few, whole
 from paper.ground.tasks import DIRECT, RIDE
 from paper.ground.tuning import Line, Pooled, by_rate, picked, pooled
 from paper.ground.wave import draw, wave

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from paper.ground.by_model import RIVALS, others, trained_in
+from paper.ground.by_model import RIVALS, others, trained_in, two
 from paper.ground.comparing import (
     AtCost,
     all_in,
@@ -22,7 +22,7 @@ from paper.ground.ways import LM
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
-__all__ = ["MANY", "WAYS", "ages", "few", "two", "whole"]
+__all__ = ["MANY", "WAYS", "ages", "few", "whole"]
 
 Record = Mapping[str, Any]
 Cell = Mapping[str, Any]
@@ -151,11 +151,6 @@ def _against(ride: Cell, alone: Cell) -> dict[str, Any]:
         "difference": f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] ({held.verdict})",
         "paired": paired(ride, alone),
     }
-
-
-def two(share: float) -> str:
-    """A share with two digits."""
-    return f"{share:.2f}".removeprefix("0")
 
 
 def few(record: Record) -> Iterator[str]:
