@@ -121,7 +121,8 @@ def _equal(rows: tuple[dict[str, Any], ...]) -> str:
     note = (
         "Models by verdict: the 95% interval of the difference, target by target, lies above, "
         "across or below nothing. Where fewer restarts were run than the ride's cost pays for, all "
-        "that were run are counted: a ride may still be behind them, but is not told ahead."
+        "that were run are counted: a ride may still be behind them, but is not told ahead; in the "
+        "last column they flatter the ride."
     )
     return _markdown(columns, rows, note)
 
