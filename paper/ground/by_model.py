@@ -12,7 +12,7 @@ from paper.ground.comparing import AtCost, all_in, at_equal_cost, first_found
 from paper.ground.model import MODELS
 from paper.ground.pictures import labelled
 from paper.ground.tasks import RIDE
-from paper.ground.tuning import picked
+from paper.ground.tuning import picked, place, total
 from paper.ground.ways import LM
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
@@ -67,7 +67,7 @@ def trained_in(record: Record, run: int) -> int:
 
 
 def _measured(cell: Cell) -> str:
-    k = int(cell["model"].partition("-k")[2].partition("-")[0])
+    _, k = place(cell["model"])
     return f"m = {cell['m'] // k}k" if cell["m"] else "all pixels"
 
 
@@ -78,7 +78,7 @@ def tables(record: Record) -> Iterator[str]:
     for (run, what), cells in groups.items():
         ways = [way for way in LM if any(cell["method"] == way for cell in cells)]
         told = {(c["model"], c["method"]): _told(c) for c in cells}
-        models = sorted({c["model"] for c in cells}, key=_order)
+        models = sorted({c["model"] for c in cells}, key=place)
         rows = tuple(
             {"model": labelled(model)}
             | ({"adam": count(adam[model])} if what == "all pixels" and model in adam else {})
@@ -187,9 +187,7 @@ def _nearly_all(way: str, cells: Cells, adam: Mapping[str, float]) -> str:
 
 def _together(cells: Iterable[Cell]) -> str:
     cells = list(cells)
-    pairs = [first_found(cell) for cell in cells]
-    total = (sum(found for found, _ in pairs), sum(targets for _, targets in pairs))
-    return f"{rate(total)} at {count(fmean(map(all_in, cells)))}"
+    return f"{rate(total(map(first_found, cells)))} at {count(fmean(map(all_in, cells)))}"
 
 
 def two(share: float) -> str:
@@ -209,8 +207,3 @@ def _told(cell: Cell) -> str:
 def _adam_costs(record: Record) -> dict[str, float]:
     """Of the ride, all pixels; of a model that was trained several times the first."""
     return {line.model: line.cost(RIDE) for line in picked(record) if line.where == "all"}
-
-
-def _order(model: str) -> tuple[int, int]:
-    name, _, k = model.rpartition("-k")
-    return ("vae", "dcgan", "wgan", "wgan-gp").index(name), int(k)

@@ -14,7 +14,7 @@ from paper.ground.paths import paths
 from paper.ground.pictures import distances, found_by_model, labelled
 from paper.ground.tables import MANY, ages, few, whole
 from paper.ground.tasks import DIRECT, RIDE
-from paper.ground.tuning import Line, Pooled, by_rate, picked, pooled
+from paper.ground.tuning import Line, Pooled, by_rate, picked, pooled, total
 from paper.ground.wave import draw, wave
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
@@ -270,8 +270,7 @@ def _again(record: Record) -> str:
 
 
 def _together(lines: Sequence[Line], way: str) -> str:
-    pairs = [line.found(way) for line in lines]
-    return rate((sum(found for found, _ in pairs), sum(targets for _, targets in pairs)))
+    return rate(total(line.found(way) for line in lines))
 
 
 def _share(*values: float) -> str:

@@ -18,6 +18,7 @@ from paper.ground.comparing import (
 from paper.ground.model import MODELS
 from paper.ground.pictures import labelled
 from paper.ground.tasks import DIRECT, RIDE
+from paper.ground.tuning import place
 from paper.ground.ways import LM
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
@@ -41,7 +42,7 @@ def whole(record: Record) -> str:
     if not cells:
         return ""
     order = {
-        model: place for place, model in enumerate(sorted({c["model"] for c in cells}, key=_by))
+        model: place for place, model in enumerate(sorted({c["model"] for c in cells}, key=place))
     }
     cells.sort(key=lambda c: (c["run"], order[c["model"]], WAYS.index(c["method"])))
     rows = tuple(_cell_row(cell) | {"model": _told(record, cell)} for cell in cells)
@@ -50,11 +51,6 @@ def whole(record: Record) -> str:
         f"residual. {_missing(record)}{_equal_costs(cells)}"
     )
     return "**Table 1, all pixels, as far as it was measured**\n\n" + _table(rows, note)
-
-
-def _by(model: str) -> tuple[str, int]:
-    name, _, k = model.rpartition("-k")
-    return str(("vae", "dcgan", "wgan", "wgan-gp").index(name)), int(k)
 
 
 def _told(record: Record, cell: Cell) -> str:

@@ -11,7 +11,7 @@ from paper.ground.comparing import Cell, Pair, bound, first_found, mean_cost, sl
 from paper.ground.model import MODELS
 from paper.ground.tasks import DIRECT, RIDE
 
-__all__ = ["Line", "Pooled", "by_rate", "picked", "pooled"]
+__all__ = ["Line", "Pooled", "by_rate", "picked", "place", "pooled", "total"]
 
 Grid = Mapping[str, Mapping[str, Any]]
 
@@ -107,8 +107,8 @@ def pooled(lines: Sequence[Line]) -> Pooled:
     mean, half = gap / models, 1.96 * math.sqrt(variance) / models
     return Pooled(
         lines,
-        _total(line.found(DIRECT) for line in lines),
-        _total(line.found(RIDE) for line in lines),
+        total(line.found(DIRECT) for line in lines),
+        total(line.found(RIDE) for line in lines),
         most / models,
         (mean, mean - half, mean + half),
     )
@@ -127,7 +127,8 @@ def _variance(pair: Pair) -> float:
     return share * (1 - share) / pair[1]
 
 
-def _total(pairs: Iterable[Pair]) -> Pair:
+def total(pairs: Iterable[Pair]) -> Pair:
+    """(found, targets) of several together."""
     found, targets = zip(*pairs)
     return sum(found), sum(targets)
 
@@ -147,12 +148,13 @@ def picked(record: Mapping[str, Any], *, again: bool = False) -> list[Line]:
     return [
         _line(chosen[model], where, record.get("cells", ()))
         for where in ("all", "2k")
-        for model in sorted(chosen, key=_place)
+        for model in sorted(chosen, key=place)
         if model in MODELS
     ]
 
 
-def _place(model: str) -> tuple[str, int]:
+def place(model: str) -> tuple[str, int]:
+    """Where a model stands in the tables: its kind, then its latents."""
     name, _, rest = model.partition("-k")
     order = ("vae", "dcgan", "wgan", "wgan-gp")
     return f"{order.index(name)}", int(rest.partition("-")[0])
@@ -160,7 +162,7 @@ def _place(model: str) -> tuple[str, int]:
 
 def _line(entry: Mapping[str, Any], where: str, cells: Iterable[Cell]) -> Line:
     ways = (DIRECT, RIDE)
-    _, k = _place(entry["model"])
+    _, k = place(entry["model"])
     task, m = ("table1", 0) if where == "all" else ("few", 2 * k)
     key = (entry["run"], entry["model"], task, m)
     fresh = {c["method"]: c for c in cells if (c["run"], c["model"], c["task"], c["m"]) == key}
@@ -178,4 +180,4 @@ def _line(entry: Mapping[str, Any], where: str, cells: Iterable[Cell]) -> Line:
 def by_rate(lines: Sequence[Line], way: str, rate: float) -> tuple[Pair, float]:
     """All models at one step size: (found, targets), and the mean cost."""
     cost = sum(line.part(way, rate)["cost"] for line in lines) / len(lines)
-    return _total(line.found(way, rate) for line in lines), cost
+    return total(line.found(way, rate) for line in lines), cost
