@@ -8,7 +8,6 @@ most 1e-3, by each corrector, and which of them `direct` and `recover` would tak
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,8 +86,7 @@ def main(
     record |= {"targets": targets, "seconds": seconds, "seed": seed, "lines": []}
     measured = list(_problems(runs, only, targets, seed))
     new = {(problem.name, problem.starts.shape[1]) for problem in measured}
-    before = json.loads(out.read_text(encoding="utf-8"))["lines"] if out.is_file() else []
-    record["lines"] = [n for n in before if (n["generator"], n["k"]) not in new]
+    record["lines"] = measure.kept_lines(out, lambda n: (n["generator"], n["k"]) in new)
     for problem in measured:
         k = problem.starts.shape[1]
         line: dict[str, Any] = {"generator": problem.name, "k": k}

@@ -23,6 +23,7 @@ __all__ = [
     "cells_of",
     "environment",
     "interleave",
+    "kept_lines",
     "median_ratio",
     "or_dash",
     "peak_memory",
@@ -186,3 +187,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
+
+
+def kept_lines(out: Path, again: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """Lines of the record that is there, but those that are measured again."""
+    before = json.loads(out.read_text(encoding="utf-8"))["lines"] if out.is_file() else []
+    return [line for line in before if not again(line)]

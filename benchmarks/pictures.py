@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import math
 import sys
 import time
@@ -270,8 +269,7 @@ def main(
     torch.set_num_threads(1)
     record: dict[str, Any] = {"benchmark": "pictures"} | measure.environment()
     record |= {"limit": limit, "held_out": held_out, "seconds": list(seconds), "lines": []}
-    before = json.loads(out.read_text(encoding="utf-8"))["lines"] if out.is_file() else []
-    record["lines"] = [n for n in before if n["run"] not in {r.name for r in runs}]
+    record["lines"] = measure.kept_lines(out, lambda n: n["run"] in {r.name for r in runs})
     for run in runs:
         path = surfing.Trajectory.open(run)
         net, law = open_generator(path), path.latent
