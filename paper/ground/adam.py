@@ -192,7 +192,8 @@ class Adam:
             batch.hold(~going)
             # Recording a graph anew takes longer than rows that stand still: wait for a quarter.
             alive = going.nonzero().flatten()
-            if len(alive) <= 0.75 * len(place):
+            kept = len(place) - 1 if batch.eager else 0.75 * len(place)
+            if len(alive) <= kept:
                 place, history = place[alive], [h[alive] for h in history]
                 going = going[alive]
                 if len(alive):

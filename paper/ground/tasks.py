@@ -53,7 +53,8 @@ class Plan:
         until: when a row has converged.
         ways: of the package, those that are measured; all where left out.
         tuning_cap: most steps while step sizes are chosen.
-        block: rows side by side.
+        block: rows side by side on a GPU.
+        cpu_block: on a CPU, where more of them fall out of its cache.
     """
 
     seed: int = 0
@@ -72,6 +73,7 @@ class Plan:
     ways: tuple[str, ...] | None = None
     tuning_cap: int = 4000
     block: int = 2048
+    cpu_block: int = 256
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ class Room:
 
     def adam(self, model: Model, operators: Operators, **options: Any) -> Adam:
         """Adam, ready to run."""
-        options = {"until": self.plan.until, "block": self.plan.block, **options}
+        block = self.plan.cpu_block if model.device.type == "cpu" else self.plan.block
+        options = {"until": self.plan.until, "block": block, **options}
         return Adam(model.network(), operators, deadline=self.deadline, **options)
 
     @contextlib.contextmanager
