@@ -63,14 +63,29 @@ def page(records: dict[str, Record], pictures: dict[str, list[Path]], *, root: P
         "",
         "## In short",
         "",
+        *_glance(records, pictures, root),
         *(f"- {line}" for line in summary(records)),
     ]
     for name, record in records.items():
         lines += ["", f"## {PARTS[name]}", "", _made_by(name, record), ""]
         lines += [_writer(name).markdown(record)]
         for picture in pictures.get(name, []):
-            lines += ["", f"![{PARTS[name]}]({picture.relative_to(root).as_posix()})"]
+            if picture.name != ground.FOUND_BY_MODEL:  # that one stands at the top
+                lines += ["", _shown(PARTS[name], picture, root)]
     return "\n".join(lines) + "\n"
+
+
+def _glance(records: dict[str, Record], pictures: dict[str, list[Path]], root: Path) -> list[str]:
+    """The paper's claim on the paper's ground: a table and a picture."""
+    if "ground" not in records or not (table := ground.glance(records["ground"])):
+        return []
+    drawn = [p for p in pictures.get("ground", []) if p.name == ground.FOUND_BY_MODEL]
+    shown = [line for p in drawn for line in (_shown("Latents found by model", p, root), "")]
+    return [table, "", *shown]
+
+
+def _shown(title: str, picture: Path, root: Path) -> str:
+    return f"![{title}]({picture.relative_to(root).as_posix()})"
 
 
 def _writer(name: str) -> Any:

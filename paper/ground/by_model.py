@@ -1,69 +1,142 @@
-"""Runs that measured the package's ways on many models: a line for each model."""
+"""What was measured on many models that were trained in one run: a line for each model."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from paper.ground.comparing import AtCost, all_in, at_equal_cost, first_found
-from paper.ground.model import MODELS
+from paper.ground.comparing import (
+    AtCost,
+    Cell,
+    Pair,
+    all_in,
+    at_equal_cost,
+    disjoint,
+    first_found,
+    meet,
+    paired,
+    total,
+)
+from paper.ground.model import place
 from paper.ground.pictures import labelled
-from paper.ground.tasks import RIDE
-from paper.ground.tuning import picked, place, total
-from paper.ground.ways import LM
+from paper.ground.tasks import DIRECT, RIDE, WAYS
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
-__all__ = ["RIVALS", "others", "sentences", "tables", "trained_in", "two"]
+__all__ = [
+    "MAIN",
+    "RIVALS",
+    "Group",
+    "drawn",
+    "glance",
+    "groups",
+    "others",
+    "sentences",
+    "tables",
+    "trained_in",
+    "two",
+]
 
 Record = Mapping[str, Any]
-Cell = Mapping[str, Any]
 Cells = list[Cell]
 
 RECOVER, STAGES = "recover", "LM surfing, 10 stages"
 _CARRIED = "Broyden surfing, every network"
-_DIRECT, _ANNEALED = "LM direct", "LM prior annealed, no path"
+_LM, _ANNEALED = "LM direct", "LM prior annealed, no path"
 RIVALS = {
-    STAGES: (_DIRECT,),
-    "LM surfing, every network": (_DIRECT,),
-    _CARRIED: (_DIRECT,),
-    "LM surfing, late annealed": (_DIRECT, _ANNEALED),
+    RIDE: (DIRECT,),
+    STAGES: (_LM,),
+    "LM surfing, every network": (_LM,),
+    _CARRIED: (_LM,),
+    "LM surfing, late annealed": (_LM, _ANNEALED),
 }
-"""What each ride of the package is set against at equal cost."""
+"""What each ride is set against at equal cost."""
+MAIN = (DIRECT, RIDE, _LM, STAGES, _CARRIED, RECOVER)
+"""Ways that are told together at the top of the page."""
 
 _MODELS_AT_LEAST = 3
 _NEARLY_ALL = 0.99
 """What was hoped for of a second-order ride."""
 
 
-def others(record: Record) -> Cells:
-    """Cells of Table 1 and of few measurements that :func:`tables` does not tell."""
-    told = {id(cell) for cells in _many_models(record).values() for cell in cells}
-    return [c for c in record["cells"] if c["task"] in ("table1", "few") and id(c) not in told]
+@dataclass(frozen=True)
+class Group:
+    """Models that were trained in one run, and one share of the signal that was measured.
+
+    Attributes:
+        run: that trained them.
+        what: was measured: "all pixels", "m = 2k" or "m = 4k".
+        cells: of all models and ways.
+    """
+
+    run: int
+    what: str
+    cells: Cells
+
+    @property
+    def ways(self) -> list[str]:
+        """Those that were measured on any model."""
+        return [way for way in WAYS if any(cell["method"] == way for cell in self.cells)]
+
+    @property
+    def models(self) -> list[str]:
+        """In the order of the tables."""
+        return sorted({cell["model"] for cell in self.cells}, key=place)
+
+    @property
+    def targets(self) -> int:
+        """Of a cell, where it does not say otherwise."""
+        return max(int(cell["targets"]) for cell in self.cells)
+
+    def of(self, way: str) -> dict[str, Cell]:
+        """The cells of a way, by model."""
+        return {cell["model"]: cell for cell in self.cells if cell["method"] == way}
+
+    def together(self) -> tuple[list[str], dict[str, Cells]]:
+        """The main ways that most models have, and the models that have all of these."""
+        found = {way: self.of(way) for way in MAIN}
+        most = len(self.of(RECOVER)) / 2
+        ways = {way: cells for way, cells in found.items() if len(cells) >= most}
+        models = [m for m in self.models if all(m in cells for cells in ways.values())]
+        return models, {way: [cells[m] for m in models] for way, cells in ways.items()}
+
+    def held(self, ride: str, alone: str) -> Iterator[AtCost]:
+        """A ride against restarts, model by model, where enough or several were run."""
+        for model, theirs in self.of(alone).items():
+            if model in (ours := self.of(ride)):
+                one = at_equal_cost(ours[model], theirs)
+                if one.enough or theirs["starts"] > 1:
+                    yield one
 
 
-def _many_models(record: Record) -> dict[tuple[int, str], Cells]:
-    """By training and what is measured, the package's ways where `recover` is on several models."""
-    groups: dict[tuple[int, str], Cells] = {}
+def groups(record: Record) -> list[Group]:
+    """By training and what is measured, where `recover` is on several models."""
+    found: dict[tuple[int, str], Cells] = {}
     for cell in record["cells"]:
-        if cell["task"] in ("table1", "few") and cell["method"] in LM:
-            groups.setdefault((trained_in(record, cell["run"]), _measured(cell)), []).append(cell)
-    return {
-        key: cells
-        for key, cells in groups.items()
+        if cell["task"] in ("table1", "few"):
+            found.setdefault((trained_in(record, cell), _measured(cell)), []).append(cell)
+    return [
+        Group(run, what, cells)
+        for (run, what), cells in found.items()
         if len({c["model"] for c in cells if c["method"] == RECOVER}) >= _MODELS_AT_LEAST
-    }
+    ]
 
 
-def trained_in(record: Record, run: int) -> int:
-    """The run whose networks these are: where they were kept, that before."""
-    commands = [one.get("command", "") for one in record["runs"]]
-    if "--trajectories" not in commands[run]:
-        return run
-    return max((i for i in range(run) if "--keep" in commands[i]), default=run)
+def trained_in(record: Record, cell: Cell) -> int:
+    """The run whose networks these are: the last before it that trained and kept this model."""
+    run, runs = cell["run"], record["runs"]
+    if "--trajectories" not in runs[run].get("command", ""):
+        return int(run)
+    kept = (
+        one["run"]
+        for one in record.get("trainings", ())
+        if one["model"] == cell["model"] and "--keep" in runs[one["run"]].get("command", "")
+    )
+    return max((int(one) for one in kept if one < run), default=int(run))
 
 
 def _measured(cell: Cell) -> str:
@@ -71,41 +144,106 @@ def _measured(cell: Cell) -> str:
     return f"m = {cell['m'] // k}k" if cell["m"] else "all pixels"
 
 
+def others(record: Record) -> Cells:
+    """Cells of Table 1 and of few measurements of which no group has the same."""
+    told = {_same(cell) for group in groups(record) for cell in group.cells}
+    wanted = (cell for cell in record["cells"] if cell["task"] in ("table1", "few"))
+    return [cell for cell in wanted if _same(cell) not in told]
+
+
+def _same(cell: Cell) -> tuple[Any, ...]:
+    """What was measured, whichever networks it was measured on."""
+    return tuple(cell[key] for key in ("model", "task", "m", "method"))
+
+
+def _repeated(record: Record) -> str:
+    """Cells of earlier trainings that a group measured again: do the intervals meet?"""
+    now = {_same(cell): cell for group in groups(record) for cell in group.cells}
+    ours = {id(cell) for group in groups(record) for cell in group.cells}
+    pairs = [
+        (cell, now[_same(cell)])
+        for cell in record["cells"]
+        if cell["task"] in ("table1", "few") and _same(cell) in now and id(cell) not in ours
+    ]
+    if not pairs:
+        return ""
+    apart = [old for old, new in pairs if not meet(first_found(old), first_found(new))]
+    said = (
+        f"Of {len(pairs)} cells that stand in these tables and were measured on other trainings "
+        f"of the same recipes before (in the record), the 95% intervals of "
+        f"{len(pairs) - len(apart)} meet those above."
+    )
+    if apart:
+        named = "; ".join(
+            f"{labelled(c['model'])}, {_measured(c)}, {c['method']} {rate(first_found(c))}"
+            for c in apart
+        )
+        said += f" The others: {named}."
+    return said
+
+
+def glance(record: Record) -> str:
+    """The top of the page: the main ways, the models together."""
+    rows = []
+    for group in groups(record):
+        models, ways = group.together()
+        if models:
+            fewest = min(cell["targets"] for cells in ways.values() for cell in cells)
+            rows.append(
+                {"what": group.what, "models": f"{len(models)}, {fewest}"}
+                | {way: f"{_together(cells)}" for way, cells in ways.items()}
+            )
+    columns = [
+        Column("what", "measured", right=False),
+        Column("models", "models, targets of each at least"),
+        *(Column(way, way) for way in MAIN),
+    ]
+    note = (
+        "Share of the latents found with its 95% interval, and forward-equivalents a target, all "
+        "in: the paper's networks at full size, one start, the same models for all ways of a line."
+    )
+    return drawn(columns, rows, note) if rows else ""
+
+
 def tables(record: Record) -> Iterator[str]:
     """Found and cost, a line for each model and a column for each way; then equal cost."""
-    adam = _adam_costs(record)
-    groups = _many_models(record)
-    for (run, what), cells in groups.items():
-        ways = [way for way in LM if any(cell["method"] == way for cell in cells)]
-        told = {(c["model"], c["method"]): _told(c) for c in cells}
-        models = sorted({c["model"] for c in cells}, key=place)
+    for group in groups(record):
+        found = {way: group.of(way) for way in group.ways}
         rows = tuple(
             {"model": labelled(model)}
-            | ({"adam": count(adam[model])} if what == "all pixels" and model in adam else {})
-            | {way: told.get((model, way), "–") for way in ways}
-            for model in models
+            | {
+                way: _told(cells[model], group.targets)
+                for way, cells in found.items()
+                if model in cells
+            }
+            | _paired(found, model)
+            for model in group.models
         )
-        columns = [Column("model", "model", right=False), *(Column(way, way) for way in ways)]
-        if any("adam" in row for row in rows):
-            columns.append(Column("adam", "cost of Adam surfing", _or_dash))
-        machine = record["runs"][run]["machine"].get("cuda") or "a CPU"
+        columns = [Column("model", "model", right=False), *(Column(w, w) for w in found)]
+        if any("paired" in row for row in rows):
+            columns.append(Column("paired", "only Adam surfing, only direct, p"))
+        machine = record["runs"][group.run]["machine"].get("cuda") or "a CPU"
         note = (
-            f"Found and cost all in, {max(cell['targets'] for cell in cells)} targets, one start "
+            f"Found and cost all in, {group.targets} targets where no number stands, one start "
             f"each; trained and measured on {machine}."
         )
-        if len(columns) > len(ways) + 1:
-            note += " Adam surfing's cost is that of the first table, on another training."
-        yield f"**The package's ways, {what}**\n\n" + _markdown(columns, rows, note)
-    if rows := tuple(_at_equal_cost(groups)):
-        yield "**The package's rides against restarts at equal cost**\n\n" + _equal(rows)
+        yield f"**Found, {group.what}**\n\n" + drawn(columns, rows, note)
+    if rows := tuple(_at_equal_cost(groups(record))):
+        yield "**Rides against restarts at equal cost**\n\n" + _equal(rows)
+    if said := _repeated(record):
+        yield said
 
 
-def _or_dash(value: Any) -> str:
-    return "–" if value is None else str(value)
+def _paired(found: Mapping[str, Mapping[str, Cell]], model: str) -> dict[str, str]:
+    if not all(model in found.get(way, ()) for way in (DIRECT, RIDE)):
+        return {}
+    return {"paired": paired(found[RIDE][model], found[DIRECT][model])}
 
 
-def _markdown(columns: list[Column], rows: tuple[dict[str, Any], ...], note: str) -> str:
-    return Table("", columns, rows, (note,)).markdown()
+def drawn(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], note: str) -> str:
+    """A table in Markdown; a dash where a row has no value."""
+    filled = tuple({c.key: row.get(c.key, "–") for c in columns} for row in rows)
+    return Table("", columns, filled, (note,)).markdown()
 
 
 def _equal(rows: tuple[dict[str, Any], ...]) -> str:
@@ -113,6 +251,7 @@ def _equal(rows: tuple[dict[str, Any], ...]) -> str:
         Column("what", "measured", right=False),
         Column("ride", "ride", right=False),
         Column("alone", "restarts of", right=False),
+        Column("k", "k", right=False),
         Column("models", "models"),
         *(Column(v, v) for v in ("ahead", "not told apart", "behind")),
         Column("few", "too few restarts"),
@@ -124,35 +263,33 @@ def _equal(rows: tuple[dict[str, Any], ...]) -> str:
         "that were run are counted: a ride may still be behind them, but is not told ahead; in the "
         "last column they flatter the ride."
     )
-    return _markdown(columns, rows, note)
+    return drawn(columns, rows, note)
 
 
-def _at_equal_cost(groups: Mapping[tuple[int, str], Cells]) -> Iterator[dict[str, Any]]:
-    for (_, what), cells in groups.items():
-        if what == "all pixels":  # one start each
-            continue
+def _at_equal_cost(groups: Iterable[Group]) -> Iterator[dict[str, Any]]:
+    for group in groups:
         for ride, rivals in RIVALS.items():
             for alone in rivals:
-                held = list(_held(cells, ride, alone))
-                if not held:
-                    continue
-                verdicts = Counter(one.verdict for one in held)
-                yield {
-                    "what": what, "ride": ride, "alone": alone, "models": str(len(held)),
-                    **{v: str(verdicts[v]) for v in ("ahead", "not told apart", "behind")},
-                    "few": str(verdicts["too few restarts were run to tell"]),
-                    "difference": _together_difference(held),
-                }  # fmt: skip
+                for k, part in _by_latents(group) if ride == RIDE else [("all", group)]:
+                    if len(held := list(part.held(ride, alone))) > 1:
+                        verdicts = Counter(one.verdict for one in held)
+                        yield {
+                            "what": group.what, "ride": ride, "alone": alone, "k": k,
+                            "models": str(len(held)),
+                            **{v: str(verdicts[v]) for v in ("ahead", "not told apart", "behind")},
+                            "few": str(verdicts["too few restarts were run to tell"]),
+                            "difference": _difference(held),
+                        }  # fmt: skip
 
 
-def _held(cells: Cells, ride: str, alone: str) -> Iterator[AtCost]:
-    for model in MODELS:
-        ways = {c["method"]: c for c in cells if c["model"] == model}
-        if {ride, alone} <= set(ways):
-            yield at_equal_cost(ways[ride], ways[alone])
+def _by_latents(group: Group) -> Iterator[tuple[str, Group]]:
+    """The models by their number of latents: Adam's verdict depends on it."""
+    for k in sorted({place(model)[1] for model in group.models}):
+        own = [cell for cell in group.cells if place(cell["model"])[1] == k]
+        yield str(k), Group(group.run, group.what, own)
 
 
-def _together_difference(held: list[AtCost]) -> str:
+def _difference(held: Sequence[AtCost]) -> str:
     """The models counted alike; those with too few restarts are told in their favour."""
     mean = fmean(one.difference[0] for one in held)
     halves = (one.difference[2] - one.difference[0] for one in held)
@@ -161,32 +298,57 @@ def _together_difference(held: list[AtCost]) -> str:
 
 
 def sentences(record: Record) -> Iterator[str]:
-    """For the top of the page: how often nearly all was found, and at what cost."""
-    adam = _adam_costs(record)
-    for (_, what), cells in _many_models(record).items():
-        ways = {way: part for way in LM if (part := [c for c in cells if c["method"] == way])}
-        models, targets = len({c["model"] for c in cells}), max(c["targets"] for c in cells)
-        told = [f"{way} {_together(part)}" for way, part in ways.items()]
-        said = (
-            f"On that ground, **the package's ways**, {what}, {targets} targets on each of "
-            f"{models} models, one start each, found and cost: {'; '.join(told)}."
-        )
-        if what == "all pixels":
-            rides = [_nearly_all(way, ways[way], adam) for way in (STAGES, _CARRIED) if way in ways]
-            whole = sum(_share(cell) == 1 for cell in ways[RECOVER])
-            said += f" {' '.join(rides)} recover: all on {whole} of {len(ways[RECOVER])}."
-        yield said
+    """For the top of the page: how many models, and by how much."""
+    for group in groups(record):
+        said = [_adam(group), *_adam_at_equal_cost(group)]
+        if group.what == "all pixels":
+            said += _nearly_all(group)
+        if told := " ".join(part for part in said if part):
+            yield f"On that ground, **{group.what}**: {told}"
 
 
-def _nearly_all(way: str, cells: Cells, adam: Mapping[str, float]) -> str:
-    most = sum(_share(cell) >= _NEARLY_ALL for cell in cells)
-    parts = [all_in(c) / adam[c["model"]] for c in cells if c["model"] in adam]
-    cost = f", at {two(min(parts))} to {two(max(parts))} of Adam surfing's cost" if parts else ""
-    return f"{way}: at least 99% on {most} of {len(cells)}{cost};"
+def _adam(group: Group) -> str:
+    ours, theirs = (group.of(way) for way in (RIDE, DIRECT))
+    pairs = [(first_found(ours[m]), first_found(theirs[m])) for m in ours if m in theirs]
+    if not pairs:
+        return ""
+    clear = Counter(disjoint(*pair) for pair in pairs)
+    above = sum(_share(a) > _share(b) for a, b in pairs)
+    below = sum(_share(a) < _share(b) for a, b in pairs)
+    said = (
+        f"Adam surfing is above direct Adam on {above} of {len(pairs)} models ({clear['ahead']} "
+        f"with disjoint 95% intervals), below on {below} ({clear['behind']}), together "
+        f"{rate(total(a for a, _ in pairs))} against {rate(total(b for _, b in pairs))}"
+    )
+    if group.what == "all pixels":
+        most = sum(_share(a) >= 0.95 for a, _ in pairs)
+        said += f"; it finds at least 95% on {most}"
+    return f"{said}."
 
 
-def _together(cells: Iterable[Cell]) -> str:
-    cells = list(cells)
+def _adam_at_equal_cost(group: Group) -> Iterator[str]:
+    told = [
+        f"k={k} {_difference(held)}"
+        for k, part in _by_latents(group)
+        if (held := list(part.held(RIDE, DIRECT)))
+    ]
+    if told:
+        yield f"Less restarts of direct Adam at equal cost: {'; '.join(told)}."
+
+
+def _nearly_all(group: Group) -> Iterator[str]:
+    adam = group.of(RIDE)
+    for way in (STAGES, _CARRIED):
+        if cells := group.of(way):
+            most = sum(_share(first_found(c)) >= _NEARLY_ALL for c in cells.values())
+            parts = [all_in(c) / all_in(adam[m]) for m, c in cells.items() if m in adam]
+            cost = f", at {two(min(parts))} to {two(max(parts))} of its cost" if parts else ""
+            yield f"{way} finds at least 99% on {most} of {len(cells)}{cost}."
+    whole = [_share(first_found(cell)) == 1 for cell in group.of(RECOVER).values()]
+    yield f"recover finds every latent on {sum(whole)} of {len(whole)}."
+
+
+def _together(cells: Cells) -> str:
     return f"{rate(total(map(first_found, cells)))} at {count(fmean(map(all_in, cells)))}"
 
 
@@ -195,15 +357,11 @@ def two(share: float) -> str:
     return f"{share:.2f}".removeprefix("0")
 
 
-def _share(cell: Cell) -> float:
-    found, targets = first_found(cell)
+def _share(pair: Pair) -> float:
+    found, targets = pair
     return found / targets
 
 
-def _told(cell: Cell) -> str:
-    return f"{rate(first_found(cell))} at {count(all_in(cell))}"
-
-
-def _adam_costs(record: Record) -> dict[str, float]:
-    """Of the ride, all pixels; of a model that was trained several times the first."""
-    return {line.model: line.cost(RIDE) for line in picked(record) if line.where == "all"}
+def _told(cell: Cell, targets: int) -> str:
+    number = "" if cell["targets"] == targets else f" ({cell['targets']})"
+    return f"{rate(first_found(cell))}{number} at {count(all_in(cell))}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import comb
 from statistics import fmean, stdev
@@ -14,16 +14,18 @@ from surfing.report.intervals import wilson
 __all__ = [
     "FOUND",
     "AtCost",
+    "Cell",
+    "Pair",
     "all_in",
     "any_found",
     "at_equal_cost",
-    "bound",
     "disjoint",
     "first_found",
     "mean_cost",
+    "meet",
     "paired",
     "sign_test",
-    "slope_of_many",
+    "total",
 ]
 
 Cell = Mapping[str, Any]
@@ -137,41 +139,15 @@ def _chance(cell: Cell, target: int, number: float) -> float:
     return of(low) if share == 0 else (1 - share) * of(low) + share * of(low + 1)
 
 
-def bound(
-    grid: Mapping[str, Mapping[str, float]], targets: int, cost: float
-) -> tuple[str, float, tuple[float, float, float]]:
-    """What restarts find at most for a cost, from counts of single starts.
-
-    R starts of which each finds a share p of the targets find at most 1 - (1 - p)^R of them: with
-    equality where all targets are alike, fewer where some are hard.
-
-    Args:
-        grid: by step size, single starts that found their target, and their mean cost.
-        targets: number of them.
-        cost: what the restarts may cost together.
-
-    Returns:
-        The step size with the highest bound, how many restarts it gets, the bound and the ends of
-        its 95% interval.
-    """
-    best: tuple[str, float, tuple[float, float, float]] | None = None
-    for rate, part in grid.items():
-        number = cost / part["cost"]
-        shares = (part["found"] / targets, *wilson(int(part["found"]), targets))
-        low, centre, high = sorted(_of_many(share, number) for share in shares)
-        if best is None or centre > best[2][0]:
-            best = (rate, number, (centre, low, high))
-    assert best is not None
-    return best
+def total(pairs: Iterable[Pair]) -> Pair:
+    """(found, targets) of several together."""
+    found, targets = zip(*pairs)
+    return sum(found), sum(targets)
 
 
-def _of_many(share: float, number: float) -> float:
-    return number * share if number < 1 else 1 - (1 - share) ** number
-
-
-def slope_of_many(share: float, number: float) -> float:
-    """How fast the bound rises with the share of a single start."""
-    return number if number < 1 else number * (1 - share) ** (number - 1)
+def meet(ours: Pair, theirs: Pair) -> bool:
+    """Do the 95% intervals of two rates have a value in common?"""
+    return not disjoint(ours, theirs)
 
 
 def disjoint(ours: Pair, theirs: Pair) -> str:

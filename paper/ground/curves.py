@@ -1,33 +1,39 @@
-"""Figures 1 and 3 on the ground: surfaces with two rides on them, success by measurements."""
+"""Figures 1, 3 and 4 on the ground: surfaces, success by measurements, held-out images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from paper.ground.by_model import drawn, trained_in
 from paper.ground.comparing import all_in, first_found
+from paper.ground.model import place
 from paper.ground.pictures import labelled, saved, style_of
-from paper.ground.tables import WAYS
-from surfing.report import Column, Table, rate, wilson
+from paper.ground.tasks import DIRECT, RIDE, WAYS
+from surfing.report import Column, rate, wilson
 from surfing.report.tables import count
 
-__all__ = ["curves", "fewest", "measurements", "surfaces"]
+__all__ = ["curves", "fewest", "held_out", "measurements", "surfaces", "thresholds"]
 
 Record = Mapping[str, Any]
 Cell = Mapping[str, Any]
 
 
-def _by_model(record: Record) -> dict[tuple[int, str], dict[str, list[Cell]]]:
-    found: dict[tuple[int, str], dict[str, list[Cell]]] = {}
-    of = [cell for cell in record["cells"] if cell["task"] == "fig3"]
-    for cell in sorted(of, key=lambda c: WAYS.index(c["method"])):
-        ways = found.setdefault((cell["run"], cell["model"]), {})
-        ways.setdefault(cell["method"], []).append(cell)
+def _by_model(record: Record, task: str = "fig3") -> dict[str, dict[str, list[Cell]]]:
+    """The cells of a task by model and way; of a model that was trained again the later ones."""
+    found: dict[str, dict[str, list[Cell]]] = {}
+    of = [cell for cell in record["cells"] if cell["task"] == task]
+    last = {cell["model"]: trained_in(record, cell) for cell in of}
+    for cell in sorted(of, key=lambda c: (place(c["model"]), WAYS.index(c["method"]), c["m"])):
+        if trained_in(record, cell) == last[cell["model"]]:
+            ways = found.setdefault(cell["model"], {})
+            ways.setdefault(cell["method"], []).append(cell)
     return found
 
 
@@ -44,7 +50,7 @@ def fewest(cells: Sequence[Cell], share: float) -> int | None:
 
 def curves(record: Record) -> Iterator[str]:
     """Figure 3's tables: a line a way, a column a number of measurements."""
-    for (_, model), ways in _by_model(record).items():
+    for model, ways in _by_model(record).items():
         counts = sorted({cell["m"] for cells in ways.values() for cell in cells})
         rows = tuple(_row(name, cells) for name, cells in ways.items())
         columns = [
@@ -59,13 +65,63 @@ def curves(record: Record) -> Iterator[str]:
             "the least that was tried from which on at least so many are found."
         )
         head = f"**Found by number of Gaussian measurements: {labelled(model)}**"
-        yield f"{head}\n\n{Table('', columns, rows, (note,)).markdown()}"
+        yield f"{head}\n\n{drawn(columns, rows, note)}"
+
+
+def thresholds(record: Record) -> Iterator[str]:
+    """For the top of the page: the fewest measurements of direct Adam and of the ride."""
+    told = []
+    for model, ways in _by_model(record).items():
+        if {DIRECT, RIDE} <= set(ways):
+            parts = [
+                " against ".join(_least(fewest(ways[way], share)) for way in (RIDE, DIRECT))
+                for share in (0.5, 0.9)
+            ]
+            told.append(f"{labelled(model)} {' and '.join(parts)}")
+    if told:
+        yield (
+            "On that ground, **fewest Gaussian measurements** of those tried for 50% and for 90%, "
+            f"Adam surfing against direct Adam: {'; '.join(told)}."
+        )
+
+
+def _least(m: int | None) -> str:
+    return "none" if m is None else str(m)
+
+
+def held_out(record: Record) -> Iterator[str]:
+    """Figure 4's table: how near each way comes to images that no network saw."""
+    models = _by_model(record, "fig4")
+    if not models:
+        return
+    counts = sorted({c["m"] for ways in models.values() for cells in ways.values() for c in cells})
+    rows = tuple(
+        {"model": labelled(model), "way": way}
+        | {str(cell["m"]): f"{_typical(cell):.4f} at {count(all_in(cell))}" for cell in cells}
+        for model, ways in models.items()
+        for way, cells in ways.items()
+    )
+    columns = [
+        Column("model", "model", right=False),
+        Column("way", "way", right=False),
+        *(Column(str(m), f"m = {m}" if m else "all pixels") for m in counts),
+    ]
+    images = max(c["targets"] for ways in models.values() for cells in ways.values() for c in cells)
+    note = (
+        f"{images} images of the test set, one start: mean squared error per pixel (values in "
+        "[0, 1]), median over the images, and forward-equivalents."
+    )
+    yield "**Images that no network saw**\n\n" + drawn(columns, rows, note)
+
+
+def _typical(cell: Cell) -> float:
+    return float(median(row[0] for row in cell["pixel_error"]))
 
 
 def _row(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
     points = {f"{c['m']}": f"{rate(first_found(c))}, {count(all_in(c))}" for c in cells}
     least = {"half": fewest(cells, 0.5), "most": fewest(cells, 0.9)}
-    told = {key: "none" if m is None else str(m) for key, m in least.items()}
+    told = {key: _least(m) for key, m in least.items()}
     return {"way": name} | points | told
 
 
@@ -73,7 +129,7 @@ def measurements(record: Record, out: Path) -> list[Path]:
     """Figure 3: a picture a model."""
     return [
         _curve(ways, f"{labelled(model)}, full size", out / f"ground-fig3-{model}.png")
-        for (_, model), ways in _by_model(record).items()
+        for model, ways in _by_model(record).items()
     ]
 
 

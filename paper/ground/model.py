@@ -20,7 +20,7 @@ from surfing.zoo.recipes import Recipe, recipe_for
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-__all__ = ["MODELS", "Model", "Sizes", "recipe_named"]
+__all__ = ["MODELS", "Model", "Sizes", "place", "recipe_named"]
 
 MODELS = (*(f"{model}-k{k}" for k in (20, 10, 5) for model in ("wgan", "wgan-gp", "dcgan", "vae")),
           "vae-k2")  # fmt: skip
@@ -65,6 +65,13 @@ def recipe_named(name: str, sizes: Sizes, *, seed: int) -> Recipe:
         steps=sizes.steps * int(times or 1),
         seed=seed,
     )
+
+
+def place(model: str) -> tuple[str, int]:
+    """Where a model stands in the tables: its kind, then its latents."""
+    name, _, rest = model.partition("-k")
+    order = ("vae", "dcgan", "wgan", "wgan-gp")
+    return f"{order.index(name)}", int(rest.partition("-")[0])
 
 
 @dataclass(frozen=True)

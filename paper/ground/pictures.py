@@ -11,10 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from paper.ground.comparing import FOUND
-from paper.ground.model import MODELS
+from paper.ground.comparing import FOUND, Pair
+from paper.ground.model import MODELS, place
 from paper.ground.tasks import DIRECT, RIDE
-from paper.ground.tuning import picked
 from surfing import files
 from surfing.report.intervals import wilson
 from surfing.report.palette import LINES
@@ -55,20 +54,29 @@ def contact_sheet(samples: Mapping[str, Sequence[Sequence[Sequence[int]]]], path
     return saved(figure, path, dpi=110)
 
 
-def found_by_model(record: Mapping[str, Any], path: Path) -> Path:
-    """Shares found while step sizes were chosen, with intervals: the picked ones."""
-    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
-    panels = (("all", "all pixels measured"), ("2k", "2k Gaussian measurements"))
-    for ax, (where, title) in zip(figure.subplots(2, 1, sharex=True), panels):
-        lines = [line for line in picked(record) if line.where == where]
-        for number, way in enumerate((DIRECT, RIDE)):
-            pairs = [line.found(way) for line in lines]
-            colour, _, marker = LINES[number]
-            places = [i + 0.16 * (2 * number - 1) for i in range(len(lines))]
-            _intervals(ax, places, pairs, color=colour, fmt=marker, label=way)
+def found_by_model(panels: Mapping[str, Mapping[str, Mapping[str, Pair]]], path: Path) -> Path:
+    """Shares found with their intervals, model by model.
+
+    Args:
+        panels: by title and way, (found, targets) of each model.
+        path: where the picture goes.
+    """
+    models = sorted({m for ways in panels.values() for pairs in ways.values() for m in pairs},
+                    key=place)  # fmt: skip
+    figure = Figure(figsize=(9.6, 0.6 + 2.1 * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False).ravel()
+    for ax, (title, ways) in zip(axes, panels.items()):
+        for number, (way, pairs) in enumerate(ways.items()):
+            colour, _, marker = LINES[_MARKERS[way]]
+            shift = 0.13 * (number - (len(ways) - 1) / 2)
+            _intervals(ax, [models.index(m) + shift for m in pairs], list(pairs.values()),
+                       color=colour, fmt=marker, label=way)  # fmt: skip
         ax.set_title(title, fontsize=9, loc="left")
-        ax.set_xticks(range(len(lines)), [_short(line.model) for line in lines], fontsize=7)
-    figure.axes[0].legend(frameon=False, fontsize=8, loc="lower left", ncols=2)
+        ax.set_xticks(range(len(models)), [_short(model) for model in models], fontsize=7)
+    shown = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels())]
+    handles = {label: handle for handle, label in shown}
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles),
+                  frameon=False, fontsize=8)  # fmt: skip
     return saved(figure, path)
 
 
@@ -91,6 +99,16 @@ def _short(model: str) -> str:
     return f"{name.upper()}\nk={k}"
 
 
+_MARKERS = {
+    DIRECT: 0,
+    RIDE: 1,
+    "LM direct": 2,
+    "LM surfing, 10 stages": 3,
+    "Broyden surfing, every network": 5,
+    "recover": 4,
+}
+"""Place in the palette of the ways whose shares are drawn."""
+
 _LOOK = {
     DIRECT: (0, 2.6),
     RIDE: (1, 2.6),
@@ -100,6 +118,8 @@ _LOOK = {
     "LM surfing, late annealed": (3, 1.1),
     "LM surfing, every network": (5, 1.1),
     "Broyden surfing, every network": (2, 2.2),
+    "LM direct, again until solved": (0, 1.8),
+    "LM surfing, 10 stages, again until solved": (1, 1.8),
     "recover": (4, 1.8),
 }
 """Place in the palette and width of each way's line: Adam's are thick."""

@@ -27,7 +27,7 @@ from paper.ground.ways import (
 from paper.ground.weights import Weights
 from surfing.zoo.data import load_images
 
-__all__ = ["LATER", "TASKS", "Plan", "Room", "tasks_of"]
+__all__ = ["DIRECT", "LATER", "RIDE", "TASKS", "WAYS", "Plan", "Room", "tasks_of"]
 
 LATER = "-lm"
 """How the names of tasks end that the package's own loops take."""
@@ -130,6 +130,8 @@ class Room:
 
 
 DIRECT, RIDE = "Adam direct", "Adam surfing"
+WAYS = (DIRECT, RIDE, *LM)
+"""In the order of the tables."""
 
 
 def tune(model: Model, room: Room) -> Iterator[Record]:
@@ -221,7 +223,9 @@ def table1_lm(model: Model, room: Room) -> Iterator[Record]:
     """All pixels, the package's ways, those first that the table is about."""
     starts = {"LM surfing, 10 stages": 1, "recover": 1, "LM direct": room.plan.lm_restarts[0],
               "LM surfing, late annealed": 1, "LM prior annealed, no path": 1,
-              "Broyden surfing, every network": 1, "LM surfing, every network": 1}  # fmt: skip
+              "Broyden surfing, every network": 1, "LM surfing, every network": 1,
+              "LM surfing, 10 stages, again until solved": 1,
+              "LM direct, again until solved": 1}  # fmt: skip
     return _lm(room, _whole(model, room), starts)
 
 
@@ -240,7 +244,9 @@ def few_lm(model: Model, room: Room) -> Iterator[Record]:
     many = room.plan.lm_restarts[1]
     starts = {"recover": 1, "LM surfing, late annealed": 1, "LM surfing, 10 stages": 1,
               "LM prior annealed, no path": many, "LM direct": many,
-              "Broyden surfing, every network": 1, "LM surfing, every network": 1}  # fmt: skip
+              "Broyden surfing, every network": 1, "LM surfing, every network": 1,
+              "LM surfing, 10 stages, again until solved": 1,
+              "LM direct, again until solved": 1}  # fmt: skip
     return _lm(room, _scarce(model, room), starts)
 
 

@@ -16,8 +16,10 @@ from paper.ground.model import Model
 from surfing.continuation import direct, surf
 from surfing.continuation.schedule import EqualDrift, EveryCheckpoint
 from surfing.descent import Broyden, LevenbergMarquardt
+from surfing.errors import InputError
 from surfing.portfolio import recover
 from surfing.problem.matrices import squared_norms
+from surfing.status import Status
 from surfing.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class Setting:
     operators: Operators
     which: int
     seed: int
+    names: tuple[int, ...] | None = None
+    """Identities of the targets; 0, 1, ... where left out."""
 
     @property
     def m(self) -> int:
@@ -57,7 +61,13 @@ class Setting:
 
     def ids(self, repeats: int) -> list[int]:
         """Identities whose streams give the starts."""
-        return [t + _APART * r for t in range(len(self.x)) for r in range(repeats)]
+        names = range(len(self.x)) if self.names is None else self.names
+        return [t + _APART * r for t in names for r in range(repeats)]
+
+    def again(self, lost: Tensor, time: int) -> Setting:
+        """Some of the targets, from another start."""
+        names = tuple(int(t) + _APART * time for t in lost)
+        return dataclasses.replace(self, x=self.x[lost], z=None, names=names)
 
 
 def adam_rows(setting: Setting, rate: float, starts: int) -> Rows:
@@ -220,6 +230,32 @@ def _recover(setting: Setting, starts: int) -> Solution:
     )
 
 
+def _until_solved(
+    way: Callable[[Setting, int], Solution], most: int
+) -> Callable[[Setting, int], Solution]:
+    """A way again from other starts for the targets that it did not solve, so often at most."""
+
+    def run(setting: Setting, starts: int) -> Solution:
+        if starts != 1:
+            raise InputError(f"starts: expected 1, which is repeated where it fails, got {starts}.")
+        solution = way(setting, 1)
+        columns = {
+            name: getattr(solution, name).clone() for name in ("z", "risk", "cost", "status")
+        }
+        for time in range(1, most):
+            lost = (columns["status"] != int(Status.SOLVED)).nonzero().flatten()
+            if not len(lost):
+                break
+            part = way(setting.again(lost, time), 1)
+            columns["cost"][lost] += part.cost
+            better = part.risk < columns["risk"][lost]
+            for name in ("z", "risk", "status"):
+                columns[name][lost[better]] = getattr(part, name)[better]
+        return dataclasses.replace(solution, **columns)
+
+    return run
+
+
 LM: Mapping[str, Callable[[Setting, int], Solution]] = {
     "LM direct": _direct,
     "LM prior annealed, no path": _annealed,
@@ -227,6 +263,8 @@ LM: Mapping[str, Callable[[Setting, int], Solution]] = {
     "LM surfing, late annealed": _late,
     "LM surfing, every network": _every,
     "Broyden surfing, every network": _carried,
+    "LM direct, again until solved": _until_solved(_direct, 20),
+    "LM surfing, 10 stages, again until solved": _until_solved(_surf, 10),
     "recover": _recover,
 }
 """Ways of the package; the second is after AIPO (Liu et al., ICML 2023)."""

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paper.ground.by_model import sentences, tables
-from paper.ground.comparing import all_in, any_found, at_equal_cost, bound, first_found, sign_test
+from paper.ground.by_model import glance, groups, others, sentences, tables
+from paper.ground.comparing import all_in, any_found, at_equal_cost, first_found, meet, sign_test
 from paper.ground.model import MODELS
-from paper.ground.page import in_short, markdown
+from paper.ground.page import markdown
 from paper.ground.reading import lines_of, main, read
 from paper.ground.running import _tuned
-from paper.ground.tables import few, whole
+from paper.ground.tables import rest
 from paper.ground.tasks import DIRECT, RIDE
-from paper.ground.tuning import by_rate, picked, pooled
+from paper.ground.tuning import by_rate, picked
 from paper.ground.ways import LM
 
 from surfing.errors import InputError
@@ -24,6 +24,8 @@ from surfing.report import rate
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "records" / "ground.json"
 HIT, MISS = 1e-4, 1.0
+THEN = (DIRECT, RIDE, *(way for way in LM if "again" not in way))
+"""The ways that the first run had."""
 ZOO = 9
 """The run that trained all twelve models on a CPU."""
 LM_DIRECT = "LM direct"
@@ -78,13 +80,10 @@ def test_the_paired_test_is_exact_and_knows_no_side() -> None:
     assert sign_test(theirs, ours) == (0, 6, pytest.approx(2 * 2**-6))
 
 
-def test_targets_alike_meet_the_bound_and_others_stay_below() -> None:
-    grid = {"0.1": {"found": 50, "cost": 100.0}}
-    _, number, (most, low, high) = bound(grid, 100, 300.0)
-    assert (number, most) == (3.0, pytest.approx(1 - 0.5**3))
-    assert low < most < high
-    hard = cell([[HIT] * 4] * 50 + [[MISS] * 4] * 50)
-    assert at_equal_cost(cell([[MISS]] * 100, cost=300.0), hard).restarts < most
+def test_intervals_meet_or_not() -> None:
+    assert meet((50, 100), (60, 100))
+    assert not meet((50, 100), (80, 100))
+    assert not meet((80, 100), (50, 100))
 
 
 def line(direct: int, ride: int, cost: float) -> dict[str, Any]:
@@ -93,20 +92,6 @@ def line(direct: int, ride: int, cost: float) -> dict[str, Any]:
              for way, found, price in ((DIRECT, direct, 1000.0), (RIDE, ride, cost))}  # fmt: skip
     return {"run": 0, "grid": grids, "chosen": dict.fromkeys(grids, 0.05), "targets": 100,
             "cap": 4000}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("direct", "ride", "cost", "verdict"),
-    [(20, 95, 2000.0, "ahead"), (60, 60, 4000.0, "behind"), (50, 75, 2000.0, "not told apart")],
-)
-def test_the_pooled_verdict_falls_either_way(
-    direct: int, ride: int, cost: float, verdict: str
-) -> None:
-    models = ("wgan-k20", "dcgan-k20", "wgan-gp-k20")
-    record = {"tuning": [{"model": model, **line(direct, ride, cost)} for model in models]}
-    held = pooled([w for w in picked(record) if w.where == "2k"])
-    assert held.verdict == verdict
-    assert held.ride == (3 * ride, 300)
 
 
 def archive(path: Path, documents: dict[str, Any]) -> Path:
@@ -175,55 +160,108 @@ def test_runs_of_a_record_are_taken_over_or_left(tmp_path: Path) -> None:
     assert told == {(0, "vae-k5", "table1"), (1, "vae-k20", "table1")}
 
 
-def many(found: dict[str, int], task: str = "table1", m: int = 0) -> dict[str, Any]:
+def many(
+    found: dict[str, int], ways: tuple[str, ...] = tuple(LM), task: str = "table1", m: int = 0
+) -> dict[str, Any]:
     """A record with one run of all ways on some models, ten targets each, at cost 100."""
     cells = [
         {"run": 0, "model": model, "task": task, "m": m, "method": way,
          **cell([[HIT]] * hits + [[MISS]] * (10 - hits))}
-        for model, hits in found.items() for way in LM
+        for model, hits in found.items() for way in ways
     ]  # fmt: skip
-    run = {"machine": {"cuda": None}, "plan": {"table": 10, "few": 10}}
-    return {"runs": [run], "cells": cells, "tuning": [], "missing": []}
+    run = {"machine": {"cuda": None}, "plan": {"table": 10, "few": 10, "rates": []}}
+    return {"runs": [run], "cells": cells, "tuning": [], "missing": [], "trainings": []}
+
+
+THREE = {"vae-k5": 10, "wgan-k5": 10, "dcgan-k20": 9}
 
 
 def test_a_run_of_many_models_has_a_line_for_each_and_is_told_once() -> None:
-    record = many({"vae-k5": 10, "wgan-k5": 10, "dcgan-k20": 9})
-    (table,) = tables(record)
+    record = many(THREE)
+    table, *_ = tables(record)
     assert [row.split("|")[1].strip() for row in table.splitlines() if "at 100" in row] == [
         "VAE, k=5", "DCGAN, k=20", "WGAN, k=5"
     ]  # fmt: skip
     (told,) = sentences(record)
-    assert "10 targets on each of 3 models" in told
     assert told.count("at least 99% on 2 of 3") == 2
-    assert "recover: all on 2 of 3" in told
-    assert f"recover {rate((29, 30))} at 100" in told
-    assert whole(record) == ""
-    kept = {"command": "--keep KEPT", **record["runs"][0]}
-    again = {"command": "--trajectories KEPT", **record["runs"][0]}
-    later = [c | {"run": 1} for c in record["cells"] if c["method"] == LM_DIRECT]
-    rest = [c for c in record["cells"] if c["method"] != LM_DIRECT]
-    assert list(tables(record | {"runs": [kept, again], "cells": rest + later})) == [table]
-    assert "LM direct" in whole(record | {"runs": [kept, kept], "cells": rest + later})
+    assert "recover finds every latent on 2 of 3" in told
+    assert f"| all pixels | 3, 10 | – | – | {rate((29, 30))} at 100" in glance(record)
+    assert rest(record) == ""
     two = many({"vae-k5": 10, "wgan-k5": 10})  # too few to be a table of models
     assert list(tables(two)) == []
-    assert "VAE, k=5" in whole(two)
+    assert glance(two) == ""
+    assert "VAE, k=5" in rest(two)
+
+
+def test_what_is_measured_later_on_the_same_networks_joins_them() -> None:
+    record = many(THREE)
+    later = [c | {"run": 1} for c in record["cells"] if c["method"] == LM_DIRECT]
+    joined = [c for c in record["cells"] if c["method"] != LM_DIRECT] + later
+    kept = {"command": "--keep KEPT", **record["runs"][0]}
+    again = {"command": "--trajectories KEPT", **record["runs"][0]}
+    trained = [{"run": 0, "model": model} for model in THREE]
+    same = record | {"runs": [kept, again], "cells": joined, "trainings": trained}
+    assert list(tables(same)) == list(tables(record))
+    # Networks that a run trained itself are others; and so are those of another model.
+    for other in ({"runs": [kept, kept]}, {"trainings": trained[:2]}):
+        (group,) = groups(same | other)
+        there = set(group.of(LM_DIRECT))
+        assert there == (set() if "runs" in other else {"vae-k5", "wgan-k5"})
+        assert {c["model"] for c in others(same | other)} == set(THREE) - there
+
+
+def test_what_was_measured_before_is_set_beside_and_not_told_again() -> None:
+    record = many(THREE)
+    before = [c | {"run": 1, **cell([[HIT]] * 10)} for c in record["cells"]]
+    lost = [c | {"run": 1, **cell([[MISS]] * 10)} for c in record["cells"][:1]]
+    runs = [*record["runs"], {"command": "", **record["runs"][0]}]
+    for cells, apart in ((before[:2], 0), (lost, 1)):
+        told = list(tables(record | {"runs": runs, "cells": record["cells"] + cells}))[-1]
+        assert told.startswith(f"Of {len(cells)} cells")
+        assert f"intervals of {len(cells) - apart} meet" in told
+        assert ("The others: VAE, k=5, all pixels, LM direct .00" in told) == bool(apart)
+
+
+def test_adam_and_its_restarts_are_told_by_their_number_of_latents() -> None:
+    record = many({"wgan-k5": 9, "dcgan-k5": 9, "wgan-k20": 10, "dcgan-k20": 10},
+                  (DIRECT, RIDE, "recover"), "few", 10)  # fmt: skip
+    for one in record["cells"]:
+        one["m"] = 2 * int(one["model"].split("-k")[1])
+        if one["method"] == DIRECT:
+            one |= cell([[MISS, MISS]] * 10 if "k20" in one["model"] else [[HIT, HIT]] * 10)
+    table, equal = tables(record)
+    assert "| 10, 0, 0.002 |" in table
+    lines = [row.split("|")[1:-1] for row in equal.splitlines() if f"| {RIDE}" in row]
+    assert [[part.strip() for part in row][3:8] for row in lines] == [
+        ["5", "2", "0", "2", "0"], ["20", "2", "2", "0", "0"]
+    ]  # fmt: skip
+    (told,) = sentences(record)
+    assert "above direct Adam on 2 of 4 models (2 with disjoint 95% intervals), below on 2" in told
+    assert "k=5 -0.10" in told
+    assert "k=20 +1.00" in told
+
+
+def test_ways_together_stand_on_the_same_models() -> None:
+    record = many(THREE | {"wgan-k20": 0})
+    record["cells"] = [c for c in record["cells"]
+                       if (c["model"], c["method"]) != ("wgan-k20", LM_DIRECT)]  # fmt: skip
+    assert f"| all pixels | 3, 10 | – | – | {rate((29, 30))} at 100" in glance(record)
 
 
 def test_rides_of_many_models_are_set_against_restarts_together() -> None:
-    record = many({"vae-k5": 9, "wgan-k5": 8, "dcgan-k5": 7}, "few", 10)
+    record = many({"vae-k5": 9, "wgan-k5": 8, "dcgan-k5": 7}, task="few", m=10)
     for one in record["cells"]:
         if one["method"] == LM_DIRECT:
             one |= cell([[MISS]] * 10)
     (table, equal) = tables(record)
-    assert table.startswith("**The package's ways, m = 2k")
+    assert table.startswith("**Found, m = 2k")
     told = [row.split("|")[1:-1] for row in equal.splitlines() if "LM surfing, 10 stages" in row]
-    assert [part.strip() for part in told[0]][:7] == [
-        "m = 2k", "LM surfing, 10 stages", LM_DIRECT, "3", "3", "0", "0"
+    assert [part.strip() for part in told[0]][:8] == [
+        "m = 2k", "LM surfing, 10 stages", LM_DIRECT, "all", "3", "3", "0", "0"
     ]  # fmt: skip
-    assert list(few(record)) == []
     alone = {"run": 0, "model": "vae-k5", "task": "table1", "m": 0, "method": LM_DIRECT,
              **cell([[HIT]] * 10)}  # fmt: skip
-    assert "VAE, k=5" in whole(record | {"cells": [*record["cells"], alone]})
+    assert "VAE, k=5" in rest(record | {"cells": [*record["cells"], alone]})
 
 
 @pytest.fixture(scope="module")
@@ -237,11 +275,11 @@ def test_every_cell_of_the_first_run_is_there_or_told_missing(published: dict[st
             (entry["model"], method)
             for entry in published[part]
             if entry["run"] == 0 and entry["task"] == "table1" and entry["model"] in MODELS
-            for method in ([entry["method"]] if "method" in entry else [DIRECT, RIDE, *LM])
+            for method in ([entry["method"]] if "method" in entry else THEN)
         ]
 
     there, missing = of("cells"), of("missing")
-    assert sorted(there + missing) == sorted((m, w) for m in MODELS for w in (DIRECT, RIDE, *LM))
+    assert sorted(there + missing) == sorted((m, w) for m in MODELS for w in THEN)
 
 
 def test_every_cell_has_all_of_its_targets(published: dict[str, Any]) -> None:
@@ -255,15 +293,6 @@ def test_every_model_has_both_ways_at_every_step_size(published: dict[str, Any])
     assert {w.model for w in lines} == set(MODELS)
     rates = {str(r) for r in published["runs"][0]["plan"]["rates"]}
     assert all(set(w.grids[way]) == rates for w in lines for way in (DIRECT, RIDE))
-
-
-def test_the_page_says_what_lost(published: dict[str, Any]) -> None:
-    worse = {**published, "tuning": [{"model": "wgan-k20", **line(90, 10, 5000.0)}]}
-    told = in_short(worse | {"tuning": [dict(t, grid={
-        name: dict.fromkeys(("0.02", "0.05"), grid["0.05"]) for name, grid in t["grid"].items()
-    }) for t in worse["tuning"]]})  # fmt: skip
-    assert "above direct Adam on 0 of 1 (0 with disjoint 95% intervals), below on 1 (1)" in told[1]
-    assert "(behind)" in told[2]
 
 
 def test_the_page_is_written_from_the_record(published: dict[str, Any]) -> None:
@@ -289,20 +318,8 @@ def test_readme_says_what_the_record_says(published: dict[str, Any]) -> None:
     assert {first_found(c) for c in whole} == {(300, 300)}
     assert len({c["model"] for c in whole}) == len(whole) == 12
     costs = [round(all_in(c)) for c in whole]
-    rides = [round(w.cost(RIDE)) for w in picked(published)
-             if w.where == "all" and w.model != "vae-k2"]  # fmt: skip
+    rides = [round(all_in(c)) for c in published["cells"] if c["task"] == "table1"
+             and c["method"] == RIDE and c["run"] == 0 and c["model"] != "vae-k2"]  # fmt: skip
     assert f"at {min(costs)} to {max(costs)} passes a target" in readme
     told = [f"{cost // 1000} {cost % 1000:03}" for cost in (min(rides), max(rides))]
     assert f"Adam surfing takes {told[0]} to {told[1]}" in readme
-    ahead = {
-        (again, where, k)
-        for again in (False, True)
-        for where in ("all", "2k")
-        for k in (5, 10, 20)
-        if pooled([
-            w
-            for w in picked(published, again=again)
-            if w.where == where and "gan" in w.model and w.model.endswith(f"-k{k}")
-        ]).verdict == "ahead"
-    }  # fmt: skip
-    assert ahead == {(False, "2k", 20), (True, "2k", 20), (True, "2k", 10)}

@@ -14,10 +14,11 @@ from paper.ground.page import markdown
 from paper.ground.reading import read
 from paper.ground.running import main
 from paper.ground.tasks import DIRECT, LATER, RIDE, TASKS, Plan, Room, _settings
-from paper.ground.ways import LM, Bounded, adam_rows
+from paper.ground.ways import LM, Bounded, _until_solved, adam_rows
 from paper.ground.why import EXTRA, follow
 
 from surfing.descent import LevenbergMarquardt
+from surfing.status import Status
 from surfing.zoo import packaged
 
 SMALL = Plan(
@@ -50,6 +51,26 @@ def test_no_way_fails_on_the_package_as_it_is(model: Model, task: str) -> None:
     records = _records(model, task)
     assert records
     assert not [record for record in records if "failed" in record]
+
+
+def test_a_way_goes_again_for_what_it_did_not_solve_and_pays_for_it(model: Model) -> None:
+    (setting,) = _settings(model, [20], 6, seed=0)
+    alone, asked = LM["LM direct"], []
+
+    def counted(part, starts):
+        asked.append(part.names)
+        return alone(part, starts)
+
+    once, often = alone(setting, 1), _until_solved(counted, 3)(setting, 1)
+    lost = once.status != int(Status.SOLVED)
+    assert 0 < int(lost.sum()) < len(lost)
+    assert asked[0] is None
+    assert asked[1] == tuple(setting.ids(2)[1::2][int(t)] for t in lost.nonzero())
+    assert len(asked) <= 3
+    assert torch.equal(once.cost[~lost], often.cost[~lost])
+    assert (often.cost[lost] > once.cost[lost]).all()
+    assert (often.risk <= once.risk).all()
+    assert torch.equal(once.z[~lost], often.z[~lost])
 
 
 def test_every_way_of_table_1_is_there_with_all_its_targets(model: Model) -> None:
@@ -96,5 +117,5 @@ def test_from_training_to_the_page(tmp_path: Path) -> None:
     assert {cell["method"] for cell in record["cells"]} == {DIRECT, RIDE, *LM}
     assert record["missing"] == []
     assert record["runs"][0]["command"] == " ".join(arguments)
-    assert "VAE, k=5 (on a CPU) | LM surfing, 10 stages" in markdown(record)
+    assert "VAE, k=5, all pixels (6 targets, a CPU) | LM surfing, 10 stages" in markdown(record)
     assert {cell["m"] for cell in record["cells"]} == {ALL}
