@@ -158,30 +158,41 @@ def _curve(ways: Mapping[str, Sequence[Cell]], title: str, path: Path) -> Path:
 
 
 def surfaces(record: Record, out: Path) -> list[Path]:
-    """Figure 1: the risk of two targets on the plane of z, and Adam's ride so far."""
-    made = []
-    for part in record.get("surfaces", ()):
-        panels = part["panels"]
-        figure = Figure(figsize=(9.6, 3.7), layout="constrained")
-        axes = figure.subplots(2, len(panels), sharex=True, sharey=True)
-        for column, panel in enumerate(panels):
-            for target, ax in enumerate(axes[:, column]):
-                _surface(ax, part, panel, target)
-            axes[0, column].set_title(f"step {panel['step']}", fontsize=8)
-        figure.suptitle(f"{labelled(part['model'])}, full size: two targets", fontsize=9)
-        made.append(saved(figure, out / f"ground-fig1-{part['model']}.png"))
-    return made
+    """Figure 1: the risk of two targets on the plane of z, the ride so far, the direct descent."""
+    last = {part["model"]: part for part in record.get("surfaces", ())}
+    return [_surfaces(part, out / f"ground-fig1-{model}.png") for model, part in last.items()]
+
+
+def _surfaces(part: Record, path: Path) -> Path:
+    panels = part["panels"]
+    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
+    axes = figure.subplots(2, len(panels), sharex=True, sharey=True)
+    for column, panel in enumerate(panels):
+        for target, ax in enumerate(axes[:, column]):
+            _surface(ax, part, panel, target)
+        axes[0, column].set_title(f"training step {panel['step']}", fontsize=8)
+    for target, ax in enumerate(axes[:, -1]):
+        ax.plot(*part["direct"][target], "s", color="#0072b2", ms=6, mfc="none", mew=1.6)
+    told = (
+        f"{labelled(part['model'])}: risk of two targets (a line each), dark is low. Cross: the "
+        f"latent; line and dot: Adam surfing so far;\nsquare: Adam direct from the same start. Of "
+        f"{part['tried']} targets only surfing found {part['only_ride']}, only direct "
+        f"{part['only_direct']}; the first two of the {part['only_ride']} are shown."
+    )
+    figure.suptitle(told, fontsize=8.5, x=0.01, ha="left")
+    return saved(figure, path)
 
 
 def _surface(ax: Any, part: Record, panel: Record, target: int) -> None:
     line = np.linspace(-part["width"], part["width"], len(panel["risk"][target]))
     height = np.log10(np.maximum(np.asarray(panel["risk"][target]), 1e-6)).T
-    levels = np.unique(np.quantile(height, np.linspace(0, 1, 20)))
+    # Closer together where the risk is low: that is where minima lie.
+    levels = np.unique(np.quantile(height, np.linspace(0, 1, 24) ** 2))
     if len(levels) > 2:
         ax.contourf(line, line, height, levels=levels, cmap="bone")
     path = np.asarray([z[target] for z in part["path"][: panel["stage"] + 1]])
     ax.plot(path[:, 0], path[:, 1], color="#e2a03f", lw=1.2)
     ax.plot(*path[-1], "o", color="#c44536", ms=5)
     ax.plot(*part["truth"][target], "x", color="white", ms=7, mew=2)
-    ax.set_aspect("equal")
+    ax.set(aspect="equal", xlim=line[[0, -1]], ylim=line[[0, -1]])
     ax.tick_params(labelsize=6)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from paper.ground.adam import OutOfTimeError, Until
+from paper.ground.comparing import FOUND
 from paper.ground.model import Model
-from paper.ground.tasks import RIDE, Room, _settings
+from paper.ground.tasks import DIRECT, RIDE, Room, _settings
 from paper.ground.ways import Bounded, Record, Setting, adam_rows, told, told_ends
 from paper.ground.weights import Weights
 from surfing.continuation import direct
@@ -25,6 +26,8 @@ _NEAR = 0.2
 """In standard deviations of the law by the root of k: nearer, a row is on the wave."""
 _SIDE = 41
 """Points of a surface along each axis."""
+_TRIED = 30
+"""Targets of which two have their surface drawn."""
 
 
 def _at(
@@ -216,16 +219,25 @@ def _placed(room: Room, way: Callable[..., Solution], *given: Any, **options: An
 
 
 def surface(model: Model, room: Room) -> Iterator[Record]:
-    """Risk of two targets on the plane of z, at six networks, and a ride on each."""
+    """Risk on the plane of z at six networks, the ride through them and the direct descent.
+
+    Of the two targets shown the ride finds the latent and the direct descent does not, from the
+    same start; where there are not two such, the first ones.
+    """
     assert model.k == 2
-    (setting,) = _settings(model, [0], 2, room.plan.seed)
+    (setting,) = _settings(model, [0], _TRIED, room.plan.seed)
     states = Weights.of(model.trajectory)
     places: list[Tensor] = []
     adam = room.adam(model, setting.operators)
-    rows = adam_rows(setting, room.rate(RIDE, 0), 1)
-    ends = adam.run(rows, states, stage_steps=room.plan.stage_steps,
+    rate = room.rate(RIDE, 0)
+    rows = adam_rows(setting, rate, 1)
+    ride = adam.run(rows, states, stage_steps=room.plan.stage_steps,
                     seen=lambda stage, z: places.append(z))  # fmt: skip
-    width = 3.0 * model.latent.std
+    alone = adam.run(adam_rows(setting, room.rate(DIRECT, 0), 1), states[-1:])
+    by_ride, by_direct = (_found(ends.z, setting.z) for ends in (ride, alone))
+    shown = torch.argsort((by_ride & ~by_direct).int(), descending=True, stable=True)[:2]
+    reached = max(float(z[shown].abs().max()) for z in places)
+    width = max(3.0 * model.latent.std, 1.05 * reached)
     line = torch.linspace(-width, width, _SIDE, device=model.device)
     grid = torch.cartesian_prod(line, line)
     network = model.network()
@@ -234,22 +246,31 @@ def surface(model: Model, room: Room) -> Iterator[Record]:
         network.load(states[stage])
         with torch.no_grad():
             signals = torch.cat([network(part) for part in grid.split(1024)])
-        risks = [(signals - x).square().sum(1).view(_SIDE, _SIDE) / 2 for x in setting.x]
+        risks = [(signals - x).square().sum(1).view(_SIDE, _SIDE) / 2 for x in setting.x[shown]]
         panels.append({"step": model.trajectory.steps[stage], "stage": stage,
                        "risk": [[[float(f"{v:.3g}") for v in row] for row in risk.tolist()]
                                 for risk in risks]})  # fmt: skip
     yield {
-        "width": width,
-        "truth": _listed(setting.z),
-        "starts": _listed(rows.z),
-        "path": [_listed(z) for z in places],
-        "end": _listed(ends.z),
+        "width": round(width, 4),
+        "truth": _listed(setting.z, shown),
+        "starts": _listed(rows.z, shown),
+        "path": [_listed(z, shown) for z in places],
+        "end": _listed(ride.z, shown),
+        "direct": _listed(alone.z, shown),
+        "tried": len(by_ride),
+        "only_ride": int((by_ride & ~by_direct).sum()),
+        "only_direct": int((by_direct & ~by_ride).sum()),
         "panels": panels,
     }
 
 
-def _listed(values: Any) -> list[list[float]]:
-    return [[round(v, 4) for v in row] for row in values.tolist()]
+def _found(z: Tensor, truth: Tensor | None) -> Tensor:
+    assert truth is not None
+    return (z - truth).norm(dim=1) < FOUND
+
+
+def _listed(values: Any, shown: Tensor) -> list[list[float]]:
+    return [[round(v, 6) for v in row] for row in values[shown].tolist()]
 
 
 EXTRA = {"why": why, "variants": variants, "surface": surface}

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from paper.ground.adam import Until
+from paper.ground.comparing import FOUND
+from paper.ground.curves import surfaces
 from paper.ground.measurements import ALL
 from paper.ground.model import Model
 from paper.ground.page import markdown
@@ -119,3 +121,21 @@ def test_from_training_to_the_page(tmp_path: Path) -> None:
     assert record["runs"][0]["command"] == " ".join(arguments)
     assert "VAE, k=5, all pixels (6 targets, a CPU) | LM surfing, 10 stages" in markdown(record)
     assert {cell["m"] for cell in record["cells"]} == {ALL}
+
+
+def test_the_surfaces_are_of_targets_that_only_the_ride_finds_if_there_are_any(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "ground"
+    assert main(["--quick", "--models", "vae-k2", "--tasks", "surface", "--out", str(out)]) == 0
+    record = read([out / "ground.zip"])
+    (drawn,) = record["surfaces"]
+    truth, ride, alone = (torch.tensor(drawn[name]) for name in ("truth", "end", "direct"))
+    won = ((ride - truth).norm(dim=1) < FOUND) & ((alone - truth).norm(dim=1) >= FOUND)
+    assert int(won.sum()) == min(2, drawn["only_ride"])
+    assert drawn["only_ride"] + drawn["only_direct"] <= drawn["tried"]
+    assert len(drawn["path"]) == drawn["panels"][-1]["stage"] + 1 == 5
+    assert torch.tensor(drawn["path"]).abs().max() <= drawn["width"]
+    pictures = surfaces(record, tmp_path)
+    assert [path.name for path in pictures] == ["ground-fig1-vae-k2.png"]
+    assert pictures[0].stat().st_size > 10_000
