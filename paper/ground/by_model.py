@@ -23,7 +23,7 @@ from paper.ground.comparing import (
 )
 from paper.ground.model import place
 from paper.ground.pictures import labelled
-from paper.ground.tasks import DIRECT, RIDE, WAYS
+from paper.ground.tasks import DIRECT, RESTARTED, RIDE, WAYS
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
@@ -57,6 +57,9 @@ RIVALS = {
 """What each ride is set against at equal cost."""
 MAIN = (DIRECT, RIDE, _LM, STAGES, _CARRIED, RECOVER)
 """Ways that are told together at the top of the page."""
+
+TASKS = ("table1", "few", "restarts")
+"""Whose cells are told by model."""
 
 _MODELS_AT_LEAST = 3
 _NEARLY_ALL = 0.99
@@ -106,7 +109,8 @@ class Group:
 
     def held(self, ride: str, alone: str) -> Iterator[AtCost]:
         """A ride against restarts, model by model, where enough or several were run."""
-        for model, theirs in self.of(alone).items():
+        rivals = self.of(alone) | (self.of(RESTARTED) if alone == DIRECT else {})
+        for model, theirs in rivals.items():
             if model in (ours := self.of(ride)):
                 one = at_equal_cost(ours[model], theirs)
                 if one.enough or theirs["starts"] > 1:
@@ -117,7 +121,7 @@ def groups(record: Record) -> list[Group]:
     """By training and what is measured, where `recover` is on several models."""
     found: dict[tuple[int, str], Cells] = {}
     for cell in record["cells"]:
-        if cell["task"] in ("table1", "few"):
+        if cell["task"] in TASKS:
             found.setdefault((trained_in(record, cell), _measured(cell)), []).append(cell)
     return [
         Group(run, what, cells)
@@ -147,13 +151,13 @@ def _measured(cell: Cell) -> str:
 def others(record: Record) -> Cells:
     """Cells of Table 1 and of few measurements of which no group has the same."""
     told = {_same(cell) for group in groups(record) for cell in group.cells}
-    wanted = (cell for cell in record["cells"] if cell["task"] in ("table1", "few"))
+    wanted = (cell for cell in record["cells"] if cell["task"] in TASKS)
     return [cell for cell in wanted if _same(cell) not in told]
 
 
 def _same(cell: Cell) -> tuple[Any, ...]:
     """What was measured, whichever networks it was measured on."""
-    return tuple(cell[key] for key in ("model", "task", "m", "method"))
+    return tuple(cell[key] for key in ("model", "m", "method"))
 
 
 def _repeated(record: Record) -> str:
@@ -163,7 +167,7 @@ def _repeated(record: Record) -> str:
     pairs = [
         (cell, now[_same(cell)])
         for cell in record["cells"]
-        if cell["task"] in ("table1", "few") and _same(cell) in now and id(cell) not in ours
+        if cell["task"] in TASKS and _same(cell) in now and id(cell) not in ours
     ]
     if not pairs:
         return ""

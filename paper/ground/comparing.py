@@ -102,9 +102,10 @@ class AtCost:
 
 
 def at_equal_cost(ride: Cell, restarts: Cell) -> AtCost:
-    """First starts of a ride against as many restarts as they pay for, on the same targets."""
+    """First starts of a ride against as many restarts as they pay for, on the targets of both."""
+    both = min(len(ride["error"]), len(restarts["error"]))
     number = all_in(ride) / mean_cost(restarts)
-    ridden = [float(row[0] < FOUND) for row in ride["error"]]
+    ridden = [float(row[0] < FOUND) for row in ride["error"][:both]]
     expected = [_chance(restarts, t, number) for t in range(len(ridden))]
     gaps = [a - b for a, b in zip(ridden, expected)]
     half = 1.96 * stdev(gaps) / math.sqrt(len(gaps))

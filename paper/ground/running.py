@@ -55,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         "--tuned", type=Path, help="zip of an earlier run, or a record of such: take its step sizes"
     )
     parser.add_argument("--targets", type=int, help="at most so many of each task")
+    parser.add_argument("--measurements", type=int, nargs="+", help="of figure 3")
     parser.add_argument("--restarts", type=int, nargs=2, metavar=("ADAM", "LM"),
                         help="of the direct methods")  # fmt: skip
     parser.add_argument("--ways", nargs="+", help="of the package, those that are measured")
@@ -199,8 +200,8 @@ def _measure(
     wanted = tasks_of(model.name) if options.tasks is None else options.tasks
     plan = Plan(seed=options.seed)
     if options.quick:
-        plan = replace(plan, rates=(0.05, 0.1), tuning=4, table=6, few=4, points=4, images=3,
-                       measurements=(4, 8), image_measurements=(0, 20), restarts=(2, 2),
+        plan = replace(plan, rates=(0.05, 0.1), tuning=4, table=6, few=4, restarted=4, points=4,
+                       images=3, measurements=(4, 8), image_measurements=(0, 20), restarts=(2, 2),
                        lm_restarts=(2, 3), stage_steps=2, block=16,
                        until=Until(cap=60, every=10, patience=20))  # fmt: skip
     plan = _reduced(plan, options)
@@ -252,8 +253,10 @@ def _reduced(plan: Any, options: argparse.Namespace) -> Any:
     if options.ways is not None:
         plan = replace(plan, ways=tuple(options.ways))
     if options.targets is not None:
-        names = ("table", "few", "points", "images")
+        names = ("table", "few", "restarted", "points", "images")
         plan = replace(plan, **{n: min(getattr(plan, n), options.targets) for n in names})
+    if options.measurements is not None:
+        plan = replace(plan, measurements=tuple(options.measurements))
     if options.restarts is not None:
         adam, lm = options.restarts
         plan = replace(plan, restarts=(adam, adam), lm_restarts=(lm, lm))

@@ -27,7 +27,7 @@ from paper.ground.ways import (
 from paper.ground.weights import Weights
 from surfing.zoo.data import load_images
 
-__all__ = ["DIRECT", "LATER", "RIDE", "TASKS", "WAYS", "Plan", "Room", "tasks_of"]
+__all__ = ["DIRECT", "LATER", "RESTARTED", "RIDE", "TASKS", "WAYS", "Plan", "Room", "tasks_of"]
 
 LATER = "-lm"
 """How the names of tasks end that the package's own loops take."""
@@ -43,6 +43,7 @@ class Plan:
         tuning: targets that choose them; others than those reported.
         table: targets of a cell of Table 1.
         few: targets at equal cost.
+        restarted: targets of direct Adam at equal cost, the first of the tables'.
         points: targets of a point of figure 3.
         measurements: of figure 3.
         images: held-out images of figure 4.
@@ -62,6 +63,7 @@ class Plan:
     tuning: int = 30
     table: int = 300
     few: int = 100
+    restarted: int = 100
     points: int = 200
     measurements: tuple[int, ...] = (10, 20, 30, 40, 60, 80, 120, 160)
     images: int = 200
@@ -130,7 +132,8 @@ class Room:
 
 
 DIRECT, RIDE = "Adam direct", "Adam surfing"
-WAYS = (DIRECT, RIDE, *LM)
+RESTARTED = "Adam direct, restarted"
+WAYS = (DIRECT, RIDE, RESTARTED, *LM)
 """In the order of the tables."""
 
 
@@ -250,6 +253,39 @@ def few_lm(model: Model, room: Room) -> Iterator[Record]:
     return _lm(room, _scarce(model, room), starts)
 
 
+def restarts(model: Model, room: Room) -> Iterator[Record]:
+    """Direct Adam as often as the ride's cost pays for, at the step size that is best for that."""
+    few = min(room.plan.few, room.plan.restarted)
+    whole = _settings(model, [ALL], room.plan.restarted, room.plan.seed)
+    scarce = _settings(model, [2 * model.k, 4 * model.k], few, room.plan.seed)
+    tuned = room.known["tune"]
+    for settings in (whole, scarce):
+        adam = room.adam(model, settings[0].operators)
+        for setting in settings:
+            rate, number = for_restarts(tuned, "all" if setting.m == ALL else "2k")
+            rows = adam_rows(setting, rate, number)
+            ends = room.descend(adam, rows, Weights.of(model.trajectory)[-1:])
+            yield told_ends(RESTARTED, setting, ends, number, rate=rate)
+
+
+def for_restarts(tuned: Record, where: str) -> tuple[float, int]:
+    """The step size of direct Adam with the most promise for the ride's cost, and how often.
+
+    R starts of which each finds a share p find at most 1 - (1 - p)^R: the step size where that is
+    highest, from the counts that chose the step sizes of single starts.
+    """
+    grid = tuned["grid"]
+    cost = grid[f"{RIDE} {where}"][str(tuned["chosen"][f"{RIDE} {where}"])]["cost"]
+
+    def promise(rate: str) -> float:
+        part = grid[f"{DIRECT} {where}"][rate]
+        share, number = part["found"] / tuned["targets"], cost / part["cost"]
+        return float(number * share if number < 1 else 1 - (1 - share) ** number)
+
+    best = max(grid[f"{DIRECT} {where}"], key=promise)
+    return float(best), math.ceil(cost / grid[f"{DIRECT} {where}"][best]["cost"])
+
+
 def _points(model: Model, room: Room) -> list[Setting]:
     return _settings(model, room.plan.measurements, room.plan.points, room.plan.seed)
 
@@ -367,6 +403,7 @@ TASKS: dict[str, Task] = {
     "tune": tune,
     "table1": table1,
     "few": few,
+    "restarts": restarts,
     "fig3": fig3,
     "fig4": fig4,
     f"table1{LATER}": table1_lm,
@@ -384,7 +421,7 @@ def tasks_of(name: str) -> list[str]:
     k, _, more = rest.partition("-")
     if more:
         return ["sheet", "tune", "age"]
-    wanted = ["sheet", "tune", "table1", *([] if k == "2" else ["few"])]
+    wanted = ["sheet", "tune", "table1", *([] if k == "2" else ["few", "restarts"])]
     if k == "20":
         wanted += ["fig3", "fig4"]
     wanted += [f"table1{LATER}", "surface"] if k == "2" else [f"table1{LATER}", f"few{LATER}"]

@@ -68,6 +68,12 @@ def test_more_restarts_than_were_run_are_said_to_be_too_few() -> None:
     assert at_equal_cost(cell([[HIT]] * 3, cost=200.0), cell([[MISS, MISS]] * 3)).enough
 
 
+def test_restarts_of_fewer_targets_are_set_against_the_ride_on_those() -> None:
+    ride = cell([[HIT], [HIT], [MISS], [MISS]])
+    held = at_equal_cost(ride, cell([[MISS], [MISS]]))
+    assert (held.ride, held.restarts) == (1.0, 0.0)
+
+
 def test_a_way_against_itself_is_not_told_apart() -> None:
     same = cell([[HIT], [MISS], [HIT]])
     assert at_equal_cost(same, same).verdict == "not told apart"

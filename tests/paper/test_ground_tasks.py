@@ -15,7 +15,17 @@ from paper.ground.model import Model
 from paper.ground.page import markdown
 from paper.ground.reading import read
 from paper.ground.running import main
-from paper.ground.tasks import DIRECT, LATER, RIDE, TASKS, Plan, Room, _settings
+from paper.ground.tasks import (
+    DIRECT,
+    LATER,
+    RESTARTED,
+    RIDE,
+    TASKS,
+    Plan,
+    Room,
+    _settings,
+    for_restarts,
+)
 from paper.ground.ways import LM, Bounded, _until_solved, adam_rows
 from paper.ground.why import EXTRA, follow
 
@@ -28,6 +38,7 @@ SMALL = Plan(
     tuning=2,
     table=2,
     few=2,
+    restarted=4,
     points=2,
     measurements=(20,),
     restarts=(2, 2),
@@ -103,6 +114,29 @@ def test_a_bound_holds_for_every_step_and_none_changes_nothing(model: Model) -> 
     early = [(b - a).norm(dim=1).max() for a, b in pairwise(bounded[:-1])]
     assert max(early) <= 0.05 + 1e-6
     assert max((b - a).norm(dim=1).max() for a, b in pairwise(free[:-1])) > 0.05
+
+
+def test_restarts_take_the_step_size_with_the_most_promise_for_the_cost_of_the_ride(
+    model: Model,
+) -> None:
+    alone = {"0.05": {"found": 9, "cost": 900.0}, "0.1": {"found": 5, "cost": 100.0}}
+    grid = {f"{DIRECT} all": alone, f"{RIDE} all": {"0.1": {"found": 10, "cost": 950.0}}}
+    tuned = {"chosen": {f"{RIDE} all": 0.1}, "grid": grid, "targets": 10}
+    assert for_restarts(tuned, "all") == (0.1, 10)  # 1 - .5**9.5 > 1 - .1**1.06
+    grid[f"{RIDE} all"]["0.1"]["cost"] = 100.0
+    assert for_restarts(tuned, "all") == (0.1, 1)
+    grid[f"{DIRECT} all"]["0.05"]["cost"] = 100.0
+    assert for_restarts(tuned, "all") == (0.05, 1)
+    known = {"tune": tuned | {
+        "grid": grid | {f"{way} 2k": grid[f"{way} all"] for way in (DIRECT, RIDE)},
+        "chosen": {f"{RIDE} {where}": 0.1 for where in ("all", "2k")},
+    }}  # fmt: skip
+    records = list(TASKS["restarts"](model, Room(SMALL, float("inf"), None, known)))
+    assert [(r["m"], r["method"], r["starts"]) for r in records] == [
+        (m, RESTARTED, 1) for m in (ALL, 2 * model.k, 4 * model.k)
+    ]
+    whole = _settings(model, [ALL], SMALL.restarted, SMALL.seed)[0]
+    assert torch.equal(whole.z[: SMALL.table], _settings(model, [ALL], SMALL.table, 0)[0].z)
 
 
 def test_targets_of_the_step_sizes_are_not_those_of_the_tables(model: Model) -> None:
