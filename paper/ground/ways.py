@@ -25,10 +25,12 @@ from surfing.trajectory import Trajectory
 if TYPE_CHECKING:
     from surfing.solution import Solution
 
-__all__ = ["LM", "Bounded", "Setting", "adam_rows", "told", "told_ends", "told_solution"]
+__all__ = ["AGAIN", "LM", "Bounded", "Setting", "adam_rows", "told", "told_ends", "told_solution"]
 
 Record = dict[str, Any]
 BUDGET = 2000
+AGAIN = ", again until solved"
+"""How ways are called that start again for targets that they did not solve."""
 _APART = 1_000_000
 """Between the identities of a target's restarts."""
 
@@ -239,19 +241,22 @@ def _until_solved(
         if starts != 1:
             raise InputError(f"starts: expected 1, which is repeated where it fails, got {starts}.")
         solution = way(setting, 1)
-        columns = {
-            name: getattr(solution, name).clone() for name in ("z", "risk", "cost", "status")
-        }
+        names = ("z", "risk", "cost", "status")
+        columns = {name: getattr(solution, name).clone() for name in names}
+        seconds = solution.seconds
         for time in range(1, most):
             lost = (columns["status"] != int(Status.SOLVED)).nonzero().flatten()
             if not len(lost):
                 break
             part = way(setting.again(lost, time), 1)
+            seconds += part.seconds
             columns["cost"][lost] += part.cost
-            better = part.risk < columns["risk"][lost]
+            # What is solved is better than what is not; a risk that is no number never is.
+            solved = part.status == int(Status.SOLVED)
+            better = solved | ~(part.risk >= columns["risk"][lost])
             for name in ("z", "risk", "status"):
                 columns[name][lost[better]] = getattr(part, name)[better]
-        return dataclasses.replace(solution, **columns)
+        return dataclasses.replace(solution, seconds=seconds, **columns)
 
     return run
 
@@ -263,8 +268,8 @@ LM: Mapping[str, Callable[[Setting, int], Solution]] = {
     "LM surfing, late annealed": _late,
     "LM surfing, every network": _every,
     "Broyden surfing, every network": _carried,
-    "LM direct, again until solved": _until_solved(_direct, 20),
-    "LM surfing, 10 stages, again until solved": _until_solved(_surf, 10),
+    f"LM direct{AGAIN}": _until_solved(_direct, 20),
+    f"LM surfing, 10 stages{AGAIN}": _until_solved(_surf, 10),
     "recover": _recover,
 }
 """Ways of the package; the second is after AIPO (Liu et al., ICML 2023)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -54,8 +55,9 @@ def model() -> Model:
     return Model.of("packaged-k10", trajectory.select([0, 20, len(trajectory) - 1]))
 
 
-def _records(model: Model, task: str) -> list[dict]:
-    room = Room(SMALL, float("inf"), None, {"tune": {"chosen": {f"{RIDE} all": 0.1}}})
+def _records(model: Model, task: str, chosen: dict[str, float] | None = None) -> list[dict]:
+    known = {"tune": {"chosen": chosen or {f"{RIDE} all": 0.1}}}
+    room = Room(SMALL, float("inf"), None, known)
     return list((TASKS | EXTRA)[task](model, room))
 
 
@@ -71,19 +73,47 @@ def test_a_way_goes_again_for_what_it_did_not_solve_and_pays_for_it(model: Model
     alone, asked = LM["LM direct"], []
 
     def counted(part, starts):
-        asked.append(part.names)
+        asked.append(part)
         return alone(part, starts)
 
     once, often = alone(setting, 1), _until_solved(counted, 3)(setting, 1)
     lost = once.status != int(Status.SOLVED)
     assert 0 < int(lost.sum()) < len(lost)
-    assert asked[0] is None
-    assert asked[1] == tuple(setting.ids(2)[1::2][int(t)] for t in lost.nonzero())
+    names = [tuple(part.names) for part in asked[1:]]
+    assert asked[0].names is None
+    assert names[0] == tuple(setting.ids(2)[1::2][int(t)] for t in lost.nonzero())
     assert len(asked) <= 3
-    assert torch.equal(once.cost[~lost], often.cost[~lost])
-    assert (often.cost[lost] > once.cost[lost]).all()
+    cost, status = once.cost.clone(), once.status.clone()
+    for time, part in enumerate(asked[1:], start=1):
+        behind = (status != int(Status.SOLVED)).nonzero().flatten()
+        assert names[time - 1] == tuple(setting.ids(3)[time::3][int(t)] for t in behind)
+        again = alone(part, 1)
+        cost[behind] += again.cost
+        status[behind] = torch.where(again.status == 0, again.status, status[behind])
+    assert torch.equal(cost, often.cost)
+    assert torch.equal(status == 0, often.status == 0)
     assert (often.risk <= once.risk).all()
     assert torch.equal(once.z[~lost], often.z[~lost])
+
+
+def test_what_was_solved_later_is_kept_whatever_the_risk_before(model: Model) -> None:
+    (setting,) = _settings(model, [20], 2, seed=0)
+    first = LM["LM direct"](setting, 1)
+
+    def answers(part, starts):
+        failed = part.names is None
+        status = Status.NONFINITE if failed else Status.SOLVED
+        return replace(
+            first, status=torch.full_like(first.status, int(status)), seconds=1.0,
+            risk=first.risk * float("nan") if failed else first.risk,
+            z=first.z if failed else first.z + 1,
+        )  # fmt: skip
+
+    found = _until_solved(answers, 5)(setting, 1)
+    assert (found.status == int(Status.SOLVED)).all()
+    assert torch.equal(found.z, first.z + 1)
+    assert torch.equal(found.cost, 2 * first.cost)
+    assert found.seconds == 2.0
 
 
 def test_every_way_of_table_1_is_there_with_all_its_targets(model: Model) -> None:
@@ -122,21 +152,26 @@ def test_restarts_take_the_step_size_with_the_most_promise_for_the_cost_of_the_r
     alone = {"0.05": {"found": 9, "cost": 900.0}, "0.1": {"found": 5, "cost": 100.0}}
     grid = {f"{DIRECT} all": alone, f"{RIDE} all": {"0.1": {"found": 10, "cost": 950.0}}}
     tuned = {"chosen": {f"{RIDE} all": 0.1}, "grid": grid, "targets": 10}
-    assert for_restarts(tuned, "all") == (0.1, 10)  # 1 - .5**9.5 > 1 - .1**1.06
-    grid[f"{RIDE} all"]["0.1"]["cost"] = 100.0
-    assert for_restarts(tuned, "all") == (0.1, 1)
-    grid[f"{DIRECT} all"]["0.05"]["cost"] = 100.0
-    assert for_restarts(tuned, "all") == (0.05, 1)
+    assert for_restarts(tuned, "all") == (0.1, 11)  # 1 - .5**9.5 > 1 - .1**1.06; 9.5 and an eighth
+    alone["0.1"]["found"] = alone["0.05"]["found"] = 10
+    assert for_restarts(tuned, "all") == (0.1, 11)  # as much by more starts
+    alone["0.1"]["found"], alone["0.05"]["found"] = 5, 9
+    grid[f"{RIDE} all"]["0.1"]["cost"] = 180.0
+    alone["0.05"]["cost"] = 180.0
+    assert for_restarts(tuned, "all") == (0.05, 2)  # .9 by one start, .71 by 1.8
     known = {"tune": tuned | {
         "grid": grid | {f"{way} 2k": grid[f"{way} all"] for way in (DIRECT, RIDE)},
         "chosen": {f"{RIDE} {where}": 0.1 for where in ("all", "2k")},
     }}  # fmt: skip
     records = list(TASKS["restarts"](model, Room(SMALL, float("inf"), None, known)))
     assert [(r["m"], r["method"], r["starts"]) for r in records] == [
-        (m, RESTARTED, 1) for m in (ALL, 2 * model.k, 4 * model.k)
+        (m, RESTARTED, 2) for m in (ALL, 2 * model.k, 4 * model.k)
     ]
-    whole = _settings(model, [ALL], SMALL.restarted, SMALL.seed)[0]
-    assert torch.equal(whole.z[: SMALL.table], _settings(model, [ALL], SMALL.table, 0)[0].z)
+    # The same targets and starts as those of the table, so that both can be paired.
+    alone = next(r for r in _records(model, "table1", {f"{DIRECT} all": 0.05, f"{RIDE} all": 0.1})
+                 if r["method"] == DIRECT)  # fmt: skip
+    assert SMALL.table < SMALL.restarted
+    assert [row[:2] for row in alone["error"]] == records[0]["error"][: SMALL.table]
 
 
 def test_targets_of_the_step_sizes_are_not_those_of_the_tables(model: Model) -> None:
