@@ -18,26 +18,30 @@ from paper.ground.comparing import (
     disjoint,
     first_found,
     meet,
+    of_first,
     paired,
     total,
 )
 from paper.ground.model import place
 from paper.ground.pictures import labelled
-from paper.ground.tasks import DIRECT, RESTARTED, RIDE, WAYS
+from paper.ground.tasks import DIRECT, RESTARTED, RIDE, WAYS, for_restarts
+from paper.ground.ways import AGAIN
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
 __all__ = [
     "MAIN",
     "RIVALS",
+    "TASKS",
     "Group",
+    "best_of_each",
     "drawn",
     "glance",
     "groups",
+    "networks",
     "others",
     "sentences",
     "tables",
-    "trained_in",
     "two",
 ]
 
@@ -61,6 +65,7 @@ MAIN = (DIRECT, RIDE, _LM, STAGES, _CARRIED, RECOVER)
 TASKS = ("table1", "few", "restarts")
 """Whose cells are told by model."""
 
+_WHOLE = "all pixels"
 _MODELS_AT_LEAST = 3
 _NEARLY_ALL = 0.99
 """What was hoped for of a second-order ride."""
@@ -71,19 +76,20 @@ class Group:
     """Models that were trained in one run, and one share of the signal that was measured.
 
     Attributes:
-        run: that trained them.
         what: was measured: "all pixels", "m = 2k" or "m = 4k".
-        cells: of all models and ways.
+        cells: of all models and ways, one of each.
+        restarts: step size of direct Adam with the most promise for the ride's cost, by model.
     """
 
-    run: int
     what: str
     cells: Cells
+    restarts: Mapping[str, float]
 
     @property
     def ways(self) -> list[str]:
-        """Those that were measured on any model."""
-        return [way for way in WAYS if any(cell["method"] == way for cell in self.cells)]
+        """Those with one start, or of which every start counts, that were measured on any model."""
+        there = {cell["method"] for cell in self.cells}
+        return [way for way in WAYS if way in there and way != RESTARTED]
 
     @property
     def models(self) -> list[str]:
@@ -100,52 +106,83 @@ class Group:
         return {cell["model"]: cell for cell in self.cells if cell["method"] == way}
 
     def together(self) -> tuple[list[str], dict[str, Cells]]:
-        """The main ways that most models have, and the models that have all of these."""
+        """The main ways that most models have, on the models and targets that all of these have."""
         found = {way: self.of(way) for way in MAIN}
         most = len(self.of(RECOVER)) / 2
         ways = {way: cells for way, cells in found.items() if len(cells) >= most}
         models = [m for m in self.models if all(m in cells for cells in ways.values())]
-        return models, {way: [cells[m] for m in models] for way, cells in ways.items()}
+        every = [cells[m]["targets"] for cells in ways.values() for m in models]
+        number = min(every, default=0)
+        return models, {way: [of_first(cells[m], number) for m in models]
+                        for way, cells in ways.items()}  # fmt: skip
 
-    def held(self, ride: str, alone: str) -> Iterator[AtCost]:
-        """A ride against restarts, model by model, where enough or several were run."""
-        rivals = self.of(alone) | (self.of(RESTARTED) if alone == DIRECT else {})
-        for model, theirs in rivals.items():
-            if model in (ours := self.of(ride)):
-                one = at_equal_cost(ours[model], theirs)
-                if one.enough or theirs["starts"] > 1:
-                    yield one
+    def held(self, ride: str, alone: str) -> dict[str, AtCost]:
+        """A ride against restarts, by model, where enough or several were run.
+
+        Direct Adam's are at the step size that is best for this, not at that of single starts.
+        """
+        rivals = self.of(alone)
+        if alone == DIRECT:
+            rivals = {m: c for m, c in rivals.items() if c.get("rate") == self.restarts.get(m)}
+            rivals |= self.of(RESTARTED)
+        ours = self.of(ride)
+        both = {m: at_equal_cost(ours[m], rivals[m]) for m in self.models
+                if m in ours and m in rivals}  # fmt: skip
+        return {m: one for m, one in both.items() if one.enough or rivals[m]["starts"] > 1}
 
 
 def groups(record: Record) -> list[Group]:
-    """By training and what is measured, where `recover` is on several models."""
-    found: dict[tuple[int, str], Cells] = {}
+    """By training, seed and what is measured, where `recover` is on several models."""
+    found: dict[tuple[Any, ...], Cells] = {}
     for cell in record["cells"]:
         if cell["task"] in TASKS:
-            found.setdefault((trained_in(record, cell), _measured(cell)), []).append(cell)
-    return [
-        Group(run, what, cells)
-        for (run, what), cells in found.items()
+            found.setdefault((*networks(record, cell), _measured(cell)), []).append(cell)
+    kept = [
+        (what, best_of_each(cells))
+        for (*_, what), cells in found.items()
         if len({c["model"] for c in cells if c["method"] == RECOVER}) >= _MODELS_AT_LEAST
     ]
+    tuned = {entry["model"]: entry for entry in reversed(record["tuning"])}
+    made: list[Group] = []
+    for what, cells in kept:
+        where = "all" if what == _WHOLE else "2k"
+        rates = {model: for_restarts(entry, where)[0] for model, entry in tuned.items()}
+        again = sum(group.what.startswith(what) for group in made)
+        title = f"{what}, trained again ({again})" if again else what
+        made.append(Group(title, cells, rates))
+    return made
 
 
-def trained_in(record: Record, cell: Cell) -> int:
-    """The run whose networks these are: the last before it that trained and kept this model."""
-    run, runs = cell["run"], record["runs"]
+def networks(record: Record, cell: Cell) -> tuple[int, int]:
+    """The run whose networks these are, and the seed of targets and starts.
+
+    Of a run that opened networks it is the last before it that trained and kept this model.
+    """
+    run, runs = int(cell["run"]), record["runs"]
+    seed = int((runs[run].get("plan") or {}).get("seed", 0))
     if "--trajectories" not in runs[run].get("command", ""):
-        return int(run)
+        return run, seed
     kept = (
-        one["run"]
+        int(one["run"])
         for one in record.get("trainings", ())
         if one["model"] == cell["model"] and "--keep" in runs[one["run"]].get("command", "")
     )
-    return max((int(one) for one in kept if one < run), default=int(run))
+    return max((one for one in kept if one < run), default=run), seed
+
+
+def best_of_each(cells: Iterable[Cell]) -> Cells:
+    """Of cells of one model, way and number of measurements that with the most targets."""
+    kept: dict[tuple[Any, ...], Cell] = {}
+    for cell in cells:
+        before = kept.get(_same(cell))
+        if before is None or cell["targets"] >= before["targets"]:
+            kept[_same(cell)] = cell
+    return list(kept.values())
 
 
 def _measured(cell: Cell) -> str:
     _, k = place(cell["model"])
-    return f"m = {cell['m'] // k}k" if cell["m"] else "all pixels"
+    return f"m = {cell['m'] // k}k" if cell["m"] else _WHOLE
 
 
 def others(record: Record) -> Cells:
@@ -173,9 +210,9 @@ def _repeated(record: Record) -> str:
         return ""
     apart = [old for old, new in pairs if not meet(first_found(old), first_found(new))]
     said = (
-        f"Of {len(pairs)} cells that stand in these tables and were measured on other trainings "
-        f"of the same recipes before (in the record), the 95% intervals of "
-        f"{len(pairs) - len(apart)} meet those above."
+        f"Of {len(pairs)} cells that stand in these tables and were measured before as well, on "
+        "other trainings of the same recipes or fewer targets (in the record), the 95% intervals "
+        f"of {len(pairs) - len(apart)} meet those above."
     )
     if apart:
         named = "; ".join(
@@ -192,19 +229,20 @@ def glance(record: Record) -> str:
     for group in groups(record):
         models, ways = group.together()
         if models:
-            fewest = min(cell["targets"] for cells in ways.values() for cell in cells)
+            number = len(ways[RECOVER][0]["error"])
             rows.append(
-                {"what": group.what, "models": f"{len(models)}, {fewest}"}
+                {"what": group.what, "models": f"{len(models)}, {number}"}
                 | {way: f"{_together(cells)}" for way, cells in ways.items()}
             )
     columns = [
         Column("what", "measured", right=False),
-        Column("models", "models, targets of each at least"),
+        Column("models", "models, targets of each"),
         *(Column(way, way) for way in MAIN),
     ]
     note = (
         "Share of the latents found with its 95% interval, and forward-equivalents a target, all "
-        "in: the paper's networks at full size, one start, the same models for all ways of a line."
+        "in: the paper's networks at full size, one start, the same models and "
+        "targets for all ways of a line."
     )
     return drawn(columns, rows, note) if rows else ""
 
@@ -226,10 +264,11 @@ def tables(record: Record) -> Iterator[str]:
         columns = [Column("model", "model", right=False), *(Column(w, w) for w in found)]
         if any("paired" in row for row in rows):
             columns.append(Column("paired", "only Adam surfing, only direct, p"))
-        machine = record["runs"][group.run]["machine"].get("cuda") or "a CPU"
+        machines = {record["runs"][c["run"]]["machine"].get("cuda") or "a CPU" for c in group.cells}
         note = (
-            f"Found and cost all in, {group.targets} targets where no number stands, one start "
-            f"each; trained and measured on {machine}."
+            f"Found and cost all in, {group.targets} targets where no number stands, measured on "
+            f"{' and '.join(sorted(machines))}. One start each, but for ways that start again for "
+            "targets that they did not solve: rides ten times and direct descents twenty at most."
         )
         yield f"**Found, {group.what}**\n\n" + drawn(columns, rows, note)
     if rows := tuple(_at_equal_cost(groups(record))):
@@ -265,7 +304,8 @@ def _equal(rows: tuple[dict[str, Any], ...]) -> str:
         "Models by verdict: the 95% interval of the difference, target by target, lies above, "
         "across or below nothing. Where fewer restarts were run than the ride's cost pays for, all "
         "that were run are counted: a ride may still be behind them, but is not told ahead; in the "
-        "last column they flatter the ride."
+        "last column they flatter the ride. Direct Adam's restarts are at the step size with the "
+        "most promise for the ride's cost."
     )
     return drawn(columns, rows, note)
 
@@ -275,7 +315,7 @@ def _at_equal_cost(groups: Iterable[Group]) -> Iterator[dict[str, Any]]:
         for ride, rivals in RIVALS.items():
             for alone in rivals:
                 for k, part in _by_latents(group) if ride == RIDE else [("all", group)]:
-                    if len(held := list(part.held(ride, alone))) > 1:
+                    if len(held := list(part.held(ride, alone).values())) > 1:
                         verdicts = Counter(one.verdict for one in held)
                         yield {
                             "what": group.what, "ride": ride, "alone": alone, "k": k,
@@ -290,7 +330,7 @@ def _by_latents(group: Group) -> Iterator[tuple[str, Group]]:
     """The models by their number of latents: Adam's verdict depends on it."""
     for k in sorted({place(model)[1] for model in group.models}):
         own = [cell for cell in group.cells if place(cell["model"])[1] == k]
-        yield str(k), Group(group.run, group.what, own)
+        yield str(k), Group(group.what, own, group.restarts)
 
 
 def _difference(held: Sequence[AtCost]) -> str:
@@ -305,7 +345,7 @@ def sentences(record: Record) -> Iterator[str]:
     """For the top of the page: how many models, and by how much."""
     for group in groups(record):
         said = [_adam(group), *_adam_at_equal_cost(group)]
-        if group.what == "all pixels":
+        if group.what == _WHOLE:
             said += _nearly_all(group)
         if told := " ".join(part for part in said if part):
             yield f"On that ground, **{group.what}**: {told}"
@@ -324,7 +364,7 @@ def _adam(group: Group) -> str:
         f"with disjoint 95% intervals), below on {below} ({clear['behind']}), together "
         f"{rate(total(a for a, _ in pairs))} against {rate(total(b for _, b in pairs))}"
     )
-    if group.what == "all pixels":
+    if group.what == _WHOLE:
         most = sum(_share(a) >= 0.95 for a, _ in pairs)
         said += f"; it finds at least 95% on {most}"
     return f"{said}."
@@ -332,21 +372,30 @@ def _adam(group: Group) -> str:
 
 def _adam_at_equal_cost(group: Group) -> Iterator[str]:
     told = [
-        f"k={k} {_difference(held)}"
+        f"k={k} {_difference(held)} ({_verdicts(held)})"
         for k, part in _by_latents(group)
-        if (held := list(part.held(RIDE, DIRECT)))
+        if len(held := list(part.held(RIDE, DIRECT).values())) > 1
     ]
     if told:
         yield f"Less restarts of direct Adam at equal cost: {'; '.join(told)}."
 
 
+def _verdicts(held: Sequence[AtCost]) -> str:
+    told = Counter(one.verdict for one in held)
+    return ", ".join(f"{verdict} on {number}" for verdict, number in told.items())
+
+
 def _nearly_all(group: Group) -> Iterator[str]:
     adam = group.of(RIDE)
-    for way in (STAGES, _CARRIED):
+    for way in (STAGES, f"{STAGES}{AGAIN}", _CARRIED):
         if cells := group.of(way):
             most = sum(_share(first_found(c)) >= _NEARLY_ALL for c in cells.values())
             parts = [all_in(c) / all_in(adam[m]) for m, c in cells.items() if m in adam]
-            cost = f", at {two(min(parts))} to {two(max(parts))} of its cost" if parts else ""
+            cost = (
+                f", at {two(min(parts))} to {two(max(parts))} of Adam surfing's cost"
+                if parts
+                else ""
+            )
             yield f"{way} finds at least 99% on {most} of {len(cells)}{cost}."
     whole = [_share(first_found(cell)) == 1 for cell in group.of(RECOVER).values()]
     yield f"recover finds every latent on {sum(whole)} of {len(whole)}."

@@ -23,6 +23,7 @@ __all__ = [
     "first_found",
     "mean_cost",
     "meet",
+    "of_first",
     "paired",
     "sign_test",
     "total",
@@ -54,7 +55,14 @@ def mean_cost(cell: Cell) -> float:
 
 def all_in(cell: Cell) -> float:
     """Forward-equivalents of a target's one start, its share of what was spent once with them."""
-    return mean_cost(cell) + (cell.get("cost_once") or 0.0) / len(cell["error"])
+    return mean_cost(cell) + (cell.get("cost_once") or 0.0) / len(cell["cost"])
+
+
+def of_first(cell: Cell, number: int) -> Cell:
+    """The cell as if it had only so many targets, the first ones."""
+    cut = {key: cell[key][:number] for key in ("error", "residual", "cost")}
+    once = (cell.get("cost_once") or 0.0) * number / cell["targets"]
+    return {**cell, **cut, "targets": number, "cost_once": once}
 
 
 def sign_test(ours: Cell, theirs: Cell) -> tuple[int, int, float]:
@@ -104,8 +112,9 @@ class AtCost:
 def at_equal_cost(ride: Cell, restarts: Cell) -> AtCost:
     """First starts of a ride against as many restarts as they pay for, on the targets of both."""
     both = min(len(ride["error"]), len(restarts["error"]))
+    ride, restarts = of_first(ride, both), of_first(restarts, both)
     number = all_in(ride) / mean_cost(restarts)
-    ridden = [float(row[0] < FOUND) for row in ride["error"][:both]]
+    ridden = [float(row[0] < FOUND) for row in ride["error"]]
     expected = [_chance(restarts, t, number) for t in range(len(ridden))]
     gaps = [a - b for a, b in zip(ridden, expected)]
     half = 1.96 * stdev(gaps) / math.sqrt(len(gaps))

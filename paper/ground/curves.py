@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from paper.ground.by_model import drawn, trained_in
+from paper.ground.by_model import best_of_each, drawn, networks
 from paper.ground.comparing import all_in, first_found
 from paper.ground.model import place
 from paper.ground.pictures import labelled, saved, style_of
@@ -28,13 +28,15 @@ Cell = Mapping[str, Any]
 def _by_model(record: Record, task: str = "fig3") -> dict[str, dict[str, list[Cell]]]:
     """The cells of a task by model and way; of a model that was trained again the later ones."""
     found: dict[str, dict[str, list[Cell]]] = {}
-    of = [cell for cell in record["cells"] if cell["task"] == task]
-    last = {cell["model"]: trained_in(record, cell) for cell in of}
+    of = best_of_each(_last(record, [cell for cell in record["cells"] if cell["task"] == task]))
     for cell in sorted(of, key=lambda c: (place(c["model"]), WAYS.index(c["method"]), c["m"])):
-        if trained_in(record, cell) == last[cell["model"]]:
-            ways = found.setdefault(cell["model"], {})
-            ways.setdefault(cell["method"], []).append(cell)
+        found.setdefault(cell["model"], {}).setdefault(cell["method"], []).append(cell)
     return found
+
+
+def _last(record: Record, cells: Sequence[Cell]) -> list[Cell]:
+    last = {cell["model"]: networks(record, cell) for cell in cells}
+    return [cell for cell in cells if networks(record, cell) == last[cell["model"]]]
 
 
 def fewest(cells: Sequence[Cell], share: float) -> int | None:
@@ -59,10 +61,11 @@ def curves(record: Record) -> Iterator[str]:
             Column("half", "m for 50%"),
             Column("most", "m for 90%"),
         ]
-        targets = next(iter(ways.values()))[0]["targets"]
+        targets = sorted({cell["targets"] for cells in ways.values() for cell in cells})
         note = (
-            f"{targets} targets a point, one start; found, and cost in forward-equivalents. m for: "
-            "the least that was tried from which on at least so many are found."
+            f"{' or '.join(map(str, targets))} targets a point, one start; found, and cost in "
+            "forward-equivalents. m for: the least that was tried from which on at least so many "
+            "are found."
         )
         head = f"**Found by number of Gaussian measurements: {labelled(model)}**"
         yield f"{head}\n\n{drawn(columns, rows, note)}"
@@ -177,7 +180,8 @@ def _surfaces(part: Record, path: Path) -> Path:
         f"{labelled(part['model'])}: risk of two targets (a line each), dark is low. Cross: the "
         f"latent; line and dot: Adam surfing so far;\nsquare: Adam direct from the same start. Of "
         f"{part['tried']} targets only surfing found {part['only_ride']}, only direct "
-        f"{part['only_direct']}; the first two of the {part['only_ride']} are shown."
+        f"{part['only_direct']}; shown are the first two"
+        + (f" of the {part['only_ride']}." if part["only_ride"] > 1 else ".")
     )
     figure.suptitle(told, fontsize=8.5, x=0.01, ha="left")
     return saved(figure, path)

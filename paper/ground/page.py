@@ -48,8 +48,9 @@ def made_by(record: Record) -> str:
 
 def figures(record: Record, out: Path) -> list[Path]:
     """Pictures from the record, and the samples that its reading drew."""
-    drawn = [found_by_model(_shares(record), out / FOUND_BY_MODEL), *measurements(record, out),
-             *surfaces(record, out)]  # fmt: skip
+    drawn = [*measurements(record, out), *surfaces(record, out)]
+    if shares := _shares(record):
+        drawn.insert(0, found_by_model(shares, out / FOUND_BY_MODEL))
     if panels := _panels(record):
         drawn.append(distances(panels, out / "ground-distances.png"))
     if drawing := draw(record, out / "ground-wave.png"):
@@ -77,7 +78,7 @@ def _panels(record: Record) -> dict[str, list[Cell]]:
         models, _ = group.together()
         for model in models:
             if place(model)[1] == max(place(m)[1] for m in models):
-                cells = [cell for cell in group.cells if cell["model"] == model]
+                cells = [group.of(way)[model] for way in group.ways if model in group.of(way)]
                 panels[f"{labelled(model)}, {group.what}"] = cells
     return panels
 
@@ -126,7 +127,8 @@ def _ground(record: Record) -> str:
         f"at the last one both ways go on until the lowest risk falls by less than "
         f"{until['tolerance']:.0%} in {until['patience']} steps, {until['cap']:,} steps at most "
         f"({plan['tuning_cap']:,} while step sizes are chosen). Its step sizes were chosen on "
-        "another training of each model and on other targets. Cost: forward-equivalents a target. "
+        "other targets, and for the tables by model on another training of each. Cost: "
+        "forward-equivalents a target. "
         "The tables below this section are those of the first release's ground: "
         "networks a tenth as wide, trained three times as long, Adam cut off."
     ).replace(",000", " 000")

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from paper.ground.comparing import FOUND, Pair
 from paper.ground.model import MODELS, place
-from paper.ground.tasks import DIRECT, RESTARTED, RIDE
+from paper.ground.tasks import DIRECT, RIDE
 from surfing import files
 from surfing.report.intervals import wilson
 from surfing.report.palette import LINES
@@ -112,7 +112,6 @@ _MARKERS = {
 _LOOK = {
     DIRECT: (0, 2.6),
     RIDE: (1, 2.6),
-    RESTARTED: (3, 2.2),
     "LM direct": (0, 1.1),
     "LM surfing, 10 stages": (1, 1.1),
     "LM prior annealed, no path": (2, 1.1),

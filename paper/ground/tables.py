@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from paper.ground.by_model import RIVALS, others, two
+from paper.ground.by_model import RIVALS, TASKS, networks, others, two
 from paper.ground.comparing import (
     AtCost,
     all_in,
@@ -33,9 +34,11 @@ def rest(record: Record) -> str:
     if not cells:
         return ""
     rows = tuple(_cell_row(cell) | {"model": _told(record, cell)} for cell in cells)
+    every = [cell for cell in record["cells"] if cell["task"] in TASKS]
+    pairs = _pairs(cells, every, lambda cell: networks(record, cell))
     note = (
         "One start each; where several were run, the last column takes the start with the lowest "
-        f"residual.{_equal_costs(cells)}"
+        f"residual. {_missing(record)}{_equal_costs(pairs)}"
     )
     return "**What was measured on single models**\n\n" + _table(rows, note)
 
@@ -75,9 +78,18 @@ def _cell_row(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _equal_costs(cells: Sequence[Cell]) -> str:
+def _missing(record: Record) -> str:
+    """What the runs were to measure and did not, by cause."""
+    causes = Counter(line["why"] for line in record["missing"] if line["why"] != "not asked for")
+    told = ", ".join(f"{number} ({why})" for why, number in sorted(causes.items()))
+    return f"Asked for and not measured, tasks or ways of one model: {told or 'none'}." + (
+        " `missing` in the record names them." if told else ""
+    )
+
+
+def _equal_costs(pairs: Iterable[tuple[Cell, Cell]]) -> str:
     """Rides against restarts of what they are to replace, on the same targets."""
-    rows = tuple(_against(ride, alone) for ride, alone in _pairs(cells))
+    rows = tuple(_against(ride, alone) for ride, alone in pairs)
     columns = [
         Column("model", "at equal cost", right=False),
         Column("ride", "ride", right=False),
@@ -90,11 +102,15 @@ def _equal_costs(cells: Sequence[Cell]) -> str:
     return "\n\n" + Table("", columns, rows).markdown() if rows else ""
 
 
-def _pairs(cells: Sequence[Cell]) -> Iterator[tuple[Cell, Cell]]:
-    for ride in cells:
+def _pairs(
+    rides: Iterable[Cell], cells: Sequence[Cell], networks: Callable[[Cell], Any]
+) -> Iterator[tuple[Cell, Cell]]:
+    """Each ride and its rivals on the same networks and targets."""
+    for ride in rides:
         for alone in cells:
-            same = all(alone.get(key) == ride.get(key) for key in ("run", "model", "m", "training"))
-            if same and alone["method"] in RIVALS.get(ride["method"], ()):
+            same = all(alone.get(key) == ride.get(key) for key in ("model", "m", "training"))
+            rival = alone["method"] in RIVALS.get(ride["method"], ())
+            if same and rival and networks(alone) == networks(ride):
                 yield ride, alone
 
 
@@ -122,8 +138,9 @@ def ages(record: Record) -> Iterator[str]:
         {**_cell_row(c), "model": f"{labelled(c['model'])}, after {c['training']} steps"}
         for c in cells
     )
+    pairs = _pairs(cells, cells, lambda cell: networks(record, cell))
     note = (
         f"{cells[0]['targets']} targets, m = 2k; what comes after is missing, so how success falls "
-        f"with the length of training was not measured.{_equal_costs(cells)}"
+        f"with the length of training was not measured.{_equal_costs(pairs)}"
     )
     yield "**Other widths, early in the training**\n\n" + _table(rows, note)
