@@ -387,7 +387,7 @@ def _verdicts(held: Sequence[AtCost]) -> str:
 
 def _nearly_all(group: Group) -> Iterator[str]:
     adam = group.of(RIDE)
-    for way in (STAGES, f"{STAGES}{AGAIN}", _CARRIED):
+    for way in (STAGES, f"{STAGES}{AGAIN}", f"{_LM}{AGAIN}", _CARRIED):
         if cells := group.of(way):
             most = sum(_share(first_found(c)) >= _NEARLY_ALL for c in cells.values())
             parts = [all_in(c) / all_in(adam[m]) for m, c in cells.items() if m in adam]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,18 +25,35 @@ Record = Mapping[str, Any]
 Cell = Mapping[str, Any]
 
 
-def _by_model(record: Record, task: str = "fig3") -> dict[str, dict[str, list[Cell]]]:
-    """The cells of a task by model and way; of a model that was trained again the later ones."""
+Curves = Mapping[str, Mapping[str, Sequence[Cell]]]
+
+
+def _by_model(record: Record, cells: Iterable[Cell]) -> Curves:
+    """Cells by model and way; of a model that was trained again the later ones."""
+    cells = list(cells)
+    last = {cell["model"]: networks(record, cell) for cell in cells}
+    kept = [cell for cell in cells if networks(record, cell) == last[cell["model"]]]
     found: dict[str, dict[str, list[Cell]]] = {}
-    of = best_of_each(_last(record, [cell for cell in record["cells"] if cell["task"] == task]))
-    for cell in sorted(of, key=lambda c: (place(c["model"]), WAYS.index(c["method"]), c["m"])):
+    for cell in sorted(best_of_each(kept), key=_order):
         found.setdefault(cell["model"], {}).setdefault(cell["method"], []).append(cell)
     return found
 
 
-def _last(record: Record, cells: Sequence[Cell]) -> list[Cell]:
-    last = {cell["model"]: networks(record, cell) for cell in cells}
-    return [cell for cell in cells if networks(record, cell) == last[cell["model"]]]
+def _order(cell: Cell) -> tuple[Any, ...]:
+    return place(cell["model"]), WAYS.index(cell["method"]), cell["m"]
+
+
+def _points(record: Record) -> Curves:
+    """Figure 3: its own cells, and those of 2k and 4k on the same networks."""
+    own = [cell for cell in record["cells"] if cell["task"] == "fig3"]
+    there = {(networks(record, c), c["model"], c["method"]) for c in own}
+    few = [
+        cell
+        for cell in record["cells"]
+        if cell["task"] == "few"
+        and (networks(record, cell), cell["model"], cell["method"]) in there
+    ]
+    return _by_model(record, [*few, *own])
 
 
 def fewest(cells: Sequence[Cell], share: float) -> int | None:
@@ -52,7 +69,7 @@ def fewest(cells: Sequence[Cell], share: float) -> int | None:
 
 def curves(record: Record) -> Iterator[str]:
     """Figure 3's tables: a line a way, a column a number of measurements."""
-    for model, ways in _by_model(record).items():
+    for model, ways in _points(record).items():
         counts = sorted({cell["m"] for cells in ways.values() for cell in cells})
         rows = tuple(_row(name, cells) for name, cells in ways.items())
         columns = [
@@ -74,7 +91,7 @@ def curves(record: Record) -> Iterator[str]:
 def thresholds(record: Record) -> Iterator[str]:
     """For the top of the page: the fewest measurements of direct Adam and of the ride."""
     told = []
-    for model, ways in _by_model(record).items():
+    for model, ways in _points(record).items():
         if {DIRECT, RIDE} <= set(ways):
             parts = [
                 " against ".join(_least(fewest(ways[way], share)) for way in (RIDE, DIRECT))
@@ -94,7 +111,7 @@ def _least(m: int | None) -> str:
 
 def held_out(record: Record) -> Iterator[str]:
     """Figure 4's table: how near each way comes to images that no network saw."""
-    models = _by_model(record, "fig4")
+    models = _by_model(record, [cell for cell in record["cells"] if cell["task"] == "fig4"])
     if not models:
         return
     counts = sorted({c["m"] for ways in models.values() for cells in ways.values() for c in cells})
@@ -132,7 +149,7 @@ def measurements(record: Record, out: Path) -> list[Path]:
     """Figure 3: a picture a model."""
     return [
         _curve(ways, f"{labelled(model)}, full size", out / f"ground-fig3-{model}.png")
-        for model, ways in _by_model(record).items()
+        for model, ways in _points(record).items()
     ]
 
 
