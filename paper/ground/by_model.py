@@ -391,12 +391,14 @@ def _nearly_all(group: Group) -> Iterator[str]:
         if cells := group.of(way):
             most = sum(_share(first_found(c)) >= _NEARLY_ALL for c in cells.values())
             parts = [all_in(c) / all_in(adam[m]) for m, c in cells.items() if m in adam]
-            cost = (
-                f", at {two(min(parts))} to {two(max(parts))} of Adam surfing's cost"
-                if parts
-                else ""
-            )
-            yield f"{way} finds at least 99% on {most} of {len(cells)}{cost}."
+            said = f"{way} finds at least 99% on {most} of {len(cells)}"
+            if parts:
+                cheap = sum(part <= 0.1 for part in parts)
+                said += (
+                    f", at {two(min(parts))} to {two(max(parts))} of Adam surfing's cost (a tenth "
+                    f"at most on {cheap} of {len(parts)})"
+                )
+            yield f"{said}."
     whole = [_share(first_found(cell)) == 1 for cell in group.of(RECOVER).values()]
     yield f"recover finds every latent on {sum(whole)} of {len(whole)}."
 
