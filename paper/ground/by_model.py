@@ -124,7 +124,9 @@ class Group:
         rivals = self.of(alone)
         if alone == DIRECT:
             rivals = {m: c for m, c in rivals.items() if c.get("rate") == self.restarts.get(m)}
-            rivals |= self.of(RESTARTED)
+            own = self.of(RESTARTED)
+            rivals |= {m: c for m, c in own.items()
+                       if m not in rivals or c["starts"] >= rivals[m]["starts"]}  # fmt: skip
         ours = self.of(ride)
         both = {m: at_equal_cost(ours[m], rivals[m]) for m in self.models
                 if m in ours and m in rivals}  # fmt: skip

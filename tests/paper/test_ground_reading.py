@@ -37,9 +37,9 @@ HIT, MISS = 1e-4, 1.0
 THEN = (DIRECT, RIDE, *(way for way in LM if "again" not in way))
 """The ways that the first run had."""
 EQUAL_COST: dict[str, set[tuple[str, int]]] = {
-    "ahead": {("all pixels", 20), ("m = 2k", 20), ("m = 4k", 20)},
+    "ahead": {("all pixels", 20), ("m = 2k", 10), ("m = 2k", 20), ("m = 4k", 20)},
     "behind": {("all pixels", 5)},
-    "neither": {("all pixels", 10)},
+    "neither": {("all pixels", 10), ("m = 4k", 10)},
 }
 """Adam surfing and restarts of direct Adam, as README and the pages of methods tell it."""
 LM_DIRECT = "LM direct"
