@@ -67,6 +67,8 @@ TASKS = ("table1", "few", "restarts")
 
 _WHOLE = "all pixels"
 _MODELS_AT_LEAST = 3
+_NEAR = 0.1
+"""||z - z*|| within which Adam is on its way to the latent."""
 _NEARLY_ALL = 0.99
 """What was hoped for of a second-order ride."""
 
@@ -242,9 +244,9 @@ def glance(record: Record) -> str:
         *(Column(way, way) for way in MAIN),
     ]
     note = (
-        "Share of the latents found with its 95% interval, and forward-equivalents a target, all "
-        "in: the paper's networks at full size, one start, the same models and "
-        "targets for all ways of a line."
+        "**On the paper's ground**: share of the latents found with its 95% interval, and "
+        "forward-equivalents a target, all in: the paper's networks at full size, one start, the "
+        "same models and targets for all ways of a line."
     )
     return drawn(columns, rows, note) if rows else ""
 
@@ -364,12 +366,19 @@ def _adam(group: Group) -> str:
     said = (
         f"Adam surfing is above direct Adam on {above} of {len(pairs)} models ({clear['ahead']} "
         f"with disjoint 95% intervals), below on {below} ({clear['behind']}), together "
-        f"{rate(total(a for a, _ in pairs))} against {rate(total(b for _, b in pairs))}"
+        f"{rate(total(a for a, _ in pairs))} against {rate(total(b for _, b in pairs))}; nearer "
+        f"than {_NEAR} {_near(ours, theirs)} against {_near(theirs, ours)}"
     )
     if group.what == _WHOLE:
         most = sum(_share(a) >= 0.95 for a, _ in pairs)
         said += f"; it finds at least 95% on {most}"
     return f"{said}."
+
+
+def _near(cells: Mapping[str, Cell], others: Mapping[str, Cell]) -> str:
+    """Those that are on their way as well: Adam ends where progress is slow."""
+    both = (cell for model, cell in cells.items() if model in others)
+    return rate(total(first_found(cell, _NEAR) for cell in both))
 
 
 def _adam_at_equal_cost(group: Group) -> Iterator[str]:
@@ -379,7 +388,7 @@ def _adam_at_equal_cost(group: Group) -> Iterator[str]:
         if len(held := list(part.held(RIDE, DIRECT).values())) > 1
     ]
     if told:
-        yield f"Less restarts of direct Adam at equal cost: {'; '.join(told)}."
+        yield f"Adam surfing less restarts of direct Adam at equal cost: {'; '.join(told)}."
 
 
 def _verdicts(held: Sequence[AtCost]) -> str:

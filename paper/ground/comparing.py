@@ -36,9 +36,9 @@ FOUND = 0.01
 """||z - z*|| below which a latent is found."""
 
 
-def first_found(cell: Cell) -> Pair:
+def first_found(cell: Cell, within: float = FOUND) -> Pair:
     """(found, targets) from the first start of each target."""
-    return sum(row[0] < FOUND for row in cell["error"]), len(cell["error"])
+    return sum(row[0] < within for row in cell["error"]), len(cell["error"])
 
 
 def any_found(cell: Cell) -> Pair:

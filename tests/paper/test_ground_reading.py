@@ -260,6 +260,12 @@ def test_adam_and_its_restarts_are_told_by_their_number_of_latents() -> None:
     ]  # fmt: skip
     (told,) = sentences(record)
     assert "above direct Adam on 2 of 4 models (2 with disjoint 95% intervals), below on 2" in told
+    near = [c | cell([[0.05]] * 10) if c["method"] == DIRECT else c for c in record["cells"]]
+    (slow,) = sentences(record | {"cells": near})
+    assert (
+        f"against {rate((0, 40))}; nearer than 0.1 {rate((38, 40))} against {rate((40, 40))}"
+        in slow
+    )
     assert "k=5 -0.10 [-0.24, +0.04] (not told apart on 2)" in told
     assert "k=20 +1.00 [+1.00, +1.00] (ahead on 2)" in told
 
