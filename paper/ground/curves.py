@@ -44,14 +44,16 @@ def _order(cell: Cell) -> tuple[Any, ...]:
 
 
 def _points(record: Record) -> Curves:
-    """Figure 3: its own cells, and those of 2k and 4k on the same networks."""
+    """Figure 3: its own cells, and those of 2k and 4k by the same ways on the same networks."""
     own = [cell for cell in record["cells"] if cell["task"] == "fig3"]
-    there = {(networks(record, c), c["model"], c["method"]) for c in own}
+    there = {(networks(record, cell), cell["model"]) for cell in own}
+    ways = {cell["method"] for cell in own}
     few = [
         cell
         for cell in record["cells"]
         if cell["task"] == "few"
-        and (networks(record, cell), cell["model"], cell["method"]) in there
+        and cell["method"] in ways
+        and (networks(record, cell), cell["model"]) in there
     ]
     return _by_model(record, [*few, *own])
 
@@ -82,7 +84,7 @@ def curves(record: Record) -> Iterator[str]:
         note = (
             f"{' or '.join(map(str, targets))} targets a point, one start; found, and cost in "
             "forward-equivalents. m for: the least that was tried from which on at least so many "
-            "are found."
+            "are found. A dash: not measured."
         )
         head = f"**Found by number of Gaussian measurements: {labelled(model)}**"
         yield f"{head}\n\n{drawn(columns, rows, note)}"
