@@ -32,7 +32,7 @@ from surfing.report.tables import count
 __all__ = [
     "MAIN",
     "RIVALS",
-    "TASKS",
+    "TABLED",
     "Group",
     "best_of_each",
     "drawn",
@@ -62,7 +62,7 @@ RIVALS = {
 MAIN = (DIRECT, RIDE, _LM, STAGES, _CARRIED, RECOVER)
 """Ways that are told together at the top of the page."""
 
-TASKS = ("table1", "few", "restarts")
+TABLED = ("table1", "few", "restarts")
 """Whose cells are told by model."""
 
 _WHOLE = "all pixels"
@@ -139,7 +139,7 @@ def groups(record: Record) -> list[Group]:
     """By training, seed and what is measured, where `recover` is on several models."""
     found: dict[tuple[Any, ...], Cells] = {}
     for cell in record["cells"]:
-        if cell["task"] in TASKS:
+        if cell["task"] in TABLED:
             found.setdefault((*networks(record, cell), _measured(cell)), []).append(cell)
     kept = [
         (what, best_of_each(cells))
@@ -192,7 +192,7 @@ def _measured(cell: Cell) -> str:
 def others(record: Record) -> Cells:
     """Cells of Table 1 and of few measurements of which no group has the same."""
     told = {_same(cell) for group in groups(record) for cell in group.cells}
-    wanted = (cell for cell in record["cells"] if cell["task"] in TASKS)
+    wanted = (cell for cell in record["cells"] if cell["task"] in TABLED)
     return [cell for cell in wanted if _same(cell) not in told]
 
 
@@ -201,14 +201,14 @@ def _same(cell: Cell) -> tuple[Any, ...]:
     return tuple(cell[key] for key in ("model", "m", "method"))
 
 
-def _repeated(record: Record) -> str:
+def _repeated(record: Record, made: Sequence[Group]) -> str:
     """Cells of earlier trainings that a group measured again: do the intervals meet?"""
-    now = {_same(cell): cell for group in groups(record) for cell in group.cells}
-    ours = {id(cell) for group in groups(record) for cell in group.cells}
+    now = {_same(cell): cell for group in made for cell in group.cells}
+    ours = {id(cell) for group in made for cell in group.cells}
     pairs = [
         (cell, now[_same(cell)])
         for cell in record["cells"]
-        if cell["task"] in TASKS and _same(cell) in now and id(cell) not in ours
+        if cell["task"] in TABLED and _same(cell) in now and id(cell) not in ours
     ]
     if not pairs:
         return ""
@@ -236,7 +236,7 @@ def glance(record: Record) -> str:
             number = len(ways[RECOVER][0]["error"])
             rows.append(
                 {"what": group.what, "models": f"{len(models)}, {number}"}
-                | {way: f"{_together(cells)}" for way, cells in ways.items()}
+                | {way: _together(cells) for way, cells in ways.items()}
             )
     columns = [
         Column("what", "measured", right=False),
@@ -253,7 +253,8 @@ def glance(record: Record) -> str:
 
 def tables(record: Record) -> Iterator[str]:
     """Found and cost, a line for each model and a column for each way; then equal cost."""
-    for group in groups(record):
+    made = groups(record)
+    for group in made:
         found = {way: group.of(way) for way in group.ways}
         rows = tuple(
             {"model": labelled(model)}
@@ -275,9 +276,9 @@ def tables(record: Record) -> Iterator[str]:
             "targets that they did not solve: rides ten times and direct descents twenty at most."
         )
         yield f"**Found, {group.what}**\n\n" + drawn(columns, rows, note)
-    if rows := tuple(_at_equal_cost(groups(record))):
+    if rows := tuple(_at_equal_cost(made)):
         yield "**Rides against restarts at equal cost**\n\n" + _equal(rows)
-    if said := _repeated(record):
+    if said := _repeated(record, made):
         yield said
 
 
@@ -314,8 +315,8 @@ def _equal(rows: tuple[dict[str, Any], ...]) -> str:
     return drawn(columns, rows, note)
 
 
-def _at_equal_cost(groups: Iterable[Group]) -> Iterator[dict[str, Any]]:
-    for group in groups:
+def _at_equal_cost(made: Iterable[Group]) -> Iterator[dict[str, Any]]:
+    for group in made:
         for ride, rivals in RIVALS.items():
             for alone in rivals:
                 for k, part in _by_latents(group) if ride == RIDE else [("all", group)]:

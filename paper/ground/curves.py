@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from paper.ground.by_model import best_of_each, drawn, networks
-from paper.ground.comparing import all_in, first_found
+from paper.ground.comparing import Cell, all_in, first_found
 from paper.ground.model import place
 from paper.ground.pictures import labelled, saved, style_of
 from paper.ground.tasks import DIRECT, RIDE, WAYS
@@ -22,9 +22,6 @@ from surfing.report.tables import count
 __all__ = ["curves", "fewest", "held_out", "measurements", "surfaces", "thresholds"]
 
 Record = Mapping[str, Any]
-Cell = Mapping[str, Any]
-
-
 Curves = Mapping[str, Mapping[str, Sequence[Cell]]]
 
 

@@ -78,7 +78,7 @@ def _panels(record: Record) -> dict[str, list[Cell]]:
         models, _ = group.together()
         for model in models:
             if place(model)[1] == max(place(m)[1] for m in models):
-                cells = [group.of(way)[model] for way in group.ways if model in group.of(way)]
+                cells = [cell for way in group.ways if (cell := group.of(way).get(model))]
                 panels[f"{labelled(model)}, {group.what}"] = cells
     return panels
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from paper.ground.comparing import first_found, mean_cost, paired
+from paper.ground.comparing import Cell, first_found, mean_cost, paired
 from paper.ground.pictures import labelled
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
@@ -13,7 +13,6 @@ from surfing.report.tables import count
 __all__ = ["paths"]
 
 Record = Mapping[str, Any]
-Cell = Mapping[str, Any]
 
 _TITLES = {"paths": "Adam on other paths", "variants": "LM on other paths"}
 

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from paper.ground.by_model import RIVALS, TASKS, networks, others, two
+from paper.ground.by_model import RIVALS, TABLED, networks, others, two
 from paper.ground.comparing import (
     AtCost,
+    Cell,
     all_in,
     any_found,
     at_equal_cost,
@@ -24,7 +25,6 @@ from surfing.report.tables import count
 __all__ = ["ages", "rest"]
 
 Record = Mapping[str, Any]
-Cell = Mapping[str, Any]
 
 
 def rest(record: Record) -> str:
@@ -34,7 +34,7 @@ def rest(record: Record) -> str:
     if not cells:
         return ""
     rows = tuple(_cell_row(cell) | {"model": _told(record, cell)} for cell in cells)
-    every = [cell for cell in record["cells"] if cell["task"] in TASKS]
+    every = [cell for cell in record["cells"] if cell["task"] in TABLED]
     pairs = _pairs(cells, every, lambda cell: networks(record, cell))
     note = (
         "One start each; where several were run, the last column takes the start with the lowest "

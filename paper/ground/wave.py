@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from paper.ground.comparing import first_found, mean_cost, paired, sign_test
+from paper.ground.comparing import Cell, first_found, mean_cost, paired, sign_test
 from paper.ground.pictures import labelled, on_the_wave
 from paper.ground.tasks import RIDE
 from surfing.report import Column, Table, rate
@@ -16,7 +16,6 @@ from surfing.report.tables import count
 __all__ = ["draw", "wave"]
 
 Record = Mapping[str, Any]
-Cell = Mapping[str, Any]
 
 _PLACES = (0.25, 0.5, 0.75)
 _LEVEL = 0.05

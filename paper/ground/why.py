@@ -229,8 +229,7 @@ def surface(model: Model, room: Room) -> Iterator[Record]:
     states = Weights.of(model.trajectory)
     places: list[Tensor] = []
     adam = room.adam(model, setting.operators)
-    rate = room.rate(RIDE, 0)
-    rows = adam_rows(setting, rate, 1)
+    rows = adam_rows(setting, room.rate(RIDE, 0), 1)
     ride = adam.run(rows, states, stage_steps=room.plan.stage_steps,
                     seen=lambda stage, z: places.append(z))  # fmt: skip
     alone = adam.run(adam_rows(setting, room.rate(DIRECT, 0), 1), states[-1:])
