@@ -264,12 +264,16 @@ def _reduced(plan: Any, options: argparse.Namespace) -> Any:
 
 
 def _tuned(archive: Path, name: str) -> dict[str, Any]:
-    """Step sizes that an earlier run chose for this model, on a training of the same recipe."""
+    """Step sizes that an earlier run chose for this model, on a training of the same recipe.
+
+    Where a record has none for a longer training, those of the usual length.
+    """
     if archive.suffix == ".json":
         record = json.loads(archive.read_text(encoding="utf-8"))
-        for tuning in record["tuning"]:
-            if tuning["model"] == name:
-                return dict(tuning)
+        for wanted in (name, name.partition("-x")[0]):
+            for tuning in record["tuning"]:
+                if tuning["model"] == wanted:
+                    return dict(tuning)
         raise InputError(f"tuned: {archive} has no step sizes for {name}.")
     with zipfile.ZipFile(archive) as opened:
         return _first(json.loads(opened.read(f"{name}/tune.json")))
