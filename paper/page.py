@@ -64,6 +64,10 @@ def page(records: dict[str, Record], pictures: dict[str, list[Path]], *, root: P
         "## In short",
         "",
         *_glance(records, pictures, root),
+        "### On narrower networks, trained three times as long, Adam cut off",
+        "",
+        "The ground of the first release: its sections follow that of the paper's ground.",
+        "",
         *(f"- {line}" for line in summary(records)),
     ]
     for name, record in records.items():
@@ -76,12 +80,16 @@ def page(records: dict[str, Record], pictures: dict[str, list[Path]], *, root: P
 
 
 def _glance(records: dict[str, Record], pictures: dict[str, list[Path]], root: Path) -> list[str]:
-    """The paper's claim on the paper's ground: a table and a picture."""
-    if "ground" not in records or not (table := ground.glance(records["ground"])):
+    """The paper's claim on the paper's ground: tables, a picture and sentences."""
+    if "ground" not in records:
         return []
+    record = records["ground"]
     drawn = [p for p in pictures.get("ground", []) if p.name == ground.FOUND_BY_MODEL]
-    shown = [line for p in drawn for line in (_shown("Latents found by model", p, root), "")]
-    return [table, "", *shown]
+    shown = [_shown("Latents found by model", p, root) for p in drawn]
+    said = "\n".join(f"- {line}" for line in ground.in_short(record))
+    parts = [ground.glance(record), *shown, ground.against_direct(record),
+             ground.second_order(record), said]  # fmt: skip
+    return [line for part in parts if part for line in (part, "")]
 
 
 def _shown(title: str, picture: Path, root: Path) -> str:

@@ -1,4 +1,4 @@
-"""What the records say, in a screenful: every number from a record, losses beside wins."""
+"""What the first release's records say, in short: every number from one, losses beside wins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from paper.budget import LEVEL
 from paper.document import by_cell, labelled
 from paper.fig3 import needed
-from paper.ground.page import in_short
 from paper.registry import Record
 from paper.step_sizes import ADAM_METHODS, AdamRuns, labels
 from surfing.evaluation.compare import hits, paired
@@ -29,7 +28,6 @@ def summary(records: Mapping[str, Record]) -> list[str]:
         records: by experiment; those that are missing are not told of.
     """
     told = {
-        "ground": in_short,
         "table1": _table1,
         "adam": _adam,
         "fig3": _fig3,
@@ -57,11 +55,7 @@ def _table1(record: Record) -> list[str]:
     told = "; ".join(f"{label[m]} {rate(_pooled(results, m))}" for m in label)
     # A ride against the same descent without one.
     pairs = {"surf-adam-2000": "adam-2000", "lm-surfing": "direct-lm"}
-    lines = [
-        "**On narrower networks that were trained three times as long, Adam cut off** (all that "
-        f"follows stands on them), all of the signal measured, one start, {len(cells)} models "
-        f"pooled: {told}."
-    ]
+    lines = [f"**All of the signal measured**, one start, {len(cells)} models pooled: {told}."]
     for ride, alone in pairs.items():
         better = sum(_share(f[ride]) > _share(f[alone]) for f in found.values())
         worse = sum(_share(f[ride]) < _share(f[alone]) for f in found.values())

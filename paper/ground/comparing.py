@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 from statistics import fmean, stdev
@@ -19,12 +19,14 @@ __all__ = [
     "all_in",
     "any_found",
     "at_equal_cost",
+    "difference",
     "disjoint",
     "first_found",
     "mean_cost",
     "meet",
     "of_first",
     "paired",
+    "share",
     "sign_test",
     "total",
 ]
@@ -56,6 +58,12 @@ def mean_cost(cell: Cell) -> float:
 def all_in(cell: Cell) -> float:
     """Forward-equivalents of a target's one start, its share of what was spent once with them."""
     return mean_cost(cell) + (cell.get("cost_once") or 0.0) / len(cell["cost"])
+
+
+def share(pair: Pair) -> float:
+    """Of the targets, those found."""
+    found, targets = pair
+    return found / targets
 
 
 def of_first(cell: Cell, number: int) -> Cell:
@@ -126,6 +134,17 @@ def at_equal_cost(ride: Cell, restarts: Cell) -> AtCost:
         fmean(expected),
         (mean, mean - half, mean + half),
     )
+
+
+def difference(held: Sequence[AtCost]) -> tuple[float, float, float]:
+    """Of several models, counted alike: the mean and the ends of its 95% interval.
+
+    Those with too few restarts are told in the ride's favour.
+    """
+    mean = fmean(one.difference[0] for one in held)
+    halves = (one.difference[2] - one.difference[0] for one in held)
+    half = math.sqrt(sum(half**2 for half in halves)) / len(held)
+    return mean, mean - half, mean + half
 
 
 def _chance(cell: Cell, target: int, number: float) -> float:

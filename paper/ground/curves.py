@@ -11,11 +11,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from paper.ground.by_model import best_of_each, drawn, networks
 from paper.ground.comparing import Cell, all_in, first_found
+from paper.ground.groups import best_of_each, networks
 from paper.ground.model import place
-from paper.ground.pictures import labelled, saved, style_of
+from paper.ground.pictures import saved, style_of
 from paper.ground.tasks import DIRECT, RIDE, WAYS
+from paper.ground.text import drawn, labelled
 from surfing.report import Column, rate, wilson
 from surfing.report.tables import count
 
@@ -92,14 +93,14 @@ def thresholds(record: Record) -> Iterator[str]:
     told = []
     for model, ways in _points(record).items():
         if {DIRECT, RIDE} <= set(ways):
-            parts = [
+            half, most = (
                 " against ".join(_least(fewest(ways[way], share)) for way in (RIDE, DIRECT))
                 for share in (0.5, 0.9)
-            ]
-            told.append(f"{labelled(model)} {' and '.join(parts)}")
+            )
+            told.append(f"{labelled(model)}: half {half}, 90% {most}")
     if told:
         yield (
-            "On that ground, **fewest Gaussian measurements** of those tried for 50% and for 90%, "
+            "**Fewest Gaussian measurements** of those tried from which on half and 90% are found, "
             f"Adam surfing against direct Adam: {'; '.join(told)}."
         )
 

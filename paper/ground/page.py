@@ -6,20 +6,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper.ground.by_model import MAIN, glance, groups, sentences, tables
+from paper.ground.by_model import tables
 from paper.ground.comparing import Cell, Pair, first_found, total
 from paper.ground.curves import curves, held_out, measurements, surfaces, thresholds
+from paper.ground.glance import against_direct, glance, second_order
+from paper.ground.groups import MAIN, groups
 from paper.ground.model import place
 from paper.ground.paths import paths
-from paper.ground.pictures import distances, found_by_model, labelled
+from paper.ground.pictures import distances, found_by_model
 from paper.ground.tables import ages, rest
 from paper.ground.tasks import DIRECT, RIDE
+from paper.ground.text import drawn, labelled
 from paper.ground.tuning import Line, by_rate, picked
 from paper.ground.wave import draw, wave
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
-__all__ = ["FOUND_BY_MODEL", "figures", "glance", "in_short", "made_by", "markdown"]
+__all__ = [
+    "FOUND_BY_MODEL",
+    "against_direct",
+    "figures",
+    "glance",
+    "in_short",
+    "made_by",
+    "markdown",
+    "second_order",
+]
 
 Record = Mapping[str, Any]
 
@@ -33,30 +45,51 @@ _SAMPLES = "ground-samples.png"
 
 
 def made_by(record: Record) -> str:
-    """The commands, machines and times."""
-    runs = "; ".join(
-        f"`python -m paper.ground {run['command']}` ({run['date']}, "
-        f"{run['machine'].get('cuda') or 'CPU, one thread'}, torch {run['versions']['torch']}, "
-        f"{count(run['seconds'])} s)"
-        for run in record["runs"]
-    )
+    """Where its runs stand, and how they became one record."""
     return (
-        f"{runs}; the zips of these runs read by `python -m paper.ground.reading ZIP... "
-        f"--samples PICTURE` into `docs/records/ground.json`, seed {record['seed']}."
+        f"{len(record['runs'])} runs of `python -m paper.ground`, in the last table of this "
+        "section; their zips read by `python -m paper.ground.reading ZIP... --samples PICTURE` "
+        f"into `docs/records/ground.json`, seed {record['seed']}."
     )
+
+
+def _runs(record: Record) -> str:
+    """The commands, machines and times."""
+    rows = [
+        {
+            "run": str(number),
+            "date": run["date"],
+            "machine": run["machine"].get("cuda") or "CPU, a thread a model",
+            "torch": run["versions"]["torch"],
+            "seconds": count(run["seconds"]),
+            "command": f"`{run['command']}`",
+        }
+        for number, run in enumerate(record["runs"])
+    ]
+    columns = [
+        Column("run", "run"),
+        *(Column(key, key, right=False) for key in ("date", "machine", "torch")),
+        Column("seconds", "seconds"),
+        Column("command", "`python -m paper.ground` and", right=False),
+    ]
+    note = (
+        "Each again by its command, within its intervals: KEPT is the folder of an earlier run's "
+        "networks, `--data` and `--out` are left out."
+    )
+    return f"**The runs**\n\n{drawn(columns, rows, note)}"
 
 
 def figures(record: Record, out: Path) -> list[Path]:
     """Pictures from the record, and the samples that its reading drew."""
-    drawn = [*measurements(record, out), *surfaces(record, out)]
+    pictures = [*measurements(record, out), *surfaces(record, out)]
     if shares := _shares(record):
-        drawn.insert(0, found_by_model(shares, out / FOUND_BY_MODEL))
+        pictures.insert(0, found_by_model(shares, out / FOUND_BY_MODEL))
     if panels := _panels(record):
-        drawn.append(distances(panels, out / "ground-distances.png"))
+        pictures.append(distances(panels, out / "ground-distances.png"))
     if drawing := draw(record, out / "ground-wave.png"):
-        drawn.append(drawing)
+        pictures.append(drawing)
     samples = out / _SAMPLES
-    return [*drawn, samples] if samples.is_file() else drawn
+    return [*pictures, samples] if samples.is_file() else pictures
 
 
 def _shares(record: Record) -> dict[str, dict[str, dict[str, Pair]]]:
@@ -87,13 +120,13 @@ def markdown(record: Record) -> str:
     """All of it."""
     parts = [_ground(record), *tables(record), _step_sizes(record), *curves(record),
              *held_out(record), rest(record), *paths(record), wave(record),
-             *ages(record)]  # fmt: skip
+             *ages(record), _runs(record)]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
 
 
 def in_short(record: Record) -> list[str]:
     """Sentences for the top of the page, losses beside wins."""
-    return [*sentences(record), *thresholds(record), _at_any_size(record)]
+    return [*thresholds(record), _at_any_size(record)]
 
 
 def _at_any_size(record: Record) -> str:
@@ -101,7 +134,7 @@ def _at_any_size(record: Record) -> str:
     lines = [line for line in picked(record) if line.model != "vae-k2"]
     said = [_at_one_size([w for w in lines if w.where == where]) for where in _SIGNALS]
     return (
-        f"On that ground, direct Adam and Adam surfing at step size {_COMMON} on all "
+        f"Direct Adam and Adam surfing at step size {_COMMON} on all "
         f"{len(lines) // 2} models, {lines[0].targets} targets each: {'; '.join(said)}."
     )
 

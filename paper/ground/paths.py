@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from paper.ground.comparing import Cell, first_found, mean_cost, paired
-from paper.ground.pictures import labelled
+from paper.ground.text import labelled
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from paper.ground.comparing import FOUND, Pair
 from paper.ground.model import MODELS, place
 from paper.ground.tasks import DIRECT, RIDE
+from paper.ground.text import labelled
 from surfing import files
 from surfing.report.intervals import wilson
 from surfing.report.palette import LINES
@@ -22,19 +23,10 @@ __all__ = [
     "contact_sheet",
     "distances",
     "found_by_model",
-    "labelled",
     "on_the_wave",
     "saved",
     "style_of",
 ]
-
-
-def labelled(model: str) -> str:
-    """A model for people: wgan-gp-k10 is WGAN-GP, k=10."""
-    name, _, rest = model.partition("-k")
-    k, _, more = rest.partition("-")
-    told = {"": "", "w": f", width {more[1:]}", "x": f", {more[1:]} times the steps"}[more[:1]]
-    return f"{name.upper()}, k={k}{told}"
 
 
 def contact_sheet(samples: Mapping[str, Sequence[Sequence[Sequence[int]]]], path: Path) -> Path:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from paper.ground.by_model import RIVALS, TABLED, networks, others, two
+from paper.ground.by_model import RIVALS
 from paper.ground.comparing import (
     AtCost,
     Cell,
@@ -16,9 +16,10 @@ from paper.ground.comparing import (
     first_found,
     paired,
 )
+from paper.ground.groups import TABLED, networks, others
 from paper.ground.model import place
-from paper.ground.pictures import labelled
 from paper.ground.tasks import WAYS
+from paper.ground.text import labelled, signed, two
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
@@ -117,14 +118,13 @@ def _pairs(
 def _against(ride: Cell, alone: Cell) -> dict[str, Any]:
     held: AtCost = at_equal_cost(ride, alone)
     most = "" if held.enough else f" (but {alone['starts']} were run)"
-    mean, low, high = held.difference
     return {
         "model": f"{labelled(ride['model'])}, {ride['m'] or 'all pixels'}",
         "ride": ride["method"],
         "alone": f"{held.number:.1f} of {alone['method']}{most}",
         "found": two(held.ride),
         "restarts": two(held.restarts),
-        "difference": f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] ({held.verdict})",
+        "difference": f"{signed(held.difference)} ({held.verdict})",
         "paired": paired(ride, alone),
     }
 

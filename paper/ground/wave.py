@@ -8,8 +8,9 @@ from statistics import median
 from typing import Any
 
 from paper.ground.comparing import Cell, first_found, mean_cost, paired, sign_test
-from paper.ground.pictures import labelled, on_the_wave
+from paper.ground.pictures import on_the_wave
 from paper.ground.tasks import RIDE
+from paper.ground.text import labelled
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from paper.ground.by_model import glance, groups, others, sentences, tables
+from paper.ground.by_model import tables
 from paper.ground.comparing import (
     all_in,
     any_found,
@@ -20,6 +20,8 @@ from paper.ground.comparing import (
     total,
 )
 from paper.ground.curves import curves, held_out, measurements, thresholds
+from paper.ground.glance import against_direct, glance, second_order
+from paper.ground.groups import groups, others
 from paper.ground.model import MODELS, place
 from paper.ground.page import markdown
 from paper.ground.reading import lines_of, main, read
@@ -202,9 +204,9 @@ def test_a_run_of_many_models_has_a_line_for_each_and_is_told_once() -> None:
     assert [row.split("|")[1].strip() for row in table.splitlines() if "at 100" in row] == [
         "VAE, k=5", "DCGAN, k=20", "WGAN, k=5"
     ]  # fmt: skip
-    (told,) = sentences(record)
-    assert told.count("at least 99% on 2 of 3") == 4
-    assert "recover finds every latent on 2 of 3" in told
+    ways = [row for row in second_order(record).splitlines() if "of 3" in row]
+    assert len(ways) == 6
+    assert all(row.endswith("| 2 of 3 | 2 of 3 | – | – |") for row in ways)
     assert f"| all pixels | 3, 10 | – | – | {rate((29, 30))} at 100" in glance(record)
     assert rest(record) == ""
     two = many({"vae-k5": 10, "wgan-k5": 10})  # too few to be a table of models
@@ -258,16 +260,13 @@ def test_adam_and_its_restarts_are_told_by_their_number_of_latents() -> None:
     assert [[part.strip() for part in row][3:8] for row in lines] == [
         ["5", "2", "0", "2", "0"], ["20", "2", "2", "0", "0"]
     ]  # fmt: skip
-    (told,) = sentences(record)
-    assert "above direct Adam on 2 of 4 models (2 with disjoint 95% intervals), below on 2" in told
+    told = against_direct(record)
+    assert f"| m = 2k | 4 | {rate((38, 40))} | {rate((20, 40))} | 2 (2) | 2 (0) | 2 |" in told
     near = [c | cell([[0.05]] * 10) if c["method"] == DIRECT else c for c in record["cells"]]
-    (slow,) = sentences(record | {"cells": near})
-    assert (
-        f"against {rate((0, 40))}; nearer than 0.1 {rate((38, 40))} against {rate((40, 40))}"
-        in slow
-    )
-    assert "k=5 -0.10 [-0.24, +0.04] (not told apart on 2)" in told
-    assert "k=20 +1.00 [+1.00, +1.00] (ahead on 2)" in told
+    slow = against_direct(record | {"cells": near})
+    assert f"| {rate((38, 40))} | {rate((0, 40))} | 4 (4) | 0 (0) | 2 | .95, 1.00 |" in slow
+    last = "| -0.10 [-0.24, +0.04] (not told apart on 2) | +1.00 [+1.00, +1.00] (ahead on 2) |"
+    assert last in told
 
 
 def test_restarts_at_their_own_step_size_take_the_place_of_others() -> None:
@@ -296,8 +295,7 @@ def test_restarts_at_their_own_step_size_take_the_place_of_others() -> None:
     assert [part.strip() for part in row.split("|")[4:9]] == ["5", "2", "0", "2", "0"]
     few = [c | cell([[MISS, MISS]] * 10, cost=40.0) if c["method"] == RESTARTED else c
            for c in record["cells"]]  # fmt: skip
-    (told,) = sentences(record | {"cells": few})
-    assert "(too few restarts were run to tell on 2)" in told
+    assert "(too few restarts were run to tell on 2)" in against_direct(record | {"cells": few})
 
 
 def test_ways_are_told_together_on_the_targets_that_all_have() -> None:
@@ -342,7 +340,7 @@ def test_thresholds_are_the_fewest_from_which_on_enough_are_found(tmp_path: Path
     cells += [point(RIDE, m, hits) for m, hits in ((10, 0), (20, 5), (40, 9), (80, 10))]
     record = {"runs": [{"command": ""}], "trainings": [], "cells": cells}
     (told,) = thresholds(record)
-    assert "WGAN, k=20 20 against 40 and 40 against 80." in told
+    assert "WGAN, k=20: half 20 against 40, 90% 40 against 80." in told
     # A cell of fewer targets does not take the place of another.
     less = record | {"cells": [*cells, point(DIRECT, 80, 0, targets=2)]}
     assert list(thresholds(less)) == [told]

@@ -1,0 +1,173 @@
+"""The top of the page: all ways on the same networks, and Adam's ride against what it replaces."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from paper.ground.comparing import (
+    AtCost,
+    Cell,
+    all_in,
+    difference,
+    disjoint,
+    first_found,
+    share,
+    total,
+)
+from paper.ground.groups import (
+    CARRIED,
+    LM_DIRECT,
+    MAIN,
+    RECOVER,
+    STAGES,
+    WHOLE,
+    Group,
+    groups,
+)
+from paper.ground.tasks import DIRECT, RIDE
+from paper.ground.text import drawn, signed, two
+from paper.ground.ways import AGAIN
+from surfing.report import Column, rate
+from surfing.report.tables import count
+
+__all__ = ["against_direct", "glance", "second_order"]
+
+Record = Mapping[str, Any]
+
+_NEAR = 0.1
+"""||z - z*|| within which Adam is on its way to the latent."""
+_MOST = 0.95
+_NEARLY_ALL = 0.99
+"""What was hoped for of Adam's ride, and of one of second order."""
+_SECOND = (LM_DIRECT, STAGES, CARRIED, f"{LM_DIRECT}{AGAIN}", f"{STAGES}{AGAIN}", RECOVER)
+
+
+def glance(record: Record) -> str:
+    """The main ways, the models together."""
+    rows = []
+    for group in groups(record):
+        models, ways = group.together()
+        if models:
+            number = len(ways[RECOVER][0]["error"])
+            rows.append(
+                {"what": group.what, "models": f"{len(models)}, {number}"}
+                | {way: _together(cells) for way, cells in ways.items()}
+            )
+    columns = [
+        Column("what", "measured", right=False),
+        Column("models", "models, targets of each"),
+        *(Column(way, way) for way in MAIN),
+    ]
+    note = (
+        "**On the paper's ground**: share of the latents found with its 95% interval, and "
+        "forward-equivalents a target, all in: the paper's networks at full size, one start, the "
+        "same models and targets for all ways of a line."
+    )
+    return drawn(columns, rows, note) if rows else ""
+
+
+def against_direct(record: Record) -> str:
+    """Adam surfing and direct Adam: how many models, by how much, and at equal cost."""
+    made = groups(record)
+    rows = [row for group in made if (row := _against(group))]
+    if not rows:
+        return ""
+    latents = [k for k in (5, 10, 20) if any(_at_cost(k) in row for row in rows)]
+    columns = [
+        Column("what", "measured", right=False),
+        Column("models", "models"),
+        Column("ride", "surfing"),
+        Column("direct", "direct"),
+        Column("above", "surfing above (disjoint)"),
+        Column("below", "below (disjoint)"),
+        Column("most", f"at least {_MOST:.0%} on"),
+        Column("near", f"nearer than {_NEAR}"),
+        *(Column(_at_cost(k), f"less restarts at equal cost, k={k}") for k in latents),
+    ]
+    note = (
+        "**Adam surfing against direct Adam** on the same networks, targets and starts. Disjoint: "
+        f"the 95% intervals do not meet. Nearer than {_NEAR}: those that are on their way as well, "
+        "since Adam ends where its progress is slow. Less restarts: direct Adam started as often "
+        "as the ride's cost pays for, target by target, at the step size that is best for that."
+    )
+    return drawn(columns, rows, note)
+
+
+def _against(group: Group) -> dict[str, str]:
+    ours, theirs = (group.of(way) for way in (RIDE, DIRECT))
+    both = [model for model in group.models if model in ours and model in theirs]
+    if not both:
+        return {}
+    pairs = [(first_found(ours[m]), first_found(theirs[m])) for m in both]
+    clear = Counter(disjoint(*pair) for pair in pairs)
+    near = [[first_found(cells[m], _NEAR) for m in both] for cells in (ours, theirs)]
+    return {
+        "what": group.what,
+        "models": str(len(both)),
+        "ride": rate(total(ours for ours, _ in pairs)),
+        "direct": rate(total(theirs for _, theirs in pairs)),
+        "above": f"{sum(share(a) > share(b) for a, b in pairs)} ({clear['ahead']})",
+        "below": f"{sum(share(a) < share(b) for a, b in pairs)} ({clear['behind']})",
+        "most": str(sum(share(a) >= _MOST for a, _ in pairs)),
+        "near": ", ".join(two(share(total(part))) for part in near),
+        **{
+            _at_cost(k): f"{signed(difference(held))} ({_verdicts(held)})"
+            for k, part in group.by_latents()
+            if len(held := list(part.held(RIDE, DIRECT).values())) > 1
+        },
+    }
+
+
+def _at_cost(k: int) -> str:
+    return f"k{k}"
+
+
+def _verdicts(held: Sequence[AtCost]) -> str:
+    told = Counter(one.verdict for one in held)
+    return ", ".join(f"{verdict} on {number}" for verdict, number in told.items())
+
+
+def second_order(record: Record) -> str:
+    """Ways that take second-order steps, with all pixels: on how many models, at what cost."""
+    rows = [
+        _second_order(way, cells, group.of(RIDE))
+        for group in groups(record)
+        if group.what == WHOLE
+        for way in _SECOND
+        if (cells := group.of(way))
+    ]
+    if not rows:
+        return ""
+    columns = [
+        Column("way", "all pixels", right=False),
+        Column("most", f"at least {_NEARLY_ALL:.0%} on"),
+        Column("every", "every latent on"),
+        Column("cost", "cost, of Adam surfing's"),
+        Column("cheap", "a tenth at most on"),
+    ]
+    note = (
+        "**Second order with all pixels**: of so many models; cost all in, where Adam surfing was "
+        "measured as well. Again until solved: started again for the targets that the way itself "
+        "did not call solved."
+    )
+    return drawn(columns, rows, note)
+
+
+def _second_order(way: str, cells: Mapping[str, Cell], adam: Mapping[str, Cell]) -> dict[str, str]:
+    found = [share(first_found(cell)) for cell in cells.values()]
+    told = {
+        "way": way,
+        "most": f"{sum(part >= _NEARLY_ALL for part in found)} of {len(found)}",
+        "every": f"{sum(part == 1 for part in found)} of {len(found)}",
+    }
+    if parts := [all_in(c) / all_in(adam[m]) for m, c in cells.items() if m in adam]:
+        told["cost"] = f"{min(parts):.3f} to {max(parts):.3f}"
+        told["cheap"] = f"{sum(part <= 0.1 for part in parts)} of {len(parts)}"
+    return told
+
+
+def _together(cells: Sequence[Cell]) -> str:
+    return f"{rate(total(map(first_found, cells)))} at {count(fmean(map(all_in, cells)))}"

@@ -1,0 +1,205 @@
+"""Cells on the same networks: what may stand side by side, and what was measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paper.ground.comparing import AtCost, Cell, at_equal_cost, first_found, meet, of_first
+from paper.ground.model import place
+from paper.ground.tasks import DIRECT, RESTARTED, RIDE, WAYS, for_restarts
+from paper.ground.text import labelled
+from surfing.report import rate
+
+__all__ = [
+    "ANNEALED",
+    "CARRIED",
+    "LM_DIRECT",
+    "MAIN",
+    "RECOVER",
+    "STAGES",
+    "TABLED",
+    "WHOLE",
+    "Group",
+    "best_of_each",
+    "groups",
+    "networks",
+    "others",
+    "repeated",
+]
+
+Record = Mapping[str, Any]
+Cells = list[Cell]
+
+RECOVER, STAGES = "recover", "LM surfing, 10 stages"
+CARRIED = "Broyden surfing, every network"
+LM_DIRECT, ANNEALED = "LM direct", "LM prior annealed, no path"
+MAIN = (DIRECT, RIDE, LM_DIRECT, STAGES, CARRIED, RECOVER)
+"""Ways that are told together at the top of the page."""
+
+TABLED = ("table1", "few", "restarts")
+"""Whose cells are told by model."""
+
+WHOLE = "all pixels"
+_MODELS_AT_LEAST = 3
+
+
+@dataclass(frozen=True)
+class Group:
+    """Models that were trained in one run, and one share of the signal that was measured.
+
+    Attributes:
+        what: was measured: "all pixels", "m = 2k" or "m = 4k".
+        cells: of all models and ways, one of each.
+        restarts: step size of direct Adam with the most promise for the ride's cost, by model.
+    """
+
+    what: str
+    cells: Cells
+    restarts: Mapping[str, float]
+
+    @property
+    def ways(self) -> list[str]:
+        """Those with one start, or of which every start counts, that were measured on any model."""
+        there = {cell["method"] for cell in self.cells}
+        return [way for way in WAYS if way in there and way != RESTARTED]
+
+    @property
+    def models(self) -> list[str]:
+        """In the order of the tables."""
+        return sorted({cell["model"] for cell in self.cells}, key=place)
+
+    @property
+    def targets(self) -> int:
+        """Of a cell, where it does not say otherwise."""
+        return max(int(cell["targets"]) for cell in self.cells)
+
+    def of(self, way: str) -> dict[str, Cell]:
+        """The cells of a way, by model."""
+        return {cell["model"]: cell for cell in self.cells if cell["method"] == way}
+
+    def together(self) -> tuple[list[str], dict[str, Cells]]:
+        """The main ways that most models have, on the models and targets that all of these have."""
+        found = {way: self.of(way) for way in MAIN}
+        most = len(self.of(RECOVER)) / 2
+        ways = {way: cells for way, cells in found.items() if len(cells) >= most}
+        models = [m for m in self.models if all(m in cells for cells in ways.values())]
+        every = [cells[m]["targets"] for cells in ways.values() for m in models]
+        number = min(every, default=0)
+        return models, {way: [of_first(cells[m], number) for m in models]
+                        for way, cells in ways.items()}  # fmt: skip
+
+    def held(self, ride: str, alone: str) -> dict[str, AtCost]:
+        """A ride against restarts, by model, where enough or several were run.
+
+        Direct Adam's are at the step size that is best for this, not at that of single starts.
+        """
+        rivals = self.of(alone)
+        if alone == DIRECT:
+            rivals = {m: c for m, c in rivals.items() if c.get("rate") == self.restarts.get(m)}
+            own = self.of(RESTARTED)
+            rivals |= {m: c for m, c in own.items()
+                       if m not in rivals or c["starts"] >= rivals[m]["starts"]}  # fmt: skip
+        ours = self.of(ride)
+        both = {m: at_equal_cost(ours[m], rivals[m]) for m in self.models
+                if m in ours and m in rivals}  # fmt: skip
+        return {m: one for m, one in both.items() if one.enough or rivals[m]["starts"] > 1}
+
+    def by_latents(self) -> Iterator[tuple[int, Group]]:
+        """The models by their number of latents: Adam's verdict depends on it."""
+        for k in sorted({place(model)[1] for model in self.models}):
+            own = [cell for cell in self.cells if place(cell["model"])[1] == k]
+            yield k, Group(self.what, own, self.restarts)
+
+
+def groups(record: Record) -> list[Group]:
+    """By training, seed and what is measured, where `recover` is on several models."""
+    found: dict[tuple[Any, ...], Cells] = {}
+    for cell in record["cells"]:
+        if cell["task"] in TABLED:
+            found.setdefault((*networks(record, cell), _measured(cell)), []).append(cell)
+    kept = [
+        (what, best_of_each(cells))
+        for (*_, what), cells in found.items()
+        if len({c["model"] for c in cells if c["method"] == RECOVER}) >= _MODELS_AT_LEAST
+    ]
+    tuned = {entry["model"]: entry for entry in reversed(record["tuning"])}
+    made: list[Group] = []
+    for what, cells in kept:
+        where = "all" if what == WHOLE else "2k"
+        rates = {model: for_restarts(entry, where)[0] for model, entry in tuned.items()}
+        again = sum(group.what.startswith(what) for group in made)
+        title = f"{what}, trained again ({again})" if again else what
+        made.append(Group(title, cells, rates))
+    return made
+
+
+def networks(record: Record, cell: Cell) -> tuple[int, int]:
+    """The run whose networks these are, and the seed of targets and starts.
+
+    Of a run that opened networks it is the last before it that trained and kept this model.
+    """
+    run, runs = int(cell["run"]), record["runs"]
+    seed = int((runs[run].get("plan") or {}).get("seed", 0))
+    if "--trajectories" not in runs[run].get("command", ""):
+        return run, seed
+    kept = (
+        int(one["run"])
+        for one in record.get("trainings", ())
+        if one["model"] == cell["model"] and "--keep" in runs[one["run"]].get("command", "")
+    )
+    return max((one for one in kept if one < run), default=run), seed
+
+
+def best_of_each(cells: Iterable[Cell]) -> Cells:
+    """Of cells of one model, way and number of measurements that with the most targets."""
+    kept: dict[tuple[Any, ...], Cell] = {}
+    for cell in cells:
+        before = kept.get(_same(cell))
+        if before is None or cell["targets"] >= before["targets"]:
+            kept[_same(cell)] = cell
+    return list(kept.values())
+
+
+def _measured(cell: Cell) -> str:
+    _, k = place(cell["model"])
+    return f"m = {cell['m'] // k}k" if cell["m"] else WHOLE
+
+
+def others(record: Record) -> Cells:
+    """Cells of Table 1 and of few measurements of which no group has the same."""
+    told = {_same(cell) for group in groups(record) for cell in group.cells}
+    wanted = (cell for cell in record["cells"] if cell["task"] in TABLED)
+    return [cell for cell in wanted if _same(cell) not in told]
+
+
+def _same(cell: Cell) -> tuple[Any, ...]:
+    """What was measured, whichever networks it was measured on."""
+    return tuple(cell[key] for key in ("model", "m", "method"))
+
+
+def repeated(record: Record, made: Sequence[Group]) -> str:
+    """Cells of earlier trainings that a group measured again: do the intervals meet?"""
+    now = {_same(cell): cell for group in made for cell in group.cells}
+    ours = {id(cell) for group in made for cell in group.cells}
+    pairs = [
+        (cell, now[_same(cell)])
+        for cell in record["cells"]
+        if cell["task"] in TABLED and _same(cell) in now and id(cell) not in ours
+    ]
+    if not pairs:
+        return ""
+    apart = [old for old, new in pairs if not meet(first_found(old), first_found(new))]
+    said = (
+        f"Of {len(pairs)} cells that stand in these tables and were measured before as well, on "
+        "other trainings of the same recipes or fewer targets (in the record), the 95% intervals "
+        f"of {len(pairs) - len(apart)} meet those above."
+    )
+    if apart:
+        named = "; ".join(
+            f"{labelled(c['model'])}, {_measured(c)}, {c['method']} {rate(first_found(c))}"
+            for c in apart
+        )
+        said += f" The others: {named}."
+    return said

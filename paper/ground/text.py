@@ -1,0 +1,39 @@
+"""Words, shares and tables of the page, as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from surfing.report import Column, Table
+
+__all__ = ["drawn", "labelled", "signed", "two"]
+
+
+def labelled(model: str) -> str:
+    """A model for people: wgan-gp-k10 is WGAN-GP, k=10."""
+    name, _, rest = model.partition("-k")
+    k, _, more = rest.partition("-")
+    told = {"": "", "w": f", width {more[1:]}", "x": f", {more[1:]} times the steps"}[more[:1]]
+    return f"{name.upper()}, k={k}{told}"
+
+
+def two(share: float) -> str:
+    """A share with two digits."""
+    return f"{share:.2f}".removeprefix("0")
+
+
+def signed(difference: tuple[float, float, float]) -> str:
+    """A difference of shares and its interval.
+
+    >>> signed((0.274, 0.21, 0.32))
+    '+0.27 [+0.21, +0.32]'
+    """
+    mean, low, high = difference
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def drawn(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], note: str) -> str:
+    """A table in Markdown; a dash where a row has no value."""
+    filled = tuple({c.key: row.get(c.key, "–") for c in columns} for row in rows)
+    return Table("", columns, filled, (note,) if note else ()).markdown()
