@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from paper.ground.comparing import Cell, all_in, first_found
-from paper.ground.groups import best_of_each, networks
+from paper.ground.groups import latest, networks
 from paper.ground.model import place
 from paper.ground.pictures import saved, style_of
 from paper.ground.tasks import DIRECT, RIDE, WAYS
@@ -28,11 +28,8 @@ Curves = Mapping[str, Mapping[str, Sequence[Cell]]]
 
 def _by_model(record: Record, cells: Iterable[Cell]) -> Curves:
     """Cells by model and way; of a model that was trained again the later ones."""
-    cells = list(cells)
-    last = {cell["model"]: networks(record, cell) for cell in cells}
-    kept = [cell for cell in cells if networks(record, cell) == last[cell["model"]]]
     found: dict[str, dict[str, list[Cell]]] = {}
-    for cell in sorted(best_of_each(kept), key=_order):
+    for cell in sorted(latest(record, cells), key=_order):
         found.setdefault(cell["model"], {}).setdefault(cell["method"], []).append(cell)
     return found
 

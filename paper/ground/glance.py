@@ -42,7 +42,7 @@ _NEAR = 0.1
 _MOST = 0.95
 _NEARLY_ALL = 0.99
 """What was hoped for of Adam's ride, and of one of second order."""
-_SECOND = (LM_DIRECT, STAGES, CARRIED, f"{LM_DIRECT}{AGAIN}", f"{STAGES}{AGAIN}", RECOVER)
+_SECOND = (RIDE, LM_DIRECT, STAGES, CARRIED, f"{LM_DIRECT}{AGAIN}", f"{STAGES}{AGAIN}", RECOVER)
 
 
 def glance(record: Record) -> str:
@@ -149,7 +149,7 @@ def second_order(record: Record) -> str:
         Column("cheap", "a tenth at most on"),
     ]
     note = (
-        "**Second order with all pixels**: of so many models; cost all in, where Adam surfing was "
+        "**Second order with all pixels**, and Adam surfing itself: of so many models; cost all in, where Adam surfing was "
         "measured as well. Again until solved: started again for the targets that the way itself "
         "did not call solved."
     )

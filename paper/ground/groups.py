@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paper.ground.comparing import AtCost, Cell, at_equal_cost, first_found, meet, of_first
-from paper.ground.model import place
+from paper.ground.model import parts_of, place
 from paper.ground.tasks import DIRECT, RESTARTED, RIDE, WAYS, for_restarts
 from paper.ground.text import labelled
 from surfing.report import rate
@@ -24,6 +24,7 @@ __all__ = [
     "Group",
     "best_of_each",
     "groups",
+    "latest",
     "networks",
     "others",
     "repeated",
@@ -108,8 +109,8 @@ class Group:
 
     def by_latents(self) -> Iterator[tuple[int, Group]]:
         """The models by their number of latents: Adam's verdict depends on it."""
-        for k in sorted({place(model)[1] for model in self.models}):
-            own = [cell for cell in self.cells if place(cell["model"])[1] == k]
+        for k in sorted({parts_of(model).latents for model in self.models}):
+            own = [cell for cell in self.cells if parts_of(cell["model"]).latents == k]
             yield k, Group(self.what, own, self.restarts)
 
 
@@ -152,8 +153,15 @@ def networks(record: Record, cell: Cell) -> tuple[int, int]:
     return max((one for one in kept if one < run), default=run), seed
 
 
+def latest(record: Record, cells: Iterable[Cell]) -> Cells:
+    """One of each, and of a model that was trained again those of the later networks."""
+    cells = list(cells)
+    last = {cell["model"]: networks(record, cell) for cell in cells}
+    return best_of_each(cell for cell in cells if networks(record, cell) == last[cell["model"]])
+
+
 def best_of_each(cells: Iterable[Cell]) -> Cells:
-    """Of cells of one model, way and number of measurements that with the most targets."""
+    """Of cells that measure the same that with the most targets."""
     kept: dict[tuple[Any, ...], Cell] = {}
     for cell in cells:
         before = kept.get(_same(cell))
@@ -163,7 +171,7 @@ def best_of_each(cells: Iterable[Cell]) -> Cells:
 
 
 def _measured(cell: Cell) -> str:
-    _, k = place(cell["model"])
+    k = parts_of(cell["model"]).latents
     return f"m = {cell['m'] // k}k" if cell["m"] else WHOLE
 
 
@@ -176,7 +184,7 @@ def others(record: Record) -> Cells:
 
 def _same(cell: Cell) -> tuple[Any, ...]:
     """What was measured, whichever networks it was measured on."""
-    return tuple(cell[key] for key in ("model", "m", "method"))
+    return tuple(cell.get(key) for key in ("model", "m", "method", "training"))
 
 
 def repeated(record: Record, made: Sequence[Group]) -> str:

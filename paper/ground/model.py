@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from surfing.zoo.recipes import Recipe, recipe_for
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-__all__ = ["MODELS", "Model", "Sizes", "place", "recipe_named"]
+__all__ = ["MODELS", "Model", "Parts", "Sizes", "parts_of", "place", "recipe_named"]
 
 MODELS = (*(f"{model}-k{k}" for k in (20, 10, 5) for model in ("wgan", "wgan-gp", "dcgan", "vae")),
           "vae-k2")  # fmt: skip
@@ -50,28 +50,49 @@ class Sizes:
 
 
 def recipe_named(name: str, sizes: Sizes, *, seed: int) -> Recipe:
-    """`MODEL-kK`, `MODEL-kK-wW` (width W, hidden 16 W) or `MODEL-kK-xN` (N times the steps)."""
-    found = re.fullmatch(r"(vae|dcgan|wgan|wgan-gp)-k(\d+)(?:-w(\d+))?(?:-x(\d+))?", name)
-    if found is None:
-        raise InputError(f"models: expected names such as wgan-gp-k20, got {name!r}.")
-    model, k, width, times = found.groups()
+    """Of a model by its name."""
+    kind, latents, width, times = parts_of(name)
     return recipe_for(
-        model,
+        kind,
         data=sizes.data,
-        latent_dim=int(k),
-        law="normal" if model == "vae" else "uniform",
-        width=int(width) if width else sizes.width,
-        hidden=16 * int(width) if width else sizes.hidden,
-        steps=sizes.steps * int(times or 1),
+        latent_dim=latents,
+        law="normal" if kind == "vae" else "uniform",
+        width=width or sizes.width,
+        hidden=16 * width if width else sizes.hidden,
+        steps=sizes.steps * times,
         seed=seed,
     )
 
 
-def place(model: str) -> tuple[str, int]:
-    """Where a model stands in the tables: its kind, then its latents."""
-    name, _, rest = model.partition("-k")
-    order = ("vae", "dcgan", "wgan", "wgan-gp")
-    return f"{order.index(name)}", int(rest.partition("-")[0])
+class Parts(NamedTuple):
+    """What the name of a model says.
+
+    Attributes:
+        kind: "vae", "dcgan", "wgan" or "wgan-gp".
+        latents: k.
+        width: where it is not the usual one.
+        times: how long it is trained, against the usual time.
+    """
+
+    kind: str
+    latents: int
+    width: int | None
+    times: int
+
+
+def parts_of(name: str) -> Parts:
+    """`MODEL-kK`, `MODEL-kK-wW` (width W, hidden 16 W), `MODEL-kK-xN` (N times the steps)."""
+    found = re.fullmatch(r"(vae|dcgan|wgan|wgan-gp)-k(\d+)(?:-w(\d+))?(?:-x(\d+))?", name)
+    if found is None:
+        raise InputError(f"models: expected names such as wgan-gp-k20, got {name!r}.")
+    kind, latents, width, times = found.groups()
+    return Parts(kind, int(latents), int(width) if width else None, int(times or 1))
+
+
+def place(model: str) -> tuple[int, int, int, int]:
+    """Where a model stands in the tables: by its kind, its latents, its training, its width."""
+    kind, latents, width, times = parts_of(model)
+    return ("vae", "dcgan", "wgan", "wgan-gp").index(kind), latents, times, width or Sizes().width
 
 
 @dataclass(frozen=True)

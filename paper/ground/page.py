@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from paper.ground.ages import ages, by_age
 from paper.ground.by_model import tables
 from paper.ground.comparing import Cell, Pair, first_found, total
 from paper.ground.curves import curves, held_out, measurements, surfaces, thresholds
 from paper.ground.glance import against_direct, glance, second_order
 from paper.ground.groups import MAIN, groups
-from paper.ground.model import place
+from paper.ground.model import parts_of
 from paper.ground.paths import paths
 from paper.ground.pictures import distances, found_by_model
-from paper.ground.tables import ages, rest
+from paper.ground.tables import rest
 from paper.ground.tasks import DIRECT, RIDE
 from paper.ground.text import drawn, labelled
 from paper.ground.tuning import Line, by_rate, picked
@@ -81,7 +82,7 @@ def _runs(record: Record) -> str:
 
 def figures(record: Record, out: Path) -> list[Path]:
     """Pictures from the record, and the samples that its reading drew."""
-    pictures = [*measurements(record, out), *surfaces(record, out)]
+    pictures = [*measurements(record, out), *surfaces(record, out), *by_age(record, out)]
     if shares := _shares(record):
         pictures.insert(0, found_by_model(shares, out / FOUND_BY_MODEL))
     if panels := _panels(record):
@@ -110,7 +111,7 @@ def _panels(record: Record) -> dict[str, list[Cell]]:
     for group in groups(record):
         models, _ = group.together()
         for model in models:
-            if place(model)[1] == max(place(m)[1] for m in models):
+            if parts_of(model).latents == max(parts_of(m).latents for m in models):
                 cells = [cell for way in group.ways if (cell := group.of(way).get(model))]
                 panels[f"{labelled(model)}, {group.what}"] = cells
     return panels

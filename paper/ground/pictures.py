@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from paper.ground.comparing import FOUND, Pair
-from paper.ground.model import MODELS, place
+from paper.ground.model import MODELS, parts_of, place
 from paper.ground.tasks import DIRECT, RIDE
 from paper.ground.text import labelled
 from surfing import files
@@ -87,8 +87,8 @@ def _intervals(
 
 
 def _short(model: str) -> str:
-    name, _, k = model.rpartition("-k")
-    return f"{name.upper()}\nk={k}"
+    kind, latents, *_ = parts_of(model)
+    return f"{kind.upper()}\nk={latents}"
 
 
 _MARKERS = {

@@ -18,7 +18,7 @@ from paper.ground.model import MODELS, Sizes, recipe_named
 from surfing import files
 from surfing.errors import InputError
 
-AGES = ("dcgan-k10-x3", "dcgan-k10-w32", "dcgan-k10-w16", "dcgan-k10-w8")
+AGES = ("dcgan-k10-x3", "dcgan-k10-w32", "dcgan-k10-w16", "dcgan-k10-w8", "dcgan-k10-w8-x3")
 """Another length of training, other widths: the law behind `first release against paper`."""
 
 _ADAM = ".adam-ended"
@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace, sizes: Sizes, limit: float) -> None:
     context = multiprocessing.get_context("spawn")
     training = context.Semaphore(options.jobs)
     measuring = tuple(context.Semaphore(number) for number in options.slots)
-    running = []
+    running: list[Any] = []
     for number, name in enumerate(options.models):
         # The places are for those that come first: others start as trainings end.
         while time.time() < limit and (

@@ -23,7 +23,7 @@ from paper.ground.text import labelled, signed, two
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
-__all__ = ["ages", "rest"]
+__all__ = ["rest"]
 
 Record = Mapping[str, Any]
 
@@ -127,20 +127,3 @@ def _against(ride: Cell, alone: Cell) -> dict[str, Any]:
         "difference": f"{signed(held.difference)} ({held.verdict})",
         "paired": paired(ride, alone),
     }
-
-
-def ages(record: Record) -> Iterator[str]:
-    """Other widths, other lengths."""
-    cells = [c for c in record["cells"] if c["task"] == "age"]
-    if not cells:
-        return
-    rows = tuple(
-        {**_cell_row(c), "model": f"{labelled(c['model'])}, after {c['training']} steps"}
-        for c in cells
-    )
-    pairs = _pairs(cells, cells, lambda cell: networks(record, cell))
-    note = (
-        f"{cells[0]['targets']} targets, m = 2k; what comes after is missing, so how success falls "
-        f"with the length of training was not measured.{_equal_costs(pairs)}"
-    )
-    yield "**Other widths, early in the training**\n\n" + _table(rows, note)

@@ -15,7 +15,7 @@ import torch
 
 from paper.ground.adam import Adam, Ends, OutOfTimeError, Rows, Until
 from paper.ground.measurements import ALL, Operators
-from paper.ground.model import Model
+from paper.ground.model import Model, parts_of
 from paper.ground.ways import (
     LM,
     Record,
@@ -420,14 +420,13 @@ TASKS: dict[str, Task] = {
 
 def tasks_of(name: str) -> list[str]:
     """Of a model, the most wanted first; Adam, which shares a device well, before the package."""
-    _, _, rest = name.partition("-k")
-    k, _, more = rest.partition("-")
-    if more:
+    _, k, width, times = parts_of(name)
+    if width or times > 1:
         return ["sheet", "tune", "age"]
-    wanted = ["sheet", "tune", "table1", *([] if k == "2" else ["few", "restarts"])]
-    if k == "20":
+    wanted = ["sheet", "tune", "table1", *([] if k == 2 else ["few", "restarts"])]
+    if k == 20:
         wanted += ["fig3", "fig4"]
-    wanted += [f"table1{LATER}", "surface"] if k == "2" else [f"table1{LATER}", f"few{LATER}"]
+    wanted += [f"table1{LATER}", "surface"] if k == 2 else [f"table1{LATER}", f"few{LATER}"]
     if name in ("dcgan-k10", "wgan-gp-k10", "dcgan-k20"):
         wanted += ["why"]
     if name in ("dcgan-k10", "wgan-k20"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from paper.ground.model import parts_of
 from surfing.report import Column, Table
 
 __all__ = ["drawn", "labelled", "signed", "two"]
@@ -12,10 +13,10 @@ __all__ = ["drawn", "labelled", "signed", "two"]
 
 def labelled(model: str) -> str:
     """A model for people: wgan-gp-k10 is WGAN-GP, k=10."""
-    name, _, rest = model.partition("-k")
-    k, _, more = rest.partition("-")
-    told = {"": "", "w": f", width {more[1:]}", "x": f", {more[1:]} times the steps"}[more[:1]]
-    return f"{name.upper()}, k={k}{told}"
+    kind, latents, width, times = parts_of(model)
+    wide = f", width {width}" if width else ""
+    long = f", {times} times the steps" if times > 1 else ""
+    return f"{kind.upper()}, k={latents}{wide}{long}"
 
 
 def two(share: float) -> str:

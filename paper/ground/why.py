@@ -99,7 +99,7 @@ class _Wave:
             self.moves.append(float((z - self.before).norm(dim=1).median()))
         self.before = z
 
-    def told(self) -> dict[str, list[float]]:
+    def told(self) -> Record:
         return {
             "on_the_wave": [round(s, 3) for s in self.shares],
             "median_move": [float(f"{m:.3g}") for m in self.moves],
@@ -244,7 +244,7 @@ def surface(model: Model, room: Room) -> Iterator[Record]:
     for stage in sorted({round(i * (len(states) - 1) / 5) for i in range(6)}):
         network.load(states[stage])
         with torch.no_grad():
-            signals = torch.cat([network(part) for part in grid.split(1024)])
+            signals = torch.cat([network(part) for part in torch.split(grid, 1024)])
         risks = [(signals - x).square().sum(1).view(_SIDE, _SIDE) / 2 for x in setting.x[shown]]
         panels.append({"step": model.trajectory.steps[stage], "stage": stage,
                        "risk": [[[float(f"{v:.3g}") for v in row] for row in risk.tolist()]
@@ -265,7 +265,8 @@ def surface(model: Model, room: Room) -> Iterator[Record]:
 
 def _found(z: Tensor, truth: Tensor | None) -> Tensor:
     assert truth is not None
-    return (z - truth).norm(dim=1) < FOUND
+    found: Tensor = (z - truth).norm(dim=1) < FOUND
+    return found
 
 
 def _listed(values: Any, shown: Tensor) -> list[list[float]]:

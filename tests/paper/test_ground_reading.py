@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 import pytest
+from paper.ground.ages import ages, by_age
 from paper.ground.by_model import tables
 from paper.ground.comparing import (
     all_in,
@@ -22,7 +23,7 @@ from paper.ground.comparing import (
 from paper.ground.curves import curves, held_out, measurements, thresholds
 from paper.ground.glance import against_direct, glance, second_order
 from paper.ground.groups import groups, others
-from paper.ground.model import MODELS, place
+from paper.ground.model import MODELS, parts_of
 from paper.ground.page import markdown
 from paper.ground.reading import lines_of, main, read
 from paper.ground.running import _tuned
@@ -154,6 +155,7 @@ def test_step_sizes_come_from_a_run_or_from_the_record_of_it(tmp_path: Path) -> 
     assert main([str(zipped), "--out", str(record)]) == 0
     for source in (zipped, record):
         assert _tuned(source, "vae-k5")["chosen"] == tuning["chosen"]
+    assert _tuned(record, "vae-k5-x3")["model"] == "vae-k5"  # as of the usual length
     with pytest.raises(InputError, match="no step sizes for vae-k10"):
         _tuned(record, "vae-k10")
 
@@ -355,6 +357,38 @@ def test_thresholds_are_the_fewest_from_which_on_enough_are_found(tmp_path: Path
     assert list(thresholds(none)) == []
 
 
+def aged(model: str, training: int, way: str, hits: int, **more: Any) -> dict[str, Any]:
+    rows = cell([[HIT]] * hits + [[MISS]] * (10 - hits))
+    return {"run": 0, "model": model, "task": "age", "m": 20, "method": way,
+            "training": training, **rows, **more}  # fmt: skip
+
+
+def test_widths_and_lengths_have_a_line_each_and_a_later_training_takes_the_place(
+    tmp_path: Path,
+) -> None:
+    cells = [
+        aged(model, training, way, hits)
+        for model, lengths in (("dcgan-k10-x3", (1080, 4080, 12000)), ("dcgan-k10-w8", (4000,)),
+                               ("dcgan-k10-w16", (4000,)))
+        for training in lengths
+        for way, hits in ((DIRECT, 2), (RIDE, 9))
+    ]  # fmt: skip
+    before = aged("dcgan-k10-w8", 4000, RIDE, 0)
+    later = [one | {"run": 1} for one in cells]
+    runs = [{"command": ""}] * 2
+    (table,) = ages({"runs": runs, "trainings": [], "cells": [before, *later]})
+    lines = [[part.strip() for part in row.split("|")[1:-1]] for row in table.splitlines()
+             if "at 100" in row]  # fmt: skip
+    assert [line[:2] for line in lines] == [
+        ["8", "4 000"], ["16", "4 000"], ["64", "1 080"], ["64", "4 080"], ["64", "12 000"]
+    ]  # fmt: skip
+    assert {line[4] for line in lines} == {f"{rate((9, 10))} at 100"}
+    assert {line[5].split(" ")[-1] for line in lines} == {"(ahead)"}
+    (picture,) = by_age({"runs": runs, "trainings": [], "cells": later}, tmp_path)
+    assert picture.is_file()
+    assert list(ages({"runs": runs, "trainings": [], "cells": []})) == []
+
+
 def test_held_out_images_are_told_by_their_median_error() -> None:
     images = {"run": 0, "model": "vae-k20", "task": "fig4", "m": 100, "method": RIDE, "starts": 1,
               "targets": 3, "pixel_error": [[0.01], [0.5], [0.02]], "residual": [[0.1]] * 3,
@@ -446,7 +480,11 @@ def test_readme_says_what_the_record_says(published: dict[str, Any]) -> None:
     verdicts: dict[str, set[tuple[str, int]]] = {"ahead": set(), "behind": set(), "neither": set()}
     for what, group in by_what.items():
         for k in (5, 10, 20):
-            held = [one for model, one in group.held(RIDE, DIRECT).items() if place(model)[1] == k]
+            held = [
+                one
+                for model, one in group.held(RIDE, DIRECT).items()
+                if parts_of(model).latents == k
+            ]
             if held:
                 gap = fmean(one.difference[0] for one in held)
                 half = sum((one.difference[2] - one.difference[0]) ** 2 for one in held) ** 0.5
