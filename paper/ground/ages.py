@@ -110,8 +110,8 @@ def by_age(record: Record, out: Path) -> list[Path]:
         ax.set_xlabel(label, fontsize=8)
     axes[0].set_ylabel("latents found", fontsize=8)
     shown = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels())}
-    figure.legend(shown.values(), shown, loc="outside lower center", ncols=len(panels), frameon=False,
-                  fontsize=8)  # fmt: skip
+    figure.legend(shown.values(), shown, loc="outside lower center", ncols=len(panels),
+                  frameon=False, fontsize=8)  # fmt: skip
     return [saved(figure, out / "ground-ages.png")]
 
 

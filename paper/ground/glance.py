@@ -149,9 +149,9 @@ def second_order(record: Record) -> str:
         Column("cheap", "a tenth at most on"),
     ]
     note = (
-        "**Second order with all pixels**, and Adam surfing itself: of so many models; cost all in, where Adam surfing was "
-        "measured as well. Again until solved: started again for the targets that the way itself "
-        "did not call solved."
+        "**Second order with all pixels**, and Adam surfing itself: of so many models; cost all "
+        "in, where Adam surfing was measured as well. Again until solved: started again for the "
+        "targets that the way itself did not call solved."
     )
     return drawn(columns, rows, note)
 
