@@ -49,7 +49,8 @@ def tables(record: Record) -> Iterator[str]:
         note = (
             f"Found and cost all in, {group.targets} targets where no number stands, measured on "
             f"{' and '.join(sorted(machines))}. One start each, but for ways that start again for "
-            "targets that they did not solve: rides ten times and direct descents twenty at most."
+            "targets that they did not solve: rides ten times at most, each from a later network "
+            "than the one before, and direct descents twenty times."
         )
         yield f"**Found, {group.what}**\n\n" + drawn(columns, rows, note)
     if rows := tuple(_at_equal_cost(made)):

@@ -300,8 +300,8 @@ def fig3(model: Model, room: Room) -> Iterator[Record]:
 
 def fig3_lm(model: Model, room: Room) -> Iterator[Record]:
     """Success against the number of measurements, the package's ways."""
-    names = ("recover", "LM direct", "Broyden surfing, every network", "LM surfing, late annealed",
-             "LM prior annealed, no path")  # fmt: skip
+    names = ("recover", "LM direct", "LM surfing, 10 stages, again until solved",
+             "Broyden surfing, every network")  # fmt: skip
     return _lm(room, _points(model, room), dict.fromkeys(names, 1))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +15,7 @@ from paper.ground.adam import Ends, Rows
 from paper.ground.measurements import Operators
 from paper.ground.model import Model
 from surfing.continuation import direct, surf
-from surfing.continuation.schedule import EqualDrift, EveryCheckpoint
+from surfing.continuation.schedule import EqualDrift, EveryCheckpoint, Stages
 from surfing.descent import Broyden, LevenbergMarquardt
 from surfing.errors import InputError
 from surfing.portfolio import recover
@@ -232,33 +233,47 @@ def _recover(setting: Setting, starts: int) -> Solution:
     )
 
 
+def _direct_again(setting: Setting, starts: int) -> Solution:
+    """From other starts for the targets that are not solved, twenty at most."""
+    return _until_solved(setting, starts, _direct(setting, 1), [_direct] * 19)
+
+
+def _surf_again(setting: Setting, starts: int) -> Solution:
+    """Rides for the targets that are not solved, each from a later stage than the one before.
+
+    From the first stage most starts come to the same end: another start there is no other ride.
+    """
+    first = _surf(setting, 1)
+    stages = [record.stage for record in first.stages]
+    cut = [Stages(tuple(stages[number:])) for number in range(1, len(stages))]
+    return _until_solved(setting, starts, first, [partial(_surf, schedule=s) for s in cut])
+
+
 def _until_solved(
-    way: Callable[[Setting, int], Solution], most: int
-) -> Callable[[Setting, int], Solution]:
-    """A way again from other starts for the targets that it did not solve, so often at most."""
-
-    def run(setting: Setting, starts: int) -> Solution:
-        if starts != 1:
-            raise InputError(f"starts: expected 1, which is repeated where it fails, got {starts}.")
-        solution = way(setting, 1)
-        names = ("z", "risk", "cost", "status")
-        columns = {name: getattr(solution, name).clone() for name in names}
-        seconds = solution.seconds
-        for time in range(1, most):
-            lost = (columns["status"] != int(Status.SOLVED)).nonzero().flatten()
-            if not len(lost):
-                break
-            part = way(setting.again(lost, time), 1)
-            seconds += part.seconds
-            columns["cost"][lost] += part.cost
-            # What is solved is better than what is not; a risk that is no number never is.
-            solved = part.status == int(Status.SOLVED)
-            better = solved | ~(part.risk >= columns["risk"][lost])
-            for name in ("z", "risk", "status"):
-                columns[name][lost[better]] = getattr(part, name)[better]
-        return dataclasses.replace(solution, seconds=seconds, **columns)
-
-    return run
+    setting: Setting,
+    starts: int,
+    solution: Solution,
+    again: Sequence[Callable[[Setting, int], Solution]],
+) -> Solution:
+    """The solution with those of other ways, one after another, where it is not solved."""
+    if starts != 1:
+        raise InputError(f"starts: expected 1, which is repeated where it fails, got {starts}.")
+    names = ("z", "risk", "cost", "status")
+    columns = {name: getattr(solution, name).clone() for name in names}
+    seconds, once = solution.seconds, solution.cost_once
+    for time, way in enumerate(again, 1):
+        lost = (columns["status"] != int(Status.SOLVED)).nonzero().flatten()
+        if not len(lost):
+            break
+        part = way(setting.again(lost, time), 1)
+        seconds, once = seconds + part.seconds, once + part.cost_once
+        columns["cost"][lost] += part.cost
+        # What is solved is better than what is not; a risk that is no number never is.
+        solved = part.status == int(Status.SOLVED)
+        better = solved | ~(part.risk >= columns["risk"][lost])
+        for name in ("z", "risk", "status"):
+            columns[name][lost[better]] = getattr(part, name)[better]
+    return dataclasses.replace(solution, seconds=seconds, cost_once=once, **columns)
 
 
 LM: Mapping[str, Callable[[Setting, int], Solution]] = {
@@ -268,8 +283,8 @@ LM: Mapping[str, Callable[[Setting, int], Solution]] = {
     "LM surfing, late annealed": _late,
     "LM surfing, every network": _every,
     "Broyden surfing, every network": _carried,
-    f"LM direct{AGAIN}": _until_solved(_direct, 20),
-    f"LM surfing, 10 stages{AGAIN}": _until_solved(_surf, 10),
+    f"LM direct{AGAIN}": _direct_again,
+    f"LM surfing, 10 stages{AGAIN}": _surf_again,
     "recover": _recover,
 }
 """Ways of the package; the second is after AIPO (Liu et al., ICML 2023)."""

@@ -11,7 +11,6 @@ import torch
 from paper.ground.adam import Until
 from paper.ground.comparing import FOUND
 from paper.ground.curves import surfaces
-from paper.ground.measurements import ALL
 from paper.ground.model import Model
 from paper.ground.page import markdown
 from paper.ground.reading import read
@@ -27,9 +26,10 @@ from paper.ground.tasks import (
     _settings,
     for_restarts,
 )
-from paper.ground.ways import LM, Bounded, _until_solved, adam_rows
+from paper.ground.ways import AGAIN, LM, Bounded, _until_solved, adam_rows
 from paper.ground.why import EXTRA, follow
 
+from surfing.continuation import Stages, surf
 from surfing.descent import LevenbergMarquardt
 from surfing.status import Status
 from surfing.zoo import packaged
@@ -76,7 +76,8 @@ def test_a_way_goes_again_for_what_it_did_not_solve_and_pays_for_it(model: Model
         asked.append(part)
         return alone(part, starts)
 
-    once, often = alone(setting, 1), _until_solved(counted, 3)(setting, 1)
+    once = alone(setting, 1)
+    often = _until_solved(setting, 1, counted(setting, 1), [counted] * 2)
     lost = once.status != int(Status.SOLVED)
     assert 0 < int(lost.sum()) < len(lost)
     names = [tuple(part.names) for part in asked[1:]]
@@ -109,11 +110,35 @@ def test_what_was_solved_later_is_kept_whatever_the_risk_before(model: Model) ->
             z=first.z if failed else first.z + 1,
         )  # fmt: skip
 
-    found = _until_solved(answers, 5)(setting, 1)
+    found = _until_solved(setting, 1, answers(setting, 1), [answers] * 4)
     assert (found.status == int(Status.SOLVED)).all()
     assert torch.equal(found.z, first.z + 1)
     assert torch.equal(found.cost, 2 * first.cost)
     assert found.seconds == 2.0
+
+
+def test_a_ride_goes_again_from_later_stages_and_pays_for_its_schedule_once(model: Model) -> None:
+    (setting,) = _settings(model, [40], 12, seed=0)
+    once = LM["LM surfing, 10 stages"](setting, 1)
+    often = LM[f"LM surfing, 10 stages{AGAIN}"](setting, 1)
+    lost = (once.status != int(Status.SOLVED)).nonzero().flatten()
+    assert 0 < len(lost) < len(once)
+    assert often.cost_once == once.cost_once > 0
+    stages = [record.stage for record in once.stages]
+    cost, status = once.cost.clone(), once.status.clone()
+    for time in range(1, len(stages)):
+        behind = (status != int(Status.SOLVED)).nonzero().flatten()
+        if not len(behind):
+            break
+        part = setting.again(behind, time)
+        again = surf(
+            model.trajectory, part.y(1), generator=model.generator, ids=part.ids(1),
+            operator=setting.operators.single(0), schedule=Stages(tuple(stages[time:])),
+        )  # fmt: skip
+        cost[behind] += again.cost
+        status[behind] = torch.where(again.status == 0, again.status, status[behind])
+    assert torch.equal(cost, often.cost)
+    assert torch.equal(status == 0, often.status == 0)
 
 
 def test_every_way_of_table_1_is_there_with_all_its_targets(model: Model) -> None:
