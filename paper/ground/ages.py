@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,33 @@ from paper.ground.text import drawn, signed
 from surfing.report import Column, rate, wilson
 from surfing.report.tables import count
 
-__all__ = ["ages", "by_age"]
+__all__ = ["ages", "by_age", "law"]
 
 Record = Mapping[str, Any]
 
 _AT_LEAST = 3
 """Points of a curve that is drawn."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Cells that differ in one thing.
+
+    Attributes:
+        title: what they have in common.
+        label: what differs.
+        cells: theirs.
+        where: the value of what differs.
+    """
+
+    title: str
+    label: str
+    cells: Sequence[Cell]
+    where: Callable[[Cell], int]
+
+    def points(self, way: str) -> list[tuple[int, Pair]]:
+        """(value, (found, targets)) of a way, in order."""
+        return sorted((self.where(c), first_found(c)) for c in self.cells if c["method"] == way)
 
 
 def _cells(record: Record) -> list[Cell]:
@@ -86,28 +108,46 @@ def _row(place: tuple[int, int, int], line: Mapping[str, Cell]) -> dict[str, str
     return told
 
 
-def by_age(record: Record, out: Path) -> list[Path]:
-    """Found by steps of training, a panel a width; by width after the usual training."""
-    if not (cells := _cells(record)):
-        return []
+def law(record: Record) -> Iterator[str]:
+    """For the top of the page: from one end of each panel to the other."""
+    told = [said for panel in _panels(_cells(record)) if (said := _from_end_to_end(panel))]
+    if told:
+        yield f"**Width and length of training** (DCGAN, k=10, m = 2k): {'; '.join(told)}."
+
+
+def _from_end_to_end(panel: Panel) -> str:
+    ends = {way: [rate(pair) for _, pair in panel.points(way)] for way in (DIRECT, RIDE)}
+    if not all(len(shares) >= _AT_LEAST for shares in ends.values()):
+        return ""
+    first, *_, last = (count(place) for place, _ in panel.points(RIDE))
+    moves = ", ".join(f"{way} from {s[0]} to {s[-1]}" for way, s in ends.items())
+    return f"{panel.title}, {panel.label} from {first} to {last}: {moves}"
+
+
+def _panels(cells: Sequence[Cell]) -> Iterator[Panel]:
+    """By steps of training at the most and the least width; by width after the usual training."""
     widths = sorted({_width(cell) for cell in cells}, reverse=True)
-    panels = [
-        (f"width {width}", "steps of training", own, "training")
-        for width in (widths[0], widths[-1])
-        for own in [_of_width(cells, width)]
-        if len({cell["training"] for cell in own}) >= _AT_LEAST
-    ]
+    parts = [
+        Panel(f"width {width}", "steps of training", _of_width(cells, width),
+              lambda cell: int(cell["training"]))
+        for width in sorted({*widths[:1], *widths[-1:]}, reverse=True)
+    ]  # fmt: skip
     usual = [cell for cell in cells if round(cell["training"], -3) == Sizes().steps]
-    if len({_width(cell) for cell in usual}) >= _AT_LEAST:
-        panels.append((f"after {count(Sizes().steps)} steps", "width", usual, "width"))
+    parts.append(Panel(f"after {count(Sizes().steps)} steps", "width", usual, _width))
+    yield from (one for one in parts if len({*map(one.where, one.cells)}) >= _AT_LEAST)
+
+
+def by_age(record: Record, out: Path) -> list[Path]:
+    """A picture of what falls with the training and grows with the width."""
+    panels = list(_panels(_cells(record)))
     if not panels:
         return []
     figure = Figure(figsize=(1.2 + 2.8 * len(panels), 3.3), layout="constrained")
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False).ravel()
-    for ax, (title, label, own, key) in zip(axes, panels):
-        _curves(ax, own, key)
-        ax.set_title(title, fontsize=9, loc="left")
-        ax.set_xlabel(label, fontsize=8)
+    for ax, panel in zip(axes, panels):
+        _curves(ax, panel)
+        ax.set_title(panel.title, fontsize=9, loc="left")
+        ax.set_xlabel(panel.label, fontsize=8)
     axes[0].set_ylabel("latents found", fontsize=8)
     shown = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels())}
     figure.legend(shown.values(), shown, loc="outside lower center", ncols=len(panels),
@@ -122,13 +162,9 @@ def _of_width(cells: Sequence[Cell], width: int) -> list[Cell]:
     return [cell for cell in own if parts_of(cell["model"]).times == times]
 
 
-def _curves(ax: Axes, cells: Sequence[Cell], key: str) -> None:
-    def where(cell: Cell) -> int:
-        return int(cell["training"]) if key == "training" else _width(cell)
-
+def _curves(ax: Axes, panel: Panel) -> None:
     for way in WAYS:
-        points = sorted((where(c), first_found(c)) for c in cells if c["method"] == way)
-        if points:
+        if points := panel.points(way):
             at = [place for place, _ in points]
             bands = [wilson(*pair) for _, pair in points]
             style = style_of(way)
@@ -136,7 +172,7 @@ def _curves(ax: Axes, cells: Sequence[Cell], key: str) -> None:
                             color=style["color"], alpha=0.08, lw=0)  # fmt: skip
             ax.plot(at, [found / targets for _, (found, targets) in points], label=way, **style)
     ax.set_xscale("log")
-    ticks = sorted({where(cell) for cell in cells})
+    ticks = sorted({panel.where(cell) for cell in panel.cells})
     ax.set_xticks(ticks, [count(tick) for tick in ticks])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_ylim(-0.02, 1.02)

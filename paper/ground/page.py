@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper.ground.ages import ages, by_age
+from paper.ground.ages import ages, by_age, law
 from paper.ground.by_model import tables
 from paper.ground.comparing import Cell, Pair, first_found, total
 from paper.ground.curves import curves, held_out, measurements, surfaces, thresholds
@@ -127,7 +127,7 @@ def markdown(record: Record) -> str:
 
 def in_short(record: Record) -> list[str]:
     """Sentences for the top of the page, losses beside wins."""
-    return [*thresholds(record), _at_any_size(record)]
+    return [*thresholds(record), *law(record), _at_any_size(record)]
 
 
 def _at_any_size(record: Record) -> str:

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from paper.ground.ages import ages, by_age
+from paper.ground.ages import ages, by_age, law
 from paper.ground.by_model import tables
 from paper.ground.comparing import (
     all_in,
@@ -384,7 +384,11 @@ def test_widths_and_lengths_have_a_line_each_and_a_later_training_takes_the_plac
     ]  # fmt: skip
     assert {line[4] for line in lines} == {f"{rate((9, 10))} at 100"}
     assert {line[5].split(" ")[-1] for line in lines} == {"(ahead)"}
-    (picture,) = by_age({"runs": runs, "trainings": [], "cells": later}, tmp_path)
+    record = {"runs": runs, "trainings": [], "cells": later}
+    (said,) = law(record)
+    assert f"width 64, steps of training from 1 080 to 12 000: {DIRECT} from .20" in said
+    assert f"width from 8 to 64: {DIRECT} from .20" in said
+    (picture,) = by_age(record, tmp_path)
     assert picture.is_file()
     assert list(ages({"runs": runs, "trainings": [], "cells": []})) == []
 
