@@ -11,12 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from paper.ground.comparing import (
-    Cell,
-    all_in,
-    at_equal_cost,
-    first_found,
-)
+from paper.ground.comparing import Cell, Pair, all_in, at_equal_cost, first_found
 from paper.ground.groups import latest
 from paper.ground.model import Sizes, parts_of
 from paper.ground.pictures import saved, style_of
