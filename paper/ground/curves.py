@@ -14,13 +14,21 @@ from matplotlib.ticker import NullFormatter
 from paper.ground.comparing import Cell, all_in, first_found
 from paper.ground.groups import latest, networks
 from paper.ground.model import place
-from paper.ground.pictures import saved, style_of
+from paper.ground.pictures import cumulative, saved, style_of
 from paper.ground.tasks import DIRECT, RIDE, WAYS
-from paper.ground.text import drawn, labelled
+from paper.ground.text import drawn, labelled, measured
 from surfing.report import Column, rate, wilson
 from surfing.report.tables import count
 
-__all__ = ["curves", "fewest", "held_out", "measurements", "surfaces", "thresholds"]
+__all__ = [
+    "curves",
+    "fewest",
+    "held_out",
+    "held_out_pictures",
+    "measurements",
+    "surfaces",
+    "thresholds",
+]
 
 Record = Mapping[str, Any]
 Curves = Mapping[str, Mapping[str, Sequence[Cell]]]
@@ -106,9 +114,27 @@ def _least(m: int | None) -> str:
     return "none" if m is None else str(m)
 
 
+def held_out_pictures(record: Record, out: Path) -> list[Path]:
+    """Figure 4: cumulative shares of the images by their error."""
+    panels = {
+        f"{labelled(model)}, {measured(m)}": [
+            cell for cells in ways.values() for cell in cells if cell["m"] == m
+        ]
+        for m in sorted({cell["m"] for cell in record["cells"] if cell["task"] == "fig4"})
+        for model, ways in _held_out(record).items()
+    }
+    label = "mean squared error per pixel"
+    path = out / "ground-fig4.png"
+    return [cumulative(panels, path, key="pixel_error", label=label, mark=None)] if panels else []
+
+
+def _held_out(record: Record) -> Curves:
+    return _by_model(record, [cell for cell in record["cells"] if cell["task"] == "fig4"])
+
+
 def held_out(record: Record) -> Iterator[str]:
     """Figure 4's table: how near each way comes to images that no network saw."""
-    models = _by_model(record, [cell for cell in record["cells"] if cell["task"] == "fig4"])
+    models = _held_out(record)
     if not models:
         return
     counts = sorted({c["m"] for ways in models.values() for cells in ways.values() for c in cells})
@@ -121,7 +147,7 @@ def held_out(record: Record) -> Iterator[str]:
     columns = [
         Column("model", "model", right=False),
         Column("way", "way", right=False),
-        *(Column(str(m), f"m = {m}" if m else "all pixels") for m in counts),
+        *(Column(str(m), measured(m)) for m in counts),
     ]
     images = max(c["targets"] for ways in models.values() for cells in ways.values() for c in cells)
     note = (

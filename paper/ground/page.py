@@ -9,12 +9,19 @@ from typing import Any
 from paper.ground.ages import ages, by_age, law
 from paper.ground.by_model import tables
 from paper.ground.comparing import Cell, Pair, first_found, total
-from paper.ground.curves import curves, held_out, measurements, surfaces, thresholds
+from paper.ground.curves import (
+    curves,
+    held_out,
+    held_out_pictures,
+    measurements,
+    surfaces,
+    thresholds,
+)
 from paper.ground.glance import against_direct, glance, second_order
 from paper.ground.groups import MAIN, groups
 from paper.ground.model import parts_of
 from paper.ground.paths import paths
-from paper.ground.pictures import distances, found_by_model
+from paper.ground.pictures import cumulative, found_by_model
 from paper.ground.tables import rest
 from paper.ground.tasks import DIRECT, RIDE
 from paper.ground.text import drawn, labelled
@@ -82,11 +89,12 @@ def _runs(record: Record) -> str:
 
 def figures(record: Record, out: Path) -> list[Path]:
     """Pictures from the record, and the samples that its reading drew."""
-    pictures = [*measurements(record, out), *surfaces(record, out), *by_age(record, out)]
+    pictures = [*measurements(record, out), *held_out_pictures(record, out), *surfaces(record, out),
+                *by_age(record, out)]  # fmt: skip
     if shares := _shares(record):
         pictures.insert(0, found_by_model(shares, out / FOUND_BY_MODEL))
     if panels := _panels(record):
-        pictures.append(distances(panels, out / "ground-distances.png"))
+        pictures.append(cumulative(panels, out / "ground-distances.png"))
     if drawing := draw(record, out / "ground-wave.png"):
         pictures.append(drawing)
     samples = out / _SAMPLES

@@ -21,7 +21,7 @@ from surfing.report.palette import LINES
 
 __all__ = [
     "contact_sheet",
-    "distances",
+    "cumulative",
     "found_by_model",
     "on_the_wave",
     "saved",
@@ -117,21 +117,33 @@ _LOOK = {
 """Place in the palette and width of each way's line: Adam's are thick."""
 
 
-def distances(panels: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> Path:
-    """Figure 2: cumulative shares of ||z - z*|| of first starts.
+def cumulative(
+    panels: Mapping[str, Sequence[Mapping[str, Any]]],
+    path: Path,
+    *,
+    key: str = "error",
+    label: str = "||z - z*||, dotted: .01",
+    mark: float | None = FOUND,
+) -> Path:
+    """Figures 2 and 4: cumulative shares of the targets by how near first starts come.
 
     Args:
         panels: by title, the cells of one model and one number of measurements.
         path: where the picture goes.
+        key: of the distances in a cell.
+        label: of their axis.
+        mark: a distance to be told apart.
     """
-    columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
+    columns = {2: 2, 4: 2, 8: 4}.get(len(panels), min(3, len(panels)))
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(1 + 3.0 * columns, 2.4 * lines + 0.8), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
     for ax, (title, cells) in zip(axes, panels.items()):
-        _curves(ax, cells)
+        _curves(ax, cells, key)
+        if mark is not None:
+            ax.axvline(mark, color="#888888", lw=0.8, ls=":")
         ax.set_title(title, fontsize=8)
-        ax.set_xlabel("||z - z*||, dotted: .01", fontsize=8)
+        ax.set_xlabel(label, fontsize=8)
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
     for ax in axes[::columns]:
@@ -143,12 +155,11 @@ def distances(panels: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> 
     return saved(figure, path)
 
 
-def _curves(ax: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
+def _curves(ax: Axes, cells: Sequence[Mapping[str, Any]], key: str) -> None:
     for cell in cells:
-        errors = np.sort([row[0] for row in cell["error"]]).clip(1e-6)
+        errors = np.sort([row[0] for row in cell[key]]).clip(1e-6)
         share = np.arange(1, len(errors) + 1) / len(errors)
         ax.step(errors, share, where="post", **style_of(cell["method"]))
-    ax.axvline(FOUND, color="#888888", lw=0.8, ls=":")
     ax.set_xscale("log")
     ax.set_ylim(-0.03, 1.03)
     ax.spines[["top", "right"]].set_visible(False)

@@ -19,7 +19,7 @@ from paper.ground.comparing import (
 from paper.ground.groups import TABLED, networks, others
 from paper.ground.model import place
 from paper.ground.tasks import WAYS
-from paper.ground.text import labelled, signed, two
+from paper.ground.text import labelled, measured, signed, two
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
@@ -47,8 +47,8 @@ def rest(record: Record) -> str:
 def _told(record: Record, cell: Cell) -> str:
     """The model, what was measured of it, on how many targets and where."""
     machine = "a GPU" if record["runs"][cell["run"]]["machine"].get("cuda") else "a CPU"
-    what = f"m = {cell['m']}" if cell["m"] else "all pixels"
-    return f"{labelled(cell['model'])}, {what} ({cell['targets']} targets, {machine})"
+    what = f"{labelled(cell['model'])}, {measured(cell['m'])}"
+    return f"{what} ({cell['targets']} targets, {machine})"
 
 
 def _table(rows: tuple[dict[str, Any], ...], note: str) -> str:
@@ -119,7 +119,7 @@ def _against(ride: Cell, alone: Cell) -> dict[str, Any]:
     held: AtCost = at_equal_cost(ride, alone)
     most = "" if held.enough else f" (but {alone['starts']} were run)"
     return {
-        "model": f"{labelled(ride['model'])}, {ride['m'] or 'all pixels'}",
+        "model": f"{labelled(ride['model'])}, {measured(ride['m'])}",
         "ride": ride["method"],
         "alone": f"{held.number:.1f} of {alone['method']}{most}",
         "found": two(held.ride),

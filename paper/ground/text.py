@@ -8,7 +8,7 @@ from typing import Any
 from paper.ground.model import parts_of
 from surfing.report import Column, Table
 
-__all__ = ["drawn", "labelled", "signed", "two"]
+__all__ = ["drawn", "labelled", "measured", "signed", "two"]
 
 
 def labelled(model: str) -> str:
@@ -17,6 +17,11 @@ def labelled(model: str) -> str:
     wide = f", width {width}" if width else ""
     long = f", {times} times the steps" if times > 1 else ""
     return f"{kind.upper()}, k={latents}{wide}{long}"
+
+
+def measured(m: int) -> str:
+    """What was measured, by the number of Gaussian measurements."""
+    return f"m = {m}" if m else "all pixels"
 
 
 def two(share: float) -> str:

@@ -20,7 +20,7 @@ from paper.ground.comparing import (
     sign_test,
     total,
 )
-from paper.ground.curves import curves, held_out, measurements, thresholds
+from paper.ground.curves import curves, held_out, held_out_pictures, measurements, thresholds
 from paper.ground.glance import against_direct, glance, second_order
 from paper.ground.groups import groups, others
 from paper.ground.model import MODELS, parts_of
@@ -393,11 +393,13 @@ def test_widths_and_lengths_have_a_line_each_and_a_later_training_takes_the_plac
     assert list(ages({"runs": runs, "trainings": [], "cells": []})) == []
 
 
-def test_held_out_images_are_told_by_their_median_error() -> None:
+def test_held_out_images_are_told_by_their_median_error(tmp_path: Path) -> None:
     images = {"run": 0, "model": "vae-k20", "task": "fig4", "m": 100, "method": RIDE, "starts": 1,
               "targets": 3, "pixel_error": [[0.01], [0.5], [0.02]], "residual": [[0.1]] * 3,
               "cost": [[30.0]] * 3}  # fmt: skip
-    (table,) = held_out({"runs": [{"command": ""}], "trainings": [], "cells": [images]})
+    record = {"runs": [{"command": ""}], "trainings": [], "cells": [images]}
+    (table,) = held_out(record)
+    assert [path.name for path in held_out_pictures(record, tmp_path)] == ["ground-fig4.png"]
     assert "| VAE, k=20 | Adam surfing | 0.0200 at 30 |" in table
 
 
