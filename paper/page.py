@@ -72,10 +72,11 @@ def page(records: dict[str, Record], pictures: dict[str, list[Path]], *, root: P
     ]
     for name, record in records.items():
         lines += ["", f"## {PARTS[name]}", "", _made_by(name, record), ""]
-        lines += [_writer(name).markdown(record)]
-        for picture in pictures.get(name, []):
-            if picture.name != ground.FOUND_BY_MODEL:  # that one stands at the top
-                lines += ["", _shown(PARTS[name], picture, root)]
+        drawn = {p.name: _shown(PARTS[name], p, root) for p in pictures.get(name, [])}
+        if name == "ground":
+            lines += [ground.markdown(record, drawn)]
+        else:
+            lines += [_writer(name).markdown(record), *(f"\n{line}" for line in drawn.values())]
     return "\n".join(lines) + "\n"
 
 
@@ -84,8 +85,8 @@ def _glance(records: dict[str, Record], pictures: dict[str, list[Path]], root: P
     if "ground" not in records:
         return []
     record = records["ground"]
-    drawn = [p for p in pictures.get("ground", []) if p.name == ground.FOUND_BY_MODEL]
-    shown = [_shown("Latents found by model", p, root) for p in drawn]
+    drawn = [p for p in pictures.get("ground", []) if p.name == ground.AT_COST]
+    shown = [_shown("Latents found against cost", p, root) for p in drawn]
     said = "\n".join(f"- {line}" for line in ground.in_short(record))
     parts = [ground.glance(record), *shown, ground.against_direct(record),
              ground.second_order(record), said]  # fmt: skip

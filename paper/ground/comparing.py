@@ -26,6 +26,7 @@ __all__ = [
     "meet",
     "of_first",
     "paired",
+    "restarted",
     "share",
     "sign_test",
     "total",
@@ -134,6 +135,11 @@ def at_equal_cost(ride: Cell, restarts: Cell) -> AtCost:
         fmean(expected),
         (mean, mean - half, mean + half),
     )
+
+
+def restarted(cell: Cell, number: float) -> float:
+    """Expected share of the targets that so many restarts find, the best by residual taken."""
+    return fmean(_chance(cell, target, number) for target in range(len(cell["error"])))
 
 
 def difference(held: Sequence[AtCost]) -> tuple[float, float, float]:

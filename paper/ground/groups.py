@@ -91,17 +91,20 @@ class Group:
         return models, {way: [of_first(cells[m], number) for m in models]
                         for way, cells in ways.items()}  # fmt: skip
 
+    def of_restarts(self) -> dict[str, Cell]:
+        """Direct Adam at the step size with the most promise for restarts, by model."""
+        alone = self.of(DIRECT)
+        found = {m: c for m, c in alone.items() if c.get("rate") == self.restarts.get(m)}
+        own = self.of(RESTARTED)
+        return found | {m: c for m, c in own.items()
+                        if m not in found or c["starts"] >= found[m]["starts"]}  # fmt: skip
+
     def held(self, ride: str, alone: str) -> dict[str, AtCost]:
         """A ride against restarts, by model, where enough or several were run.
 
         Direct Adam's are at the step size that is best for this, not at that of single starts.
         """
-        rivals = self.of(alone)
-        if alone == DIRECT:
-            rivals = {m: c for m, c in rivals.items() if c.get("rate") == self.restarts.get(m)}
-            own = self.of(RESTARTED)
-            rivals |= {m: c for m, c in own.items()
-                       if m not in rivals or c["starts"] >= rivals[m]["starts"]}  # fmt: skip
+        rivals = self.of_restarts() if alone == DIRECT else self.of(alone)
         ours = self.of(ride)
         both = {m: at_equal_cost(ours[m], rivals[m]) for m in self.models
                 if m in ours and m in rivals}  # fmt: skip

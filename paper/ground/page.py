@@ -9,6 +9,7 @@ from typing import Any
 from paper.ground.ages import ages, by_age, law
 from paper.ground.by_model import tables
 from paper.ground.comparing import Cell, Pair, first_found, total
+from paper.ground.cost import AT_COST, success_at_cost
 from paper.ground.curves import (
     curves,
     held_out,
@@ -31,7 +32,7 @@ from surfing.report import Column, Table, rate
 from surfing.report.tables import count
 
 __all__ = [
-    "FOUND_BY_MODEL",
+    "AT_COST",
     "against_direct",
     "figures",
     "glance",
@@ -43,13 +44,20 @@ __all__ = [
 
 Record = Mapping[str, Any]
 
-FOUND_BY_MODEL = "ground-found.png"
-"""The picture at the top of the page."""
-
 _COMMON = 0.02
 """A step size of both ways on all models, so that nothing is picked on what is told."""
 _SIGNALS = {"all": "all pixels", "2k": "2k Gaussian"}
 _SAMPLES = "ground-samples.png"
+_CAPTIONS = {
+    "samples": "Samples of each model, taken as they come.",
+    "found": "Latents found, model by model, with 95% intervals.",
+    "distances": "Figure 2: how far from the truth each way ends, on the models with k = 20.",
+    "fig3": "Figure 3: latents found against the number of Gaussian measurements.",
+    "fig4": "Figure 4: how near each way comes to images that no network saw.",
+    "fig1": "Figure 1: the surface as it is learned, and the surfer on it.",
+    "ages": "How success falls with the length of the training, and grows with the width.",
+    "wave": "Targets near the truth's own minimiser, network by network.",
+}
 
 
 def made_by(record: Record) -> str:
@@ -89,10 +97,10 @@ def _runs(record: Record) -> str:
 
 def figures(record: Record, out: Path) -> list[Path]:
     """Pictures from the record, and the samples that its reading drew."""
-    pictures = [*measurements(record, out), *held_out_pictures(record, out), *surfaces(record, out),
-                *by_age(record, out)]  # fmt: skip
+    makers = (success_at_cost, measurements, held_out_pictures, surfaces, by_age)
+    pictures = [path for make in makers for path in make(record, out)]
     if shares := _shares(record):
-        pictures.insert(0, found_by_model(shares, out / FOUND_BY_MODEL))
+        pictures.insert(0, found_by_model(shares, out / "ground-found.png"))
     if panels := _panels(record):
         pictures.append(cumulative(panels, out / "ground-distances.png"))
     if drawing := draw(record, out / "ground-wave.png"):
@@ -125,11 +133,24 @@ def _panels(record: Record) -> dict[str, list[Cell]]:
     return panels
 
 
-def markdown(record: Record) -> str:
-    """All of it."""
-    parts = [_ground(record), *tables(record), _step_sizes(record), *curves(record),
-             *held_out(record), rest(record), *paths(record), wave(record),
-             *ages(record), _runs(record)]  # fmt: skip
+def markdown(record: Record, shown: Mapping[str, str] | None = None) -> str:
+    """All of it.
+
+    Args:
+        record: of the ground.
+        shown: by file name, what shows a picture; those that are missing are left out.
+    """
+
+    def pictures(kind: str) -> list[str]:
+        there = [line for name, line in (shown or {}).items() if name.startswith(f"ground-{kind}")]
+        return [*there, f"*{_CAPTIONS[kind]}*"] if there else []
+
+    parts = [
+        _ground(record), *pictures("samples"), *pictures("found"), *tables(record),
+        *pictures("distances"), *curves(record), *pictures("fig3"), *held_out(record),
+        *pictures("fig4"), *pictures("fig1"), *ages(record), *pictures("ages"), wave(record),
+        *pictures("wave"), *paths(record), rest(record), _step_sizes(record), _runs(record),
+    ]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "contact_sheet",
     "cumulative",
     "found_by_model",
+    "marker_of",
     "on_the_wave",
     "saved",
     "style_of",
@@ -101,6 +102,15 @@ _MARKERS = {
 }
 """Place in the palette of the ways whose shares are drawn."""
 
+_HOLLOW = {
+    "LM prior annealed, no path": (2, "s"),
+    "LM surfing, late annealed": (3, "v"),
+    "LM surfing, every network": (3, "P"),
+    "LM direct, again until solved": (2, "D"),
+    "LM surfing, 10 stages, again until solved": (3, "^"),
+}
+"""Place in the palette and marker of the other ways."""
+
 _LOOK = {
     DIRECT: (0, 2.6),
     RIDE: (1, 2.6),
@@ -171,6 +181,15 @@ def style_of(way: str) -> dict[str, Any]:
     place, wide = _LOOK[way]
     colour, dashes, _ = LINES[place]
     return {"color": colour, "ls": dashes, "lw": wide}
+
+
+def marker_of(way: str) -> dict[str, Any]:
+    """How the point of a way is drawn, the same in all pictures; the others are hollow."""
+    if way in _MARKERS:
+        colour, _, marker = LINES[_MARKERS[way]]
+        return {"color": colour, "fmt": marker, "ms": 6}
+    place, marker = _HOLLOW[way]
+    return {"color": LINES[place][0], "fmt": marker, "ms": 6, "mfc": "white"}
 
 
 def on_the_wave(rides: Mapping[str, Sequence[float]], path: Path) -> Path:

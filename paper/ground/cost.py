@@ -1,0 +1,118 @@
+"""Success against cost: every way a point, restarts of direct Adam a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from paper.ground.comparing import (
+    Pair,
+    all_in,
+    first_found,
+    mean_cost,
+    of_first,
+    restarted,
+    total,
+)
+from paper.ground.groups import Group, groups
+from paper.ground.pictures import marker_of, saved, style_of
+from paper.ground.tasks import DIRECT, RIDE, WAYS
+from surfing.report import wilson
+from surfing.report.tables import count
+
+__all__ = ["AT_COST", "success_at_cost"]
+
+Record = Mapping[str, Any]
+
+AT_COST = "ground-cost.png"
+"""The picture at the top of the page."""
+
+_POINTS = 60
+_TICKS = (30, 100, 300, 1000, 3000, 10000)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One share of the signal that was measured.
+
+    Attributes:
+        title: what was measured, of how many models.
+        points: by way, forward-equivalents a target all in, and (found, targets).
+        restarts: of direct Adam, forward-equivalents and the share that they find.
+    """
+
+    title: str
+    points: Mapping[str, tuple[float, Pair]]
+    restarts: tuple[list[float], list[float]]
+
+
+def success_at_cost(record: Record, out: Path) -> list[Path]:
+    """The models together, all ways on the same networks and targets."""
+    panels = list(_panels(record))
+    if not panels:
+        return []
+    figure = Figure(figsize=(1.0 + 3.1 * len(panels), 4.1), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False).ravel()
+    for ax, panel in zip(axes, panels):
+        _draw(ax, panel)
+    axes[0].set_ylabel("latents found", fontsize=8)
+    shown = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels())}
+    figure.legend(shown.values(), shown, loc="outside lower center", ncols=3, frameon=False,
+                  fontsize=8)  # fmt: skip
+    return [saved(figure, out / AT_COST)]
+
+
+def _panels(record: Record) -> Iterator[Panel]:
+    for group in groups(record):
+        models, main = group.together()
+        if not models:
+            continue
+        number = min(len(cell["error"]) for cells in main.values() for cell in cells)
+        points = {}
+        for way in WAYS:
+            cells = group.of(way)
+            if all(m in cells and cells[m]["targets"] >= number for m in models):
+                own = [of_first(cells[model], number) for model in models]
+                points[way] = fmean(map(all_in, own)), total(map(first_found, own))
+        title = f"{group.what}: {len(models)} models, {number} targets of each"
+        yield Panel(title, points, _restarts(group, models))
+
+
+def _restarts(group: Group, models: list[str]) -> tuple[list[float], list[float]]:
+    """For shares of the ride's cost, from one start of each model to as many as were run of all."""
+    rides, cells = group.of(RIDE), group.of_restarts()
+    if not all(model in rides and model in cells for model in models):
+        return [], []
+    ride = {model: all_in(rides[model]) for model in models}
+    each = {model: mean_cost(cells[model]) for model in models}
+    least = max(each[model] / ride[model] for model in models)
+    most = min(1.0, *(cells[m]["starts"] * each[m] / ride[m] for m in models))
+    parts = np.geomspace(least, most, _POINTS).tolist() if least < most else []
+    found = [fmean(restarted(cells[m], part * ride[m] / each[m]) for m in models) for part in parts]
+    return [part * fmean(ride.values()) for part in parts], found
+
+
+def _draw(ax: Axes, panel: Panel) -> None:
+    costs, found = panel.restarts
+    if costs:
+        ax.plot(costs, found, label=f"{DIRECT}, restarts", **style_of(DIRECT) | {"lw": 1.4})
+    for way, (cost, pair) in panel.points.items():
+        share, (low, high) = pair[0] / pair[1], wilson(*pair)
+        around = [[max(0.0, share - low)], [max(0.0, high - share)]]
+        ax.errorbar([cost], [share], around, label=way, lw=1, **marker_of(way))
+    ax.set_xscale("log")
+    ax.set_xticks(_TICKS, [count(tick) for tick in _TICKS])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(-0.03, 1.03)
+    ax.set_title(panel.title, fontsize=8, loc="left")
+    ax.set_xlabel("forward-equivalents a target, all in", fontsize=8)
+    ax.tick_params(labelsize=7)
+    ax.spines[["top", "right"]].set_visible(False)
