@@ -482,15 +482,15 @@ def test_readme_says_what_the_record_says(published: dict[str, Any]) -> None:
     told = []
     for what, number in (("all pixels", 300), ("m = 2k", 60)):
         models, ways = by_what[what].together()
-        assert all("gan" in model for model in models)
+        assert what == "all pixels" or all("gan" in model for model in models)
         assert {len(cell["error"]) for cells in ways.values() for cell in cells} == {number}
         found = {way: rate(total(map(first_found, cells))) for way, cells in ways.items()}
         cost = {way: round(fmean(map(all_in, cells))) for way, cells in ways.items()}
         told.append((len(models), found, cost))
     (many, whole, _), (some, scarce, cost) = told
-    assert f"On {_word(many)} GANs of the paper's size Adam surfing finds {whole[RIDE]}" in readme
+    assert f"On {_word(many)} generators of the paper's size Adam surfing finds {whole[RIDE]}" in readme
     assert f"direct Adam {whole[DIRECT]} (300 targets of each" in readme
-    assert f"from 2k measurements {scarce[RIDE]} and {scarce[DIRECT]}, on {_word(some)}" in readme
+    assert f"from 2k measurements {scarce[RIDE]} and {scarce[DIRECT]}, on {_word(some)} GANs" in readme
     assert f"`recover` finds {scarce['recover']} at {cost['recover']} passes" in readme
     assert f"takes {cost[RIDE] // 1000} {cost[RIDE] % 1000:03}" in readme
     answers = by_what["all pixels"].of("recover").values()
@@ -515,4 +515,4 @@ def test_readme_says_what_the_record_says(published: dict[str, Any]) -> None:
 
 
 def _word(number: int) -> str:
-    return {5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine"}[number]
+    return {5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 12: "twelve"}[number]
