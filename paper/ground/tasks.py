@@ -254,26 +254,32 @@ def few_lm(model: Model, room: Room) -> Iterator[Record]:
 
 
 def restarts(model: Model, room: Room) -> Iterator[Record]:
-    """Direct Adam as often as the ride's cost pays for, at the step size that is best for that."""
+    """Direct Adam as often as the ride's cost pays for, at two step sizes.
+
+    That of single starts first; then that with the most promise for restarts, where it is another.
+    """
     few = min(room.plan.few, room.plan.restarted)
     whole = _settings(model, [ALL], room.plan.restarted, room.plan.seed)
     scarce = _settings(model, [2 * model.k, 4 * model.k], few, room.plan.seed)
     tuned = room.known["tune"]
-    for settings in (whole, scarce):
-        adam = room.adam(model, settings[0].operators)
-        for setting in settings:
-            rate, number = for_restarts(tuned, "all" if setting.m == ALL else "2k")
-            rows = adam_rows(setting, rate, number)
-            ends = room.descend(adam, rows, Weights.of(model.trajectory)[-1:])
-            yield told_ends(RESTARTED, setting, ends, number, rate=rate)
+    for which in range(2):
+        for setting in (*whole, *scarce):
+            sizes = for_restarts(tuned, "all" if setting.m == ALL else "2k")
+            if which < len(sizes):
+                rate, number = sizes[which]
+                rows = adam_rows(setting, rate, number)
+                adam = room.adam(model, setting.operators)
+                ends = room.descend(adam, rows, Weights.of(model.trajectory)[-1:])
+                yield told_ends(RESTARTED, setting, ends, number, rate=rate)
 
 
-def for_restarts(tuned: Record, where: str) -> tuple[float, int]:
-    """The step size of direct Adam with the most promise for the ride's cost, and how often.
+def for_restarts(tuned: Record, where: str) -> list[tuple[float, int]]:
+    """Step sizes of direct Adam for the ride's cost, and how often each is started.
 
-    R starts of which each finds a share p find at most 1 - (1 - p)^R: the step size where that is
-    highest, from the counts that chose the step sizes of single starts; where several are, that
-    with the most starts. An eighth more of them, since the costs are those of few targets.
+    First that which chose itself for single starts; then that with the most promise. R starts of
+    which each finds a share p find at most 1 - (1 - p)^R: the step size where that is highest,
+    from the counts that chose the step sizes of single starts; where several are, that with the
+    most starts. An eighth more of them, since the costs are those of few targets, and two at least.
     """
     grid = tuned["grid"]
     cost = grid[f"{RIDE} {where}"][str(tuned["chosen"][f"{RIDE} {where}"])]["cost"]
@@ -285,8 +291,9 @@ def for_restarts(tuned: Record, where: str) -> tuple[float, int]:
         found = starts * share if starts < 1 else 1 - (1 - share) ** starts
         return float(found), starts
 
-    best = max(alone, key=promise)
-    return float(best), math.ceil(1.125 * number[best])
+    single = str(tuned["chosen"][f"{DIRECT} {where}"])
+    sizes = dict.fromkeys([single, max(alone, key=promise)])
+    return [(float(rate), max(2, math.ceil(1.125 * number[rate]))) for rate in sizes]
 
 
 def _points(model: Model, room: Room) -> list[Setting]:

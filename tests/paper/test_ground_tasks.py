@@ -11,6 +11,7 @@ import torch
 from paper.ground.adam import Until
 from paper.ground.comparing import FOUND
 from paper.ground.curves import surfaces
+from paper.ground.measurements import ALL
 from paper.ground.model import Model
 from paper.ground.page import markdown
 from paper.ground.reading import read
@@ -176,27 +177,32 @@ def test_restarts_take_the_step_size_with_the_most_promise_for_the_cost_of_the_r
 ) -> None:
     alone = {"0.05": {"found": 9, "cost": 900.0}, "0.1": {"found": 5, "cost": 100.0}}
     grid = {f"{DIRECT} all": alone, f"{RIDE} all": {"0.1": {"found": 10, "cost": 950.0}}}
-    tuned = {"chosen": {f"{RIDE} all": 0.1}, "grid": grid, "targets": 10}
-    assert for_restarts(tuned, "all") == (0.1, 11)  # 1 - .5**9.5 > 1 - .1**1.06; 9.5 and an eighth
+    chosen = {f"{RIDE} all": 0.1, f"{DIRECT} all": 0.05}
+    tuned = {"chosen": chosen, "grid": grid, "targets": 10}
+    # 1 - .5**9.5 > 1 - .1**1.06; 9.5 and an eighth; that of single starts is there too.
+    assert for_restarts(tuned, "all") == [(0.05, 2), (0.1, 11)]
     alone["0.1"]["found"] = alone["0.05"]["found"] = 10
-    assert for_restarts(tuned, "all") == (0.1, 11)  # as much by more starts
+    assert for_restarts(tuned, "all") == [(0.05, 2), (0.1, 11)]  # as much by more starts
     alone["0.1"]["found"], alone["0.05"]["found"] = 5, 9
     grid[f"{RIDE} all"]["0.1"]["cost"] = 180.0
     alone["0.05"]["cost"] = 180.0
-    assert for_restarts(tuned, "all") == (0.05, 2)  # .9 by one start, .71 by 1.8
+    assert for_restarts(tuned, "all") == [(0.05, 2)]  # .9 by one start, .71 by 1.8
+    chosen[f"{DIRECT} all"] = 0.1
     known = {"tune": tuned | {
         "grid": grid | {f"{way} 2k": grid[f"{way} all"] for way in (DIRECT, RIDE)},
-        "chosen": {f"{RIDE} {where}": 0.1 for where in ("all", "2k")},
+        "chosen": {**chosen, f"{RIDE} 2k": 0.1, f"{DIRECT} 2k": 0.05},
     }}  # fmt: skip
     records = list(TASKS["restarts"](model, Room(SMALL, float("inf"), None, known)))
-    assert [(r["m"], r["method"], r["starts"]) for r in records] == [
-        (m, RESTARTED, 2) for m in (ALL, 2 * model.k, 4 * model.k)
+    counts = (ALL, 2 * model.k, 4 * model.k)
+    assert [(r["m"], r["method"], r["rate"], r["starts"]) for r in records] == [
+        *((m, RESTARTED, 0.1 if m == ALL else 0.05, 3 if m == ALL else 2) for m in counts),
+        (ALL, RESTARTED, 0.05, 2),
     ]
     # The same targets and starts as those of the table, so that both can be paired.
     alone = next(r for r in _records(model, "table1", {f"{DIRECT} all": 0.05, f"{RIDE} all": 0.1})
                  if r["method"] == DIRECT)  # fmt: skip
     assert SMALL.table < SMALL.restarted
-    assert [row[:2] for row in alone["error"]] == records[0]["error"][: SMALL.table]
+    assert alone["error"] == records[-1]["error"][: SMALL.table]
 
 
 def test_targets_of_the_step_sizes_are_not_those_of_the_tables(model: Model) -> None:
