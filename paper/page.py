@@ -86,7 +86,11 @@ def _glance(records: dict[str, Record], pictures: dict[str, list[Path]], root: P
         return []
     record = records["ground"]
     drawn = [p for p in pictures.get("ground", []) if p.name == ground.AT_COST]
-    shown = [_shown("Latents found against cost", p, root) for p in drawn]
+    shown = [
+        line
+        for p in drawn
+        for line in (_shown("Latents found against cost", p, root), f"*{ground.COST_CAPTION}*")
+    ]
     said = "\n".join(f"- {line}" for line in ground.in_short(record))
     parts = [ground.glance(record), *shown, ground.against_direct(record),
              ground.second_order(record), said]  # fmt: skip

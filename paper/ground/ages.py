@@ -1,4 +1,4 @@
-"""How success falls with the length of the training, and how it grows with the width."""
+"""Success by the length of the training and by the width of the generator."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from paper.ground.comparing import Cell, Pair, all_in, at_equal_cost, first_found
-from paper.ground.groups import latest
+from paper.ground.groups import latest, repeated
 from paper.ground.model import Sizes, parts_of
-from paper.ground.pictures import saved, style_of
+from paper.ground.pictures import along, saved
 from paper.ground.tasks import DIRECT, RIDE, WAYS
 from paper.ground.text import drawn, signed
-from surfing.report import Column, rate, wilson
+from surfing.report import Column, rate
 from surfing.report.tables import count
 
-__all__ = ["ages", "by_age", "law"]
+__all__ = ["ages", "by_age", "from_end_to_end"]
 
 Record = Mapping[str, Any]
 
@@ -29,7 +27,7 @@ _AT_LEAST = 3
 
 
 @dataclass(frozen=True)
-class Panel:
+class Series:
     """Cells that differ in one thing.
 
     Attributes:
@@ -49,127 +47,135 @@ class Panel:
         return sorted((self.where(c), first_found(c)) for c in self.cells if c["method"] == way)
 
 
+def ages(record: Record) -> Iterator[str]:
+    """A line a width and a length of training, a column a way."""
+    lines: dict[tuple[int, int, int], dict[str, Cell]] = {}
+    cells = _cells(record)
+    for cell in sorted(cells, key=_place):
+        lines.setdefault(_place(cell), {})[cell["method"]] = cell
+    if not lines:
+        return
+    ways = [way for way in WAYS if any(way in line for line in lines.values())]
+    columns = [
+        Column("width", "width"),
+        Column("training", "steps of training"),
+        Column("apart", "steps between networks"),
+        Column("targets", "targets"),
+        *(Column(way, way) for way in ways),
+        Column("less", "Adam surfing less restarts at equal cost", right=False),
+    ]
+    note = (
+        f"{_model(cells)}, one start, one training of each; found, and forward-equivalents. Steps "
+        "of training count from random weights; the ride goes over the networks up to there. "
+        "Adam's step sizes are one for each width, chosen for single starts; restarts are at that "
+        "of direct Adam. Where they are fewer than the ride's cost pays for, the difference is "
+        "told with those that were run; where it pays for a part of one, with that part."
+    )
+    told = drawn(columns, [_row(place, line) for place, line in lines.items()], note)
+    yield f"**Width and length of training**\n\n{told}"
+    if said := repeated(record, cells, ("age",)):
+        yield said
+
+
 def _cells(record: Record) -> list[Cell]:
-    return latest(record, (cell for cell in record["cells"] if cell["task"] == "age"))
+    """Those of the task, and of the same model at its usual width and length from the tables."""
+    own = latest(record, (cell for cell in record["cells"] if cell["task"] == "age"))
+    few = latest(
+        record,
+        (
+            cell | {"training": Sizes().steps}
+            for cell in record["cells"]
+            if cell["task"] == "few"
+            and cell["model"] in {_usual(c["model"]) for c in own}
+            and cell["method"] in {c["method"] for c in own}
+            and cell["m"] in {c["m"] for c in own}
+        ),
+    )
+    return [*own, *few]
+
+
+def _usual(model: str) -> str:
+    kind, latents, *_ = parts_of(model)
+    return f"{kind}-k{latents}"
+
+
+def _model(cells: Sequence[Cell]) -> str:
+    kind, latents, *_ = parts_of(cells[0]["model"])
+    return f"{kind.upper()}, k={latents}, m = {cells[0]['m']}"
 
 
 def _width(cell: Cell) -> int:
     return parts_of(cell["model"]).width or Sizes().width
 
 
+def _times(cell: Cell) -> int:
+    return parts_of(cell["model"]).times
+
+
 def _place(cell: Cell) -> tuple[int, int, int]:
-    """Width, how long it was to be trained, after how many steps."""
-    return _width(cell), parts_of(cell["model"]).times, cell["training"]
-
-
-def ages(record: Record) -> Iterator[str]:
-    """A line a width and a length of training, a column a way."""
-    lines: dict[tuple[int, int, int], dict[str, Cell]] = {}
-    for cell in sorted(_cells(record), key=_place):
-        lines.setdefault(_place(cell), {})[cell["method"]] = cell
-    if not lines:
-        return
-    ways = [way for way in WAYS if any(way in line for line in lines.values())]
-    rows = [_row(place, line) for place, line in lines.items()]
-    columns = [
-        Column("width", "width"),
-        Column("training", "steps of training"),
-        Column("targets", "targets"),
-        *(Column(way, way) for way in ways),
-        Column("less", "Adam surfing less restarts at equal cost", right=False),
-    ]
-    one = next(iter(lines.values()))[ways[0]]
-    note = (
-        f"{parts_of(one['model']).kind.upper()}, k={parts_of(one['model']).latents}, m = "
-        f"{one['m']}, one start; found, and forward-equivalents. A generator that is trained three "
-        "times as long has its networks three times as far apart; steps of training count from "
-        "random weights, and the ride goes over the networks up to there. Adam's step sizes are "
-        "one for each width. Where restarts are fewer than the ride's cost pays for, the "
-        "difference is told with those that were run."
-    )
-    yield f"**Width and length of training**\n\n{drawn(columns, rows, note)}"
+    return _width(cell), _times(cell), cell["training"]
 
 
 def _row(place: tuple[int, int, int], line: Mapping[str, Cell]) -> dict[str, str]:
-    width, _, training = place
+    width, times, training = place
     told = {
         way: f"{rate(first_found(cell))} at {count(all_in(cell))}" for way, cell in line.items()
     }
-    told |= {"width": str(width), "training": count(training)}
-    told["targets"] = ", ".join(map(str, sorted({cell["targets"] for cell in line.values()})))
+    told |= {"width": str(width), "training": count(training), "apart": str(Sizes().every * times)}
+    told["targets"] = " or ".join(map(str, sorted({cell["targets"] for cell in line.values()})))
     if DIRECT in line and RIDE in line:
         held = at_equal_cost(line[RIDE], line[DIRECT])
         told["less"] = f"{signed(held.difference)} ({held.verdict})"
     return told
 
 
-def law(record: Record) -> Iterator[str]:
-    """For the top of the page: from one end of each panel to the other."""
-    told = [said for panel in _panels(_cells(record)) if (said := _from_end_to_end(panel))]
-    if told:
-        yield f"**Width and length of training** (DCGAN, k=10, m = 2k): {'; '.join(told)}."
+def _series(cells: Sequence[Cell]) -> Iterator[Series]:
+    """By steps of training at each width; by width after the usual training."""
+    kinds = sorted({(_width(cell), _times(cell)) for cell in cells}, reverse=True)
+    for width, times in kinds:
+        own = [cell for cell in cells if (_width(cell), _times(cell)) == (width, times)]
+        apart = f", networks {Sizes().every * times} steps apart" if times > 1 else ""
+        if len({cell["training"] for cell in own}) >= _AT_LEAST:
+            yield Series(f"width {width}{apart}", "steps of training", own,
+                         lambda cell: int(cell["training"]))  # fmt: skip
+    usual = [c for c in cells if _times(c) == 1 and c["training"] == Sizes().steps]
+    if len({_width(cell) for cell in usual}) >= _AT_LEAST:
+        yield Series(f"after {count(Sizes().steps)} steps", "width", usual, _width)
 
 
-def _from_end_to_end(panel: Panel) -> str:
-    ends = {way: [rate(pair) for _, pair in panel.points(way)] for way in (DIRECT, RIDE)}
+def from_end_to_end(record: Record) -> Iterator[str]:
+    """For the top of the page: each series' first and last point."""
+    cells = _cells(record)
+    if told := [said for one in _series(cells) if (said := _ends(one))]:
+        yield f"**Width and length of training** ({_model(cells)}): {'; '.join(told)}."
+
+
+def _ends(series: Series) -> str:
+    ends = {way: [rate(pair) for _, pair in series.points(way)] for way in (DIRECT, RIDE)}
     if not all(len(shares) >= _AT_LEAST for shares in ends.values()):
         return ""
-    first, *_, last = (count(place) for place, _ in panel.points(RIDE))
+    first, *_, last = (count(place) for place, _ in series.points(RIDE))
     moves = ", ".join(f"{way} from {s[0]} to {s[-1]}" for way, s in ends.items())
-    return f"{panel.title}, {panel.label} from {first} to {last}: {moves}"
-
-
-def _panels(cells: Sequence[Cell]) -> Iterator[Panel]:
-    """By steps of training at the most and the least width; by width after the usual training."""
-    widths = sorted({_width(cell) for cell in cells}, reverse=True)
-    parts = [
-        Panel(f"width {width}", "steps of training", _of_width(cells, width),
-              lambda cell: int(cell["training"]))
-        for width in sorted({*widths[:1], *widths[-1:]}, reverse=True)
-    ]  # fmt: skip
-    usual = [cell for cell in cells if round(cell["training"], -3) == Sizes().steps]
-    parts.append(Panel(f"after {count(Sizes().steps)} steps", "width", usual, _width))
-    yield from (one for one in parts if len({*map(one.where, one.cells)}) >= _AT_LEAST)
+    return f"{series.title}, {series.label} from {first} to {last}: {moves}"
 
 
 def by_age(record: Record, out: Path) -> list[Path]:
-    """A picture of what falls with the training and grows with the width."""
-    panels = list(_panels(_cells(record)))
+    """A panel a series."""
+    panels = list(_series(_cells(record)))
     if not panels:
         return []
-    figure = Figure(figsize=(1.2 + 2.8 * len(panels), 3.3), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False).ravel()
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(1.2 + 2.8 * columns, 0.9 + 2.5 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
     for ax, panel in zip(axes, panels):
-        _curves(ax, panel)
-        ax.set_title(panel.title, fontsize=9, loc="left")
+        ways = {way: points for way in WAYS if (points := panel.points(way))}
+        along(ax, ways, ticks=sorted({panel.where(cell) for cell in panel.cells}))
+        ax.set_title(panel.title, fontsize=8, loc="left")
         ax.set_xlabel(panel.label, fontsize=8)
-    axes[0].set_ylabel("latents found", fontsize=8)
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
     shown = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels())}
-    figure.legend(shown.values(), shown, loc="outside lower center", ncols=len(panels),
+    figure.legend(shown.values(), shown, loc="outside lower center", ncols=columns,
                   frameon=False, fontsize=8)  # fmt: skip
     return [saved(figure, out / "ground-ages.png")]
-
-
-def _of_width(cells: Sequence[Cell], width: int) -> list[Cell]:
-    """Those of the longest training of this width."""
-    own = [cell for cell in cells if _width(cell) == width]
-    times = max(parts_of(cell["model"]).times for cell in own)
-    return [cell for cell in own if parts_of(cell["model"]).times == times]
-
-
-def _curves(ax: Axes, panel: Panel) -> None:
-    for way in WAYS:
-        if points := panel.points(way):
-            at = [place for place, _ in points]
-            bands = [wilson(*pair) for _, pair in points]
-            style = style_of(way)
-            ax.fill_between(at, [b[0] for b in bands], [b[1] for b in bands],
-                            color=style["color"], alpha=0.08, lw=0)  # fmt: skip
-            ax.plot(at, [found / targets for _, (found, targets) in points], label=way, **style)
-    ax.set_xscale("log")
-    ticks = sorted({panel.where(cell) for cell in panel.cells})
-    ax.set_xticks(ticks, [count(tick) for tick in ticks])
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_ylim(-0.02, 1.02)
-    ax.tick_params(labelsize=7)
-    ax.spines[["top", "right"]].set_visible(False)

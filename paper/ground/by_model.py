@@ -10,6 +10,7 @@ from paper.ground.comparing import Cell, all_in, difference, first_found, paired
 from paper.ground.groups import ANNEALED, CARRIED, LM_DIRECT, STAGES, Group, groups, repeated
 from paper.ground.tasks import DIRECT, RIDE
 from paper.ground.text import drawn, labelled, signed
+from paper.ground.ways import AGAIN
 from surfing.report import Column, rate
 from surfing.report.tables import count
 
@@ -48,14 +49,16 @@ def tables(record: Record) -> Iterator[str]:
         machines = {record["runs"][c["run"]]["machine"].get("cuda") or "a CPU" for c in group.cells}
         note = (
             f"Found and cost all in, {group.targets} targets where no number stands, measured on "
-            f"{' and '.join(sorted(machines))}. One start each, but for ways that start again for "
-            "targets that they did not solve: rides ten times at most, each from a later network "
-            "than the one before, and direct descents twenty times."
-        )
+            f"{' and '.join(sorted(machines))}. One start each, but for recover"
+            + (f", and ways{AGAIN}: rides ten times at most, each from a later network than the "
+               "one before, and direct descents twenty times"
+               if any(way.endswith(AGAIN) for way in group.ways) else "")
+            + "."
+        )  # fmt: skip
         yield f"**Found, {group.what}**\n\n" + drawn(columns, rows, note)
     if rows := tuple(_at_equal_cost(made)):
         yield "**Rides against restarts at equal cost**\n\n" + _equal(rows)
-    if said := repeated(record, made):
+    if said := repeated(record, [cell for group in made for cell in group.cells]):
         yield said
 
 
@@ -72,6 +75,7 @@ def _equal(rows: tuple[dict[str, Any], ...]) -> str:
         Column("alone", "restarts of", right=False),
         Column("k", "k", right=False),
         Column("models", "models"),
+        Column("targets", "targets of each"),
         *(Column(v, v) for v in ("ahead", "not told apart", "behind")),
         Column("few", "too few restarts"),
         Column("difference", "ride less restarts, together", right=False),
@@ -80,8 +84,8 @@ def _equal(rows: tuple[dict[str, Any], ...]) -> str:
         "Models by verdict: the 95% interval of the difference, target by target, lies above, "
         "across or below nothing. Where fewer restarts were run than the ride's cost pays for, all "
         "that were run are counted: a ride may still be behind them, but is not told ahead; in the "
-        "last column they flatter the ride. Direct Adam's restarts are at the step size with the "
-        "most promise for the ride's cost."
+        "last column they flatter the ride. Of direct Adam's step sizes that were run, for single "
+        "starts and for restarts, it is that which the ride is least ahead of."
     )
     return drawn(columns, rows, note)
 
@@ -96,6 +100,7 @@ def _at_equal_cost(made: Iterable[Group]) -> Iterator[dict[str, Any]]:
                         yield {
                             "what": group.what, "ride": ride, "alone": alone, "k": str(k),
                             "models": str(len(held)),
+                            "targets": " or ".join(map(str, sorted({o.targets for o in held}))),
                             **{v: str(verdicts[v]) for v in ("ahead", "not told apart", "behind")},
                             "few": str(verdicts["too few restarts were run to tell"]),
                             "difference": signed(difference(held)),

@@ -99,6 +99,7 @@ class AtCost:
         ride: share of the targets that the ride found.
         restarts: expected share that so many restarts find, the best by residual taken.
         difference: of the two, target by target: its mean and the ends of its 95% interval.
+        targets: that both have.
     """
 
     number: float
@@ -106,6 +107,7 @@ class AtCost:
     ride: float
     restarts: float
     difference: tuple[float, float, float]
+    targets: int
 
     @property
     def verdict(self) -> str:
@@ -134,6 +136,7 @@ def at_equal_cost(ride: Cell, restarts: Cell) -> AtCost:
         fmean(ridden),
         fmean(expected),
         (mean, mean - half, mean + half),
+        both,
     )
 
 

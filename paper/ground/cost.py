@@ -24,16 +24,23 @@ from paper.ground.comparing import (
 )
 from paper.ground.groups import Group, groups
 from paper.ground.pictures import marker_of, saved, style_of
-from paper.ground.tasks import DIRECT, RIDE, WAYS
+from paper.ground.tasks import DIRECT, RIDE
 from surfing.report import wilson
 from surfing.report.tables import count
 
-__all__ = ["AT_COST", "success_at_cost"]
+__all__ = ["AT_COST", "COST_CAPTION", "success_at_cost"]
 
 Record = Mapping[str, Any]
 
 AT_COST = "ground-cost.png"
 """The picture at the top of the page."""
+
+COST_CAPTION = (
+    "Latents found against cost, with 95% intervals. The line: direct Adam started again, from one "
+    "start of every model up to the ride's cost, on the first 60 targets of models where it was "
+    "run anew. Hollow markers: ways with a penalty, or that start again until solved."
+)
+"""Under that picture."""
 
 _POINTS = 60
 _TICKS = (30, 100, 300, 1000, 3000, 10000)
@@ -77,7 +84,7 @@ def _panels(record: Record) -> Iterator[Panel]:
             continue
         number = min(len(cell["error"]) for cells in main.values() for cell in cells)
         points = {}
-        for way in WAYS:
+        for way in group.ways:
             cells = group.of(way)
             if all(m in cells and cells[m]["targets"] >= number for m in models):
                 own = [of_first(cells[model], number) for model in models]
@@ -87,15 +94,17 @@ def _panels(record: Record) -> Iterator[Panel]:
 
 
 def _restarts(group: Group, models: list[str]) -> tuple[list[float], list[float]]:
-    """For shares of the ride's cost, from one start of each model to as many as were run of all."""
+    """For shares of the ride's cost, from where it pays for a start of every model to all of it.
+
+    Where fewer were run of a model, it is told with those.
+    """
     rides, cells = group.of(RIDE), group.of_restarts()
     if not all(model in rides and model in cells for model in models):
         return [], []
     ride = {model: all_in(rides[model]) for model in models}
     each = {model: mean_cost(cells[model]) for model in models}
     least = max(each[model] / ride[model] for model in models)
-    most = min(1.0, *(cells[m]["starts"] * each[m] / ride[m] for m in models))
-    parts = np.geomspace(least, most, _POINTS).tolist() if least < most else []
+    parts = np.geomspace(least, 1.0, _POINTS).tolist() if least < 1 else []
     found = [fmean(restarted(cells[m], part * ride[m] / each[m]) for m in models) for part in parts]
     return [part * fmean(ride.values()) for part in parts], found
 

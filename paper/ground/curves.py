@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from paper.ground.comparing import Cell, all_in, first_found
 from paper.ground.groups import latest, networks
 from paper.ground.model import place
-from paper.ground.pictures import cumulative, saved, style_of
+from paper.ground.pictures import along, cumulative, saved
 from paper.ground.tasks import DIRECT, RIDE, WAYS
 from paper.ground.text import drawn, labelled, measured
-from surfing.report import Column, rate, wilson
+from surfing.report import Column, rate
 from surfing.report.tables import count
 
 __all__ = [
@@ -98,14 +97,17 @@ def thresholds(record: Record) -> Iterator[str]:
     told = []
     for model, ways in _points(record).items():
         if {DIRECT, RIDE} <= set(ways):
+            both = set.intersection(*({c["m"] for c in ways[way]} for way in (RIDE, DIRECT)))
+            cells = {way: [c for c in ways[way] if c["m"] in both] for way in (RIDE, DIRECT)}
             half, most = (
-                " against ".join(_least(fewest(ways[way], share)) for way in (RIDE, DIRECT))
+                " against ".join(_least(fewest(cells[way], share)) for way in (RIDE, DIRECT))
                 for share in (0.5, 0.9)
             )
             told.append(f"{labelled(model)}: half {half}, 90% {most}")
     if told:
         yield (
-            "**Fewest Gaussian measurements** of those tried from which on half and 90% are found, "
+            "**Fewest Gaussian measurements** from which on half and 90% are found, of those that "
+            "both were tried with, "
             f"Adam surfing against direct Adam: {'; '.join(told)}."
         )
 
@@ -179,23 +181,12 @@ def measurements(record: Record, out: Path) -> list[Path]:
 def _curve(ways: Mapping[str, Sequence[Cell]], title: str, path: Path) -> Path:
     figure = Figure(figsize=(6.9, 3.4), layout="constrained")
     ax = figure.subplots()
-    for name, cells in ways.items():
-        points = sorted((cell["m"], first_found(cell)) for cell in cells)
-        m = [place for place, _ in points]
-        bands = [wilson(*pair) for _, pair in points]
-        style = style_of(name)
-        ax.fill_between(m, [b[0] for b in bands], [b[1] for b in bands],
-                        color=style["color"], alpha=0.08, lw=0)  # fmt: skip
-        ax.plot(m, [found / targets for _, (found, targets) in points], label=name, **style)
-    ax.set_xscale("log")
-    ax.set_xticks(m, [str(place) for place in m])
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_ylim(-0.02, 1.02)
+    points = {
+        way: sorted((cell["m"], first_found(cell)) for cell in cells) for way, cells in ways.items()
+    }
+    along(ax, points, ticks=sorted({m for part in points.values() for m, _ in part}))
     ax.set_title(title, fontsize=9, loc="left")
     ax.set_xlabel("Gaussian measurements", fontsize=8)
-    ax.set_ylabel("latents found", fontsize=8)
-    ax.tick_params(labelsize=7)
-    ax.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return saved(figure, path)
 

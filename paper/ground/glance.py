@@ -64,7 +64,8 @@ def glance(record: Record) -> str:
     note = (
         "**On the paper's ground**: share of the latents found with its 95% interval, and "
         "forward-equivalents a target, all in: the paper's networks at full size, one start, the "
-        "same models and targets for all ways of a line."
+        "same models and targets for all ways of a line. What is spent once is shared by all "
+        "targets of its run, 100 or 300."
     )
     return drawn(columns, rows, note) if rows else ""
 
@@ -82,16 +83,18 @@ def against_direct(record: Record) -> str:
         Column("ride", "surfing"),
         Column("direct", "direct"),
         Column("above", "surfing above (disjoint)"),
-        Column("below", "below (disjoint)"),
-        Column("most", f"at least {_MOST:.0%} on"),
-        Column("near", f"nearer than {_NEAR}"),
+        Column("below", "surfing below (disjoint)"),
+        Column("most", f"surfing finds {_MOST:.0%} on"),
+        Column("near", f"nearer than {_NEAR}: surfing, direct"),
         *(Column(_at_cost(k), f"less restarts at equal cost, k={k}") for k in latents),
     ]
     note = (
         "**Adam surfing against direct Adam** on the same networks, targets and starts. Disjoint: "
         f"the 95% intervals do not meet. Nearer than {_NEAR}: those that are on their way as well, "
         "since Adam ends where its progress is slow. Less restarts: direct Adam started as often "
-        "as the ride's cost pays for, target by target, at the step size that is best for that."
+        "as the ride's cost pays for, target by target, at that of the step sizes that were run, "
+        "for single starts and for restarts, which the ride is least ahead of; "
+        f"{_targets(made)} targets."
     )
     return drawn(columns, rows, note)
 
@@ -119,6 +122,11 @@ def _against(group: Group) -> dict[str, str]:
             if len(held := list(part.held(RIDE, DIRECT).values())) > 1
         },
     }
+
+
+def _targets(made: Sequence[Group]) -> str:
+    held = (one for group in made for one in group.held(RIDE, DIRECT).values())
+    return " or ".join(map(str, sorted({one.targets for one in held})))
 
 
 def _at_cost(k: int) -> str:
@@ -163,6 +171,8 @@ def _second_order(way: str, cells: Mapping[str, Cell], adam: Mapping[str, Cell])
         "most": f"{sum(part >= _NEARLY_ALL for part in found)} of {len(found)}",
         "every": f"{sum(part == 1 for part in found)} of {len(found)}",
     }
+    if way == RIDE:
+        return told
     if parts := [all_in(c) / all_in(adam[m]) for m, c in cells.items() if m in adam]:
         told["cost"] = f"{min(parts):.3f} to {max(parts):.3f}"
         told["cheap"] = f"{sum(part <= 0.1 for part in parts)} of {len(parts)}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from paper.ground.comparing import AtCost, Cell, at_equal_cost, first_found, meet, of_first
 from paper.ground.model import parts_of, place
-from paper.ground.tasks import DIRECT, RESTARTED, RIDE, WAYS, for_restarts
+from paper.ground.tasks import DIRECT, RESTARTED, RIDE, WAYS
 from paper.ground.text import labelled
 from surfing.report import rate
 
@@ -53,12 +53,12 @@ class Group:
     Attributes:
         what: was measured: "all pixels", "m = 2k" or "m = 4k".
         cells: of all models and ways, one of each.
-        restarts: step size of direct Adam with the most promise for the ride's cost, by model.
+        alone: by model, direct Adam at every step size and number of starts that was run.
     """
 
     what: str
     cells: Cells
-    restarts: Mapping[str, float]
+    alone: Mapping[str, Cells]
 
     @property
     def ways(self) -> list[str]:
@@ -92,18 +92,24 @@ class Group:
                         for way, cells in ways.items()}  # fmt: skip
 
     def of_restarts(self) -> dict[str, Cell]:
-        """Direct Adam at the step size with the most promise for restarts, by model."""
-        alone = self.of(DIRECT)
-        found = {m: c for m, c in alone.items() if c.get("rate") == self.restarts.get(m)}
-        own = self.of(RESTARTED)
-        return found | {m: c for m, c in own.items()
-                        if m not in found or c["starts"] >= found[m]["starts"]}  # fmt: skip
+        """Direct Adam at that step size, of those that were run, which the ride is least ahead of.
+
+        By model; at each step size the cell with the most starts.
+        """
+        found = {}
+        for model, ride in self.of(RIDE).items():
+            by_rate: dict[float | None, Cell] = {}
+            for cell in self.alone.get(model, ()):
+                before = by_rate.get(cell.get("rate"))
+                if before is None or _evidence(cell) >= _evidence(before):
+                    by_rate[cell.get("rate")] = cell
+            if by_rate:
+                gap = {r: at_equal_cost(ride, c).difference[0] for r, c in by_rate.items()}
+                found[model] = by_rate[min(gap, key=lambda rate: gap[rate])]
+        return found
 
     def held(self, ride: str, alone: str) -> dict[str, AtCost]:
-        """A ride against restarts, by model, where enough or several were run.
-
-        Direct Adam's are at the step size that is best for this, not at that of single starts.
-        """
+        """A ride against restarts, by model, where enough or several were run."""
         rivals = self.of_restarts() if alone == DIRECT else self.of(alone)
         ours = self.of(ride)
         both = {m: at_equal_cost(ours[m], rivals[m]) for m in self.models
@@ -114,7 +120,7 @@ class Group:
         """The models by their number of latents: Adam's verdict depends on it."""
         for k in sorted({parts_of(model).latents for model in self.models}):
             own = [cell for cell in self.cells if parts_of(cell["model"]).latents == k]
-            yield k, Group(self.what, own, self.restarts)
+            yield k, Group(self.what, own, self.alone)
 
 
 def groups(record: Record) -> list[Group]:
@@ -123,20 +129,21 @@ def groups(record: Record) -> list[Group]:
     for cell in record["cells"]:
         if cell["task"] in TABLED:
             found.setdefault((*networks(record, cell), _measured(cell)), []).append(cell)
-    kept = [
-        (what, best_of_each(cells))
-        for (*_, what), cells in found.items()
-        if len({c["model"] for c in cells if c["method"] == RECOVER}) >= _MODELS_AT_LEAST
-    ]
-    tuned = {entry["model"]: entry for entry in reversed(record["tuning"])}
     made: list[Group] = []
-    for what, cells in kept:
-        where = "all" if what == WHOLE else "2k"
-        rates = {model: for_restarts(entry, where)[0] for model, entry in tuned.items()}
-        again = sum(group.what.startswith(what) for group in made)
-        title = f"{what}, trained again ({again})" if again else what
-        made.append(Group(title, cells, rates))
+    for (*_, what), cells in found.items():
+        if len({c["model"] for c in cells if c["method"] == RECOVER}) >= _MODELS_AT_LEAST:
+            alone: dict[str, Cells] = {}
+            for cell in cells:
+                if cell["method"] in (DIRECT, RESTARTED):
+                    alone.setdefault(cell["model"], []).append(cell)
+            again = sum(group.what.startswith(what) for group in made)
+            title = f"{what}, trained again ({again})" if again else what
+            made.append(Group(title, best_of_each(cells), alone))
     return made
+
+
+def _evidence(cell: Cell) -> tuple[int, int]:
+    return cell["starts"], cell["targets"]
 
 
 def networks(record: Record, cell: Cell) -> tuple[int, int]:
@@ -190,14 +197,20 @@ def _same(cell: Cell) -> tuple[Any, ...]:
     return tuple(cell.get(key) for key in ("model", "m", "method", "training"))
 
 
-def repeated(record: Record, made: Sequence[Group]) -> str:
-    """Cells of earlier trainings that a group measured again: do the intervals meet?"""
-    now = {_same(cell): cell for group in made for cell in group.cells}
-    ours = {id(cell) for group in made for cell in group.cells}
+def repeated(record: Record, told: Cells, tasks: Sequence[str] = TABLED) -> str:
+    """Cells of earlier trainings that were measured again: do the intervals meet?
+
+    Args:
+        record: all cells.
+        told: those that stand in tables.
+        tasks: whose cells are looked at.
+    """
+    now = {_same(cell): cell for cell in told if cell["method"] != RESTARTED}
+    ours = {id(cell) for cell in told}
     pairs = [
         (cell, now[_same(cell)])
         for cell in record["cells"]
-        if cell["task"] in TABLED and _same(cell) in now and id(cell) not in ours
+        if cell["task"] in tasks and _same(cell) in now and id(cell) not in ours
     ]
     if not pairs:
         return ""

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper.ground.ages import ages, by_age, law
+from paper.ground.ages import ages, by_age, from_end_to_end
 from paper.ground.by_model import tables
 from paper.ground.comparing import Cell, Pair, first_found, total
-from paper.ground.cost import AT_COST, success_at_cost
+from paper.ground.cost import AT_COST, COST_CAPTION, success_at_cost
 from paper.ground.curves import (
     curves,
     held_out,
@@ -33,6 +33,7 @@ from surfing.report.tables import count
 
 __all__ = [
     "AT_COST",
+    "COST_CAPTION",
     "against_direct",
     "figures",
     "glance",
@@ -45,7 +46,7 @@ __all__ = [
 Record = Mapping[str, Any]
 
 _COMMON = 0.02
-"""A step size of both ways on all models, so that nothing is picked on what is told."""
+"""A step size of both ways on all models."""
 _SIGNALS = {"all": "all pixels", "2k": "2k Gaussian"}
 _SAMPLES = "ground-samples.png"
 _CAPTIONS = {
@@ -55,7 +56,7 @@ _CAPTIONS = {
     "fig3": "Figure 3: latents found against the number of Gaussian measurements.",
     "fig4": "Figure 4: how near each way comes to images that no network saw.",
     "fig1": "Figure 1: the surface as it is learned, and the surfer on it.",
-    "ages": "How success falls with the length of the training, and grows with the width.",
+    "ages": "Latents found by the length of the training and by the width, one training of each.",
     "wave": "Targets near the truth's own minimiser, network by network.",
 }
 
@@ -76,6 +77,7 @@ def _runs(record: Record) -> str:
             "run": str(number),
             "date": run["date"],
             "machine": run["machine"].get("cuda") or "CPU, a thread a model",
+            "surfing": run["versions"]["surfing"],
             "torch": run["versions"]["torch"],
             "seconds": count(run["seconds"]),
             "command": f"`{run['command']}`",
@@ -84,13 +86,13 @@ def _runs(record: Record) -> str:
     ]
     columns = [
         Column("run", "run"),
-        *(Column(key, key, right=False) for key in ("date", "machine", "torch")),
+        *(Column(key, key, right=False) for key in ("date", "machine", "surfing", "torch")),
         Column("seconds", "seconds"),
         Column("command", "`python -m paper.ground` and", right=False),
     ]
     note = (
-        "Each again by its command, within its intervals: KEPT is the folder of an earlier run's "
-        "networks, `--data` and `--out` are left out."
+        "KEPT is the folder of an earlier run's networks; `--data` and `--out` are left out. What "
+        "options mean is what they meant on that day."
     )
     return f"**The runs**\n\n{drawn(columns, rows, note)}"
 
@@ -156,7 +158,7 @@ def markdown(record: Record, shown: Mapping[str, str] | None = None) -> str:
 
 def in_short(record: Record) -> list[str]:
     """Sentences for the top of the page, losses beside wins."""
-    return [*thresholds(record), *law(record), _at_any_size(record)]
+    return [*thresholds(record), *from_end_to_end(record), _at_any_size(record)]
 
 
 def _at_any_size(record: Record) -> str:
@@ -164,8 +166,9 @@ def _at_any_size(record: Record) -> str:
     lines = [line for line in picked(record) if line.model != "vae-k2"]
     said = [_at_one_size([w for w in lines if w.where == where]) for where in _SIGNALS]
     return (
-        f"Direct Adam and Adam surfing at step size {_COMMON} on all "
-        f"{len(lines) // 2} models, {lines[0].targets} targets each: {'; '.join(said)}."
+        f"Direct Adam and Adam surfing at one step size, {_COMMON}, on all {len(lines) // 2} "
+        f"models, on the {lines[0].targets} targets of each that chose step sizes, "
+        f"{count(record['runs'][0]['plan']['tuning_cap'])} steps at most: {'; '.join(said)}."
     )
 
 
@@ -190,7 +193,8 @@ def _ground(record: Record) -> str:
         f"at the last one both ways go on until the lowest risk falls by less than "
         f"{until['tolerance']:.0%} in {until['patience']} steps, {until['cap']:,} steps at most "
         f"({plan['tuning_cap']:,} while step sizes are chosen). Its step sizes were chosen on "
-        "other targets, and for the tables by model on another training of each. Cost: "
+        "other targets, with all pixels and with 2k measurements, which serves for any number; for "
+        "the tables by model on another training of each. Cost: "
         "forward-equivalents a target. "
         "The tables below this section are those of the first release's ground: "
         "networks a tenth as wide, trained three times as long, Adam cut off."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from paper.ground.comparing import Cell, first_found, mean_cost, paired
+from paper.ground.comparing import Cell, all_in, first_found, paired
 from paper.ground.text import labelled
 from surfing.report import Column, Table, rate
 from surfing.report.tables import count
@@ -33,7 +33,7 @@ def _table(cells: Sequence[Cell]) -> str:
         {
             "path": cell["variant"].strip(),
             "found": rate(first_found(cell)),
-            "cost": mean_cost(cell),
+            "cost": all_in(cell),
             "paired": "–" if cell is first else paired(cell, first),
         }
         for cell in cells

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from paper.ground.comparing import FOUND, Pair
 from paper.ground.model import MODELS, parts_of, place
@@ -18,8 +19,10 @@ from paper.ground.text import labelled
 from surfing import files
 from surfing.report.intervals import wilson
 from surfing.report.palette import LINES
+from surfing.report.tables import count
 
 __all__ = [
+    "along",
     "contact_sheet",
     "cumulative",
     "found_by_model",
@@ -174,6 +177,32 @@ def _curves(ax: Axes, cells: Sequence[Mapping[str, Any]], key: str) -> None:
     ax.set_ylim(-0.03, 1.03)
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=7)
+
+
+def along(
+    ax: Axes, ways: Mapping[str, Sequence[tuple[int, Pair]]], *, ticks: Sequence[int]
+) -> None:
+    """Shares found of each way along a logarithmic axis, with their intervals.
+
+    Args:
+        ax: drawn into.
+        ways: (place, (found, targets)) in order, by way.
+        ticks: places that are named.
+    """
+    for way, points in ways.items():
+        at = [place for place, _ in points]
+        bands = [wilson(*pair) for _, pair in points]
+        style = style_of(way)
+        ax.fill_between(at, [b[0] for b in bands], [b[1] for b in bands],
+                        color=style["color"], alpha=0.08, lw=0)  # fmt: skip
+        ax.plot(at, [found / targets for _, (found, targets) in points], label=way, **style)
+    ax.set_xscale("log")
+    ax.set_xticks(ticks, [count(tick) for tick in ticks])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_ylabel("latents found", fontsize=8)
+    ax.tick_params(labelsize=7)
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def style_of(way: str) -> dict[str, Any]:

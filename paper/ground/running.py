@@ -6,6 +6,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import shlex
 import sys
 import time
 import traceback
@@ -19,7 +20,7 @@ from surfing import files
 from surfing.errors import InputError
 
 AGES = ("dcgan-k10-x3", "dcgan-k10-w32", "dcgan-k10-w16", "dcgan-k10-w8", "dcgan-k10-w8-x3")
-"""Another length of training, other widths: the law behind `first release against paper`."""
+"""Other lengths of training, other widths: between the first release's networks and the paper's."""
 
 _ADAM = ".adam-ended"
 """Marks a model of which only the package's own loops are left to measure."""
@@ -79,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(error))
     options.out.mkdir(parents=True, exist_ok=True)
     _run(options, sizes, limit)
-    gather(options.out, facts={"command": " ".join(tokens), "sizes": asdict(sizes),
+    gather(options.out, facts={"command": shlex.join(tokens), "sizes": asdict(sizes),
                                "seconds": round(time.time() - began, 1)})  # fmt: skip
     return 0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from paper.ground.comparing import Cell, first_found, mean_cost, paired, sign_test
+from paper.ground.comparing import Cell, all_in, first_found, paired, sign_test
 from paper.ground.pictures import on_the_wave
 from paper.ground.tasks import RIDE
 from paper.ground.text import labelled
@@ -33,7 +33,7 @@ def wave(record: Record) -> str:
         {
             "ride": _named(cell),
             "found": rate(first_found(cell)),
-            "cost": mean_cost(cell),
+            "cost": all_in(cell),
             "wave": ", ".join(_share(cell, place) for place in _PLACES),
             "move": f"{median(cell['median_move']):.2g}",
             "paired": "–" if cell is cells[0] else paired(cell, cells[0]),
