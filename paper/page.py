@@ -72,11 +72,13 @@ def page(records: dict[str, Record], pictures: dict[str, list[Path]], *, root: P
     ]
     for name, record in records.items():
         lines += ["", f"## {PARTS[name]}", "", _made_by(name, record), ""]
-        drawn = {p.name: _shown(PARTS[name], p, root) for p in pictures.get(name, [])}
+        drawn = pictures.get(name, [])
         if name == "ground":
-            lines += [ground.markdown(record, drawn)]
+            shown = {p.name: _shown(ground.caption(p.name).rstrip("."), p, root) for p in drawn}
+            lines += [ground.markdown(record, shown)]
         else:
-            lines += [_writer(name).markdown(record), *(f"\n{line}" for line in drawn.values())]
+            lines += [_writer(name).markdown(record)]
+            lines += [line for p in drawn for line in ("", _shown(PARTS[name], p, root))]
     return "\n".join(lines) + "\n"
 
 
@@ -89,7 +91,7 @@ def _glance(records: dict[str, Record], pictures: dict[str, list[Path]], root: P
     shown = [
         line
         for p in drawn
-        for line in (_shown("Latents found against cost", p, root), f"*{ground.COST_CAPTION}*")
+        for line in (_shown("Latents found against cost", p, root), f"*{ground.caption(p.name)}*")
     ]
     said = "\n".join(f"- {line}" for line in ground.in_short(record))
     parts = [ground.glance(record), *shown, ground.against_direct(record),

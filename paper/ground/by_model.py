@@ -7,7 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from paper.ground.comparing import Cell, all_in, difference, first_found, paired
-from paper.ground.groups import ANNEALED, CARRIED, LM_DIRECT, STAGES, Group, groups, repeated
+from paper.ground.groups import (
+    ANNEALED,
+    CARRIED,
+    EVERY,
+    LATE,
+    LM_DIRECT,
+    STAGES,
+    Group,
+    groups,
+    repeated,
+)
 from paper.ground.tasks import DIRECT, RIDE
 from paper.ground.text import drawn, labelled, signed
 from paper.ground.ways import AGAIN
@@ -21,9 +31,9 @@ Record = Mapping[str, Any]
 RIVALS = {
     RIDE: (DIRECT,),
     STAGES: (LM_DIRECT,),
-    "LM surfing, every network": (LM_DIRECT,),
+    EVERY: (LM_DIRECT,),
     CARRIED: (LM_DIRECT,),
-    "LM surfing, late annealed": (LM_DIRECT, ANNEALED),
+    LATE: (LM_DIRECT, ANNEALED),
 }
 """What each ride is set against at equal cost."""
 

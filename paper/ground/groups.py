@@ -15,6 +15,8 @@ from surfing.report import rate
 __all__ = [
     "ANNEALED",
     "CARRIED",
+    "EVERY",
+    "LATE",
     "LM_DIRECT",
     "MAIN",
     "RECOVER",
@@ -36,6 +38,7 @@ Cells = list[Cell]
 RECOVER, STAGES = "recover", "LM surfing, 10 stages"
 CARRIED = "Broyden surfing, every network"
 LM_DIRECT, ANNEALED = "LM direct", "LM prior annealed, no path"
+EVERY, LATE = "LM surfing, every network", "LM surfing, late annealed"
 MAIN = (DIRECT, RIDE, LM_DIRECT, STAGES, CARRIED, RECOVER)
 """Ways that are told together at the top of the page."""
 

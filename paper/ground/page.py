@@ -33,8 +33,8 @@ from surfing.report.tables import count
 
 __all__ = [
     "AT_COST",
-    "COST_CAPTION",
     "against_direct",
+    "caption",
     "figures",
     "glance",
     "in_short",
@@ -103,7 +103,7 @@ def figures(record: Record, out: Path) -> list[Path]:
     pictures = [path for make in makers for path in make(record, out)]
     if shares := _shares(record):
         pictures.insert(0, found_by_model(shares, out / "ground-found.png"))
-    if panels := _panels(record):
+    if panels := _distances(record):
         pictures.append(cumulative(panels, out / "ground-distances.png"))
     if drawing := draw(record, out / "ground-wave.png"):
         pictures.append(drawing)
@@ -123,7 +123,7 @@ def _shares(record: Record) -> dict[str, dict[str, dict[str, Pair]]]:
     }
 
 
-def _panels(record: Record) -> dict[str, list[Cell]]:
+def _distances(record: Record) -> dict[str, list[Cell]]:
     """All ways on the models with the most latents of which all main ways were measured."""
     panels = {}
     for group in groups(record):
@@ -133,6 +133,13 @@ def _panels(record: Record) -> dict[str, list[Cell]]:
                 cells = [cell for way in group.ways if (cell := group.of(way).get(model))]
                 panels[f"{labelled(model)}, {group.what}"] = cells
     return panels
+
+
+def caption(name: str) -> str:
+    """What stands under a picture, by the name of its file."""
+    if name == AT_COST:
+        return COST_CAPTION
+    return next(said for kind, said in _CAPTIONS.items() if name.startswith(f"ground-{kind}"))
 
 
 def markdown(record: Record, shown: Mapping[str, str] | None = None) -> str:

@@ -13,9 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from paper.ground.comparing import FOUND, Pair
+from paper.ground.groups import ANNEALED, CARRIED, EVERY, LATE, LM_DIRECT, RECOVER, STAGES
 from paper.ground.model import MODELS, parts_of, place
 from paper.ground.tasks import DIRECT, RIDE
 from paper.ground.text import labelled
+from paper.ground.ways import AGAIN
 from surfing import files
 from surfing.report.intervals import wilson
 from surfing.report.palette import LINES
@@ -98,34 +100,34 @@ def _short(model: str) -> str:
 _MARKERS = {
     DIRECT: 0,
     RIDE: 1,
-    "LM direct": 2,
-    "LM surfing, 10 stages": 3,
-    "Broyden surfing, every network": 5,
-    "recover": 4,
+    LM_DIRECT: 2,
+    STAGES: 3,
+    CARRIED: 5,
+    RECOVER: 4,
 }
 """Place in the palette of the ways whose shares are drawn."""
 
 _HOLLOW = {
-    "LM prior annealed, no path": (2, "s"),
-    "LM surfing, late annealed": (3, "v"),
-    "LM surfing, every network": (3, "P"),
-    "LM direct, again until solved": (2, "D"),
-    "LM surfing, 10 stages, again until solved": (3, "^"),
+    ANNEALED: (2, "s"),
+    LATE: (3, "v"),
+    EVERY: (3, "P"),
+    f"{LM_DIRECT}{AGAIN}": (2, "D"),
+    f"{STAGES}{AGAIN}": (3, "^"),
 }
 """Place in the palette and marker of the other ways."""
 
 _LOOK = {
     DIRECT: (0, 2.6),
     RIDE: (1, 2.6),
-    "LM direct": (0, 1.1),
-    "LM surfing, 10 stages": (1, 1.1),
-    "LM prior annealed, no path": (2, 1.1),
-    "LM surfing, late annealed": (3, 1.1),
-    "LM surfing, every network": (5, 1.1),
-    "Broyden surfing, every network": (2, 2.2),
-    "LM direct, again until solved": (0, 1.8),
-    "LM surfing, 10 stages, again until solved": (1, 1.8),
-    "recover": (4, 1.8),
+    LM_DIRECT: (0, 1.1),
+    STAGES: (1, 1.1),
+    ANNEALED: (2, 1.1),
+    LATE: (3, 1.1),
+    EVERY: (5, 1.1),
+    CARRIED: (2, 2.2),
+    f"{LM_DIRECT}{AGAIN}": (0, 1.8),
+    f"{STAGES}{AGAIN}": (1, 1.8),
+    RECOVER: (4, 1.8),
 }
 """Place in the palette and width of each way's line: Adam's are thick."""
 
