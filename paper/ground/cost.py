@@ -36,14 +36,14 @@ AT_COST = "ground-cost.png"
 """The picture at the top of the page."""
 
 COST_CAPTION = (
-    "Latents found against cost, with 95% intervals. The line: direct Adam started again, from one "
-    "start of every model up to the ride's cost, on the first 60 targets of models where it was "
-    "run anew. Hollow markers: ways with a penalty, or that start again until solved."
+    "Latents found against cost, with 95% intervals. The line: direct Adam started again, up to "
+    "the ride's cost, on the first 60 targets of models where it was run anew. Hollow markers: "
+    "ways with a penalty, or that start again until solved."
 )
 """Under that picture."""
 
 _POINTS = 60
-_TICKS = (30, 100, 300, 1000, 3000, 10000)
+_TICKS = (30, 100, 300, 1000, 3000, 9000)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def success_at_cost(record: Record, out: Path) -> list[Path]:
     panels = list(_panels(record))
     if not panels:
         return []
-    figure = Figure(figsize=(1.0 + 3.1 * len(panels), 4.1), layout="constrained")
+    figure = Figure(figsize=(0.8 + 2.4 * len(panels), 3.9), layout="constrained")
     axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False).ravel()
     for ax, panel in zip(axes, panels):
         _draw(ax, panel)
@@ -89,21 +89,22 @@ def _panels(record: Record) -> Iterator[Panel]:
             if all(m in cells and cells[m]["targets"] >= number for m in models):
                 own = [of_first(cells[model], number) for model in models]
                 points[way] = fmean(map(all_in, own)), total(map(first_found, own))
-        title = f"{group.what}: {len(models)} models, {number} targets of each"
+        title = f"{group.what}: {len(models)} models, {number} targets"
         yield Panel(title, points, _restarts(group, models))
 
 
 def _restarts(group: Group, models: list[str]) -> tuple[list[float], list[float]]:
-    """For shares of the ride's cost, from where it pays for a start of every model to all of it.
+    """For shares of the ride's cost, from where it pays for a start of some model to all of it.
 
-    Where fewer were run of a model, it is told with those.
+    Where it pays for less than one start of a model, as many of its targets have one; where fewer
+    were run than it pays for, it is told with those.
     """
     rides, cells = group.of(RIDE), group.of_restarts()
     if not all(model in rides and model in cells for model in models):
         return [], []
     ride = {model: all_in(rides[model]) for model in models}
     each = {model: mean_cost(cells[model]) for model in models}
-    least = max(each[model] / ride[model] for model in models)
+    least = min(each[model] / ride[model] for model in models)
     parts = np.geomspace(least, 1.0, _POINTS).tolist() if least < 1 else []
     found = [fmean(restarted(cells[m], part * ride[m] / each[m]) for m in models) for part in parts]
     return [part * fmean(ride.values()) for part in parts], found

@@ -20,7 +20,6 @@ from paper.ground.comparing import (
 from paper.ground.groups import (
     CARRIED,
     LM_DIRECT,
-    MAIN,
     RECOVER,
     STAGES,
     WHOLE,
@@ -39,6 +38,7 @@ Record = Mapping[str, Any]
 
 _NEAR = 0.1
 """||z - z*|| within which Adam is on its way to the latent."""
+_MODELS = "models, targets of each"
 _MOST = 0.95
 _NEARLY_ALL = 0.99
 """What was hoped for of Adam's ride, and of one of second order."""
@@ -46,57 +46,49 @@ _SECOND = (RIDE, LM_DIRECT, STAGES, CARRIED, f"{LM_DIRECT}{AGAIN}", f"{STAGES}{A
 
 
 def glance(record: Record) -> str:
-    """The main ways, the models together."""
-    rows = []
+    """The main ways, a line each, the models together."""
+    lines: dict[str, dict[str, str]] = {_MODELS: {}}
     for group in groups(record):
         models, ways = group.together()
         if models:
             number = len(ways[RECOVER][0]["error"])
-            rows.append(
-                {"what": group.what, "models": f"{len(models)}, {number}"}
-                | {way: _together(cells) for way, cells in ways.items()}
-            )
-    columns = [
-        Column("what", "measured", right=False),
-        Column("models", "models, targets of each"),
-        *(Column(way, way) for way in MAIN),
-    ]
+            lines[_MODELS][group.what] = f"{len(models)}, {number}"
+            for way, cells in ways.items():
+                lines.setdefault(way, {})[group.what] = _together(cells)
     note = (
         "**On the paper's ground**: share of the latents found with its 95% interval, and "
-        "forward-equivalents a target, all in: the paper's networks at full size, one start, the "
-        "same models and targets for all ways of a line. What is spent once is shared by all "
-        "targets of its run, 100 or 300."
+        "forward-equivalents a target, all in: the paper's networks at full size, the same models "
+        "and targets for all ways of a column. One start, but for what starts again for targets "
+        "that it did not solve. What is spent once is shared by all targets of its run."
     )
-    return drawn(columns, rows, note) if rows else ""
+    return _turned(lines, "found, cost", note) if lines[_MODELS] else ""
 
 
 def against_direct(record: Record) -> str:
     """Adam surfing and direct Adam: how many models, by how much, and at equal cost."""
     made = groups(record)
-    rows = [row for group in made if (row := _against(group))]
-    if not rows:
+    lines: dict[str, dict[str, str]] = {}
+    for group in made:
+        for name, value in _against(group).items():
+            lines.setdefault(name, {})[group.what] = value
+    if not lines:
         return ""
-    latents = [k for k in (5, 10, 20) if any(_at_cost(k) in row for row in rows)]
-    columns = [
-        Column("what", "measured", right=False),
-        Column("models", "models"),
-        Column("ride", "surfing"),
-        Column("direct", "direct"),
-        Column("above", "surfing above (disjoint)"),
-        Column("below", "surfing below (disjoint)"),
-        Column("most", f"surfing finds {_MOST:.0%} on"),
-        Column("near", f"nearer than {_NEAR}: surfing, direct"),
-        *(Column(_at_cost(k), f"less restarts at equal cost, k={k}") for k in latents),
-    ]
     note = (
         "**Adam surfing against direct Adam** on the same networks, targets and starts. Disjoint: "
         f"the 95% intervals do not meet. Nearer than {_NEAR}: those that are on their way as well, "
-        "since Adam ends where its progress is slow. Less restarts: direct Adam started as often "
-        "as the ride's cost pays for, target by target, at that of the step sizes that were run, "
+        "since Adam ends where its progress is slow. Less restarts: at equal cost, direct Adam "
+        "as often as the ride pays for, target by target, at that of the step sizes that were run, "
         "for single starts and for restarts, which the ride is least ahead of; "
         f"{_targets(made)} targets."
     )
-    return drawn(columns, rows, note)
+    return _turned(lines, "Adam surfing and direct Adam", note)
+
+
+def _turned(lines: Mapping[str, Mapping[str, str]], head: str, note: str) -> str:
+    """A line a name, a column for what was measured."""
+    there = list(dict.fromkeys(what for line in lines.values() for what in line))
+    columns = [Column("name", head, right=False), *(Column(what, what) for what in there)]
+    return drawn(columns, ({"name": name} | dict(line) for name, line in lines.items()), note)
 
 
 def _against(group: Group) -> dict[str, str]:
@@ -107,17 +99,20 @@ def _against(group: Group) -> dict[str, str]:
     pairs = [(first_found(ours[m]), first_found(theirs[m])) for m in both]
     clear = Counter(disjoint(*pair) for pair in pairs)
     near = [[first_found(cells[m], _NEAR) for m in both] for cells in (ours, theirs)]
+    above, below = (
+        f"{sum(sign * (share(a) - share(b)) > 0 for a, b in pairs)} ({clear[name]})"
+        for sign, name in ((1, "ahead"), (-1, "behind"))
+    )
     return {
-        "what": group.what,
         "models": str(len(both)),
-        "ride": rate(total(ours for ours, _ in pairs)),
-        "direct": rate(total(theirs for _, theirs in pairs)),
-        "above": f"{sum(share(a) > share(b) for a, b in pairs)} ({clear['ahead']})",
-        "below": f"{sum(share(a) < share(b) for a, b in pairs)} ({clear['behind']})",
-        "most": str(sum(share(a) >= _MOST for a, _ in pairs)),
-        "near": ", ".join(two(share(total(part))) for part in near),
+        "found by surfing": rate(total(ours for ours, _ in pairs)),
+        "found by direct Adam": rate(total(theirs for _, theirs in pairs)),
+        "surfing above on (disjoint)": above,
+        "surfing below on (disjoint)": below,
+        f"surfing finds {_MOST:.0%} on": str(sum(share(a) >= _MOST for a, _ in pairs)),
+        f"nearer than {_NEAR}: surfing, direct": ", ".join(two(share(total(p))) for p in near),
         **{
-            _at_cost(k): f"{signed(difference(held))} ({_verdicts(held)})"
+            f"surfing less restarts, k={k}": f"{signed(difference(held))} ({_verdicts(held)})"
             for k, part in group.by_latents()
             if len(held := list(part.held(RIDE, DIRECT).values())) > 1
         },
@@ -127,10 +122,6 @@ def _against(group: Group) -> dict[str, str]:
 def _targets(made: Sequence[Group]) -> str:
     held = (one for group in made for one in group.held(RIDE, DIRECT).values())
     return " or ".join(map(str, sorted({one.targets for one in held})))
-
-
-def _at_cost(k: int) -> str:
-    return f"k{k}"
 
 
 def _verdicts(held: Sequence[AtCost]) -> str:

@@ -10,6 +10,7 @@ from paper.ground.comparing import AtCost, Cell, at_equal_cost, first_found, mee
 from paper.ground.model import parts_of, place
 from paper.ground.tasks import DIRECT, RESTARTED, RIDE, WAYS
 from paper.ground.text import labelled
+from paper.ground.ways import AGAIN
 from surfing.report import rate
 
 __all__ = [
@@ -39,7 +40,7 @@ RECOVER, STAGES = "recover", "LM surfing, 10 stages"
 CARRIED = "Broyden surfing, every network"
 LM_DIRECT, ANNEALED = "LM direct", "LM prior annealed, no path"
 EVERY, LATE = "LM surfing, every network", "LM surfing, late annealed"
-MAIN = (DIRECT, RIDE, LM_DIRECT, STAGES, CARRIED, RECOVER)
+MAIN = (DIRECT, RIDE, LM_DIRECT, STAGES, CARRIED, f"{STAGES}{AGAIN}", RECOVER)
 """Ways that are told together at the top of the page."""
 
 TABLED = ("table1", "few", "restarts")

@@ -65,10 +65,9 @@ def found_by_model(panels: Mapping[str, Mapping[str, Mapping[str, Pair]]], path:
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False).ravel()
     for ax, (title, ways) in zip(axes, panels.items()):
         for number, (way, pairs) in enumerate(ways.items()):
-            colour, _, marker = LINES[_MARKERS[way]]
             shift = 0.13 * (number - (len(ways) - 1) / 2)
             _intervals(ax, [models.index(m) + shift for m in pairs], list(pairs.values()),
-                       color=colour, fmt=marker, label=way)  # fmt: skip
+                       label=way, **marker_of(way) | {"ms": 4})  # fmt: skip
         ax.set_title(title, fontsize=9, loc="left")
         ax.set_xticks(range(len(models)), [_short(model) for model in models], fontsize=7)
     shown = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels())]
@@ -85,7 +84,7 @@ def _intervals(
     bands = [wilson(*pair) for pair in pairs]
     below = [max(0.0, s - low) for s, (low, _) in zip(shares, bands)]
     above = [max(0.0, high - s) for s, (_, high) in zip(shares, bands)]
-    ax.errorbar(places, shares, (below, above), ms=4, lw=1, **style)
+    ax.errorbar(places, shares, (below, above), lw=1, **style)
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel("latents found", fontsize=8)
     ax.tick_params(axis="y", labelsize=7)
