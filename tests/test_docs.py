@@ -110,7 +110,7 @@ def test_the_recording_has_the_code_of_the_example() -> None:
     assert all(words in page for words, _ in cells)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "generator", "recording", "knowledge"])
+@pytest.mark.parametrize("name", ["quickstart", "generator", "recording", "knowledge", "methods"])
 def test_its_code_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")

@@ -144,9 +144,14 @@ def _series(cells: Sequence[Cell]) -> Iterator[Series]:
 
 
 def from_end_to_end(record: Record) -> Iterator[str]:
-    """For the top of the page: each series' first and last point."""
+    """For the top of the page: the first and the last point of the longest series of a kind."""
     cells = _cells(record)
-    if told := [said for one in _series(cells) if (said := _ends(one))]:
+    longest: dict[str, Series] = {}
+    for one in _series(cells):
+        before = longest.get(one.label)
+        if before is None or len(one.points(RIDE)) > len(before.points(RIDE)):
+            longest[one.label] = one
+    if told := [said for one in longest.values() if (said := _ends(one))]:
         yield f"**Width and length of training** ({_model(cells)}): {'; '.join(told)}."
 
 
