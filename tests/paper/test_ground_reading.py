@@ -23,18 +23,19 @@ from paper.ground.comparing import (
 from paper.ground.cost import AT_COST, _panels, _restarts, success_at_cost
 from paper.ground.curves import curves, held_out, held_out_pictures, measurements, thresholds
 from paper.ground.glance import against_direct, glance, second_order
-from paper.ground.groups import groups, others
+from paper.ground.groups import STAGES, groups, others
 from paper.ground.model import MODELS, parts_of
 from paper.ground.reading import lines_of, main, read
 from paper.ground.running import _tuned
 from paper.ground.tables import rest
 from paper.ground.tasks import DIRECT, RESTARTED, RIDE
 from paper.ground.tuning import picked
-from paper.ground.ways import LM
+from paper.ground.ways import AGAIN, LM
 from paper.page import page, read_records
 
 from surfing.errors import InputError
 from surfing.report import rate
+from surfing.report.tables import count
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "records" / "ground.json"
 HIT, MISS = 1e-4, 1.0
@@ -556,6 +557,21 @@ def test_readme_says_what_the_record_says(published: dict[str, Any]) -> None:
                 verdict = "ahead" if side > 1 else "behind" if side < -1 else "neither"
                 verdicts[verdict].add((what, k))
     assert verdicts == EQUAL_COST
+
+
+def test_the_page_of_methods_says_what_the_record_says(published: dict[str, Any]) -> None:
+    text = (PUBLISHED.parents[1] / "methods.md").read_text(encoding="utf-8")
+    methods = " ".join(text.split())
+    whole = {group.what: group for group in groups(published)}["all pixels"]
+    models, ways = whole.together()
+    told = {}
+    for way in (RIDE, STAGES, f"{STAGES}{AGAIN}"):
+        found, targets = total(map(first_found, ways[way]))
+        told[way] = count(found), count(targets), count(fmean(map(all_in, ways[way])))
+    (found, targets, cost), one, adam = told[f"{STAGES}{AGAIN}"], told[STAGES], told[RIDE]
+    assert f"On [{_word(len(models))} generators of the paper's size]" in methods
+    assert f"this finds {found} of {targets} latents at {cost} passes a target" in methods
+    assert f"finds {one[0]} at {one[2]} and Adam surfing {adam[0]} at {adam[2]}." in methods
 
 
 def _word(number: int) -> str:
