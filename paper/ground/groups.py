@@ -113,12 +113,13 @@ class Group:
         return found
 
     def held(self, ride: str, alone: str) -> dict[str, AtCost]:
-        """A ride against restarts, by model, where enough or several were run."""
+        """A ride against restarts, by model; of LM where enough or several were run."""
         rivals = self.of_restarts() if alone == DIRECT else self.of(alone)
         ours = self.of(ride)
         both = {m: at_equal_cost(ours[m], rivals[m]) for m in self.models
                 if m in ours and m in rivals}  # fmt: skip
-        return {m: one for m, one in both.items() if one.enough or rivals[m]["starts"] > 1}
+        return {m: one for m, one in both.items()
+                if alone == DIRECT or one.enough or rivals[m]["starts"] > 1}  # fmt: skip
 
     def by_latents(self) -> Iterator[tuple[int, Group]]:
         """The models by their number of latents: Adam's verdict depends on it."""
