@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from paper.ground.comparing import Cell, Pair, all_in, at_equal_cost, first_found
 from paper.ground.groups import latest, repeated
 from paper.ground.model import Sizes, parts_of
-from paper.ground.pictures import along, saved
+from paper.ground.pictures import along, grid, with_legend
 from paper.ground.tasks import DIRECT, RIDE, WAYS
 from paper.ground.text import drawn, signed
 from surfing.report import Column, rate
@@ -169,18 +167,10 @@ def by_age(record: Record, out: Path) -> list[Path]:
     panels = list(_series(_cells(record)))
     if not panels:
         return []
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(1.2 + 2.8 * columns, 0.9 + 2.5 * lines), layout="constrained")
-    axes = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
+    figure, axes = grid(len(panels))
     for ax, panel in zip(axes, panels):
         ways = {way: points for way in WAYS if (points := panel.points(way))}
         along(ax, ways, ticks=sorted({panel.where(cell) for cell in panel.cells}))
         ax.set_title(panel.title, fontsize=8, loc="left")
         ax.set_xlabel(panel.label, fontsize=8)
-    for ax in axes[len(panels) :]:
-        ax.set_axis_off()
-    shown = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels())}
-    figure.legend(shown.values(), shown, loc="outside lower center", ncols=columns,
-                  frameon=False, fontsize=8)  # fmt: skip
-    return [saved(figure, out / "ground-ages.png")]
+    return [with_legend(figure, axes, out / "ground-ages.png")]

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from paper.ground.comparing import (
@@ -23,7 +22,7 @@ from paper.ground.comparing import (
     total,
 )
 from paper.ground.groups import Group, groups
-from paper.ground.pictures import marker_of, saved, style_of
+from paper.ground.pictures import grid, marker_of, style_of, with_legend
 from paper.ground.tasks import DIRECT, RIDE
 from surfing.report import wilson
 from surfing.report.tables import count
@@ -66,15 +65,11 @@ def success_at_cost(record: Record, out: Path) -> list[Path]:
     panels = list(_panels(record))
     if not panels:
         return []
-    figure = Figure(figsize=(0.8 + 2.4 * len(panels), 3.9), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False).ravel()
+    figure, axes = grid(len(panels))
     for ax, panel in zip(axes, panels):
         _draw(ax, panel)
     axes[0].set_ylabel("latents found", fontsize=8)
-    shown = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels())}
-    figure.legend(shown.values(), shown, loc="outside lower center", ncols=3, frameon=False,
-                  fontsize=8)  # fmt: skip
-    return [saved(figure, out / AT_COST)]
+    return [with_legend(figure, axes, out / AT_COST)]
 
 
 def _panels(record: Record) -> Iterator[Panel]:
@@ -121,6 +116,7 @@ def _draw(ax: Axes, panel: Panel) -> None:
     ax.set_xscale("log")
     ax.set_xticks(_TICKS, [count(tick) for tick in _TICKS])
     ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlim(_TICKS[0], 1.2 * _TICKS[-1])
     ax.set_ylim(-0.03, 1.03)
     ax.set_title(panel.title, fontsize=8, loc="left")
     ax.set_xlabel("forward-equivalents a target, all in", fontsize=8)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from paper.ground.comparing import Cell, all_in, first_found
 from paper.ground.groups import latest, networks
 from paper.ground.model import place
-from paper.ground.pictures import along, cumulative, saved
+from paper.ground.pictures import along, cumulative, grid, saved, with_legend
 from paper.ground.tasks import DIRECT, RIDE, WAYS
 from paper.ground.text import drawn, labelled, measured
 from surfing.report import Column, rate
@@ -171,24 +171,20 @@ def _row(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
 
 
 def measurements(record: Record, out: Path) -> list[Path]:
-    """Figure 3: a picture a model."""
-    return [
-        _curve(ways, f"{labelled(model)}, full size", out / f"ground-fig3-{model}.png")
-        for model, ways in _points(record).items()
-    ]
-
-
-def _curve(ways: Mapping[str, Sequence[Cell]], title: str, path: Path) -> Path:
-    figure = Figure(figsize=(6.9, 3.4), layout="constrained")
-    ax = figure.subplots()
-    points = {
-        way: sorted((cell["m"], first_found(cell)) for cell in cells) for way, cells in ways.items()
-    }
-    along(ax, points, ticks=sorted({m for part in points.values() for m, _ in part}))
-    ax.set_title(title, fontsize=9, loc="left")
-    ax.set_xlabel("Gaussian measurements", fontsize=8)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-    return saved(figure, path)
+    """Figure 3: a panel a model."""
+    models = _points(record)
+    if not models:
+        return []
+    figure, axes = grid(len(models))
+    for ax, (model, ways) in zip(axes, models.items()):
+        points = {
+            way: sorted((cell["m"], first_found(cell)) for cell in cells)
+            for way, cells in ways.items()
+        }
+        along(ax, points, ticks=sorted({m for part in points.values() for m, _ in part}))
+        ax.set_title(labelled(model), fontsize=8, loc="left")
+        ax.set_xlabel("Gaussian measurements", fontsize=8)
+    return [with_legend(figure, axes, out / "ground-fig3.png")]
 
 
 def surfaces(record: Record, out: Path) -> list[Path]:

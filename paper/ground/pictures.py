@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from paper.ground.comparing import FOUND, Pair
@@ -28,10 +27,12 @@ __all__ = [
     "contact_sheet",
     "cumulative",
     "found_by_model",
+    "grid",
     "marker_of",
     "on_the_wave",
     "saved",
     "style_of",
+    "with_legend",
 ]
 
 
@@ -62,7 +63,7 @@ def found_by_model(panels: Mapping[str, Mapping[str, Mapping[str, Pair]]], path:
     models = sorted({m for ways in panels.values() for pairs in ways.values() for m in pairs},
                     key=place)  # fmt: skip
     figure = Figure(figsize=(9.6, 0.6 + 2.1 * len(panels)), layout="constrained")
-    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False).ravel()
+    axes = list(figure.subplots(len(panels), 1, sharex=True, squeeze=False).ravel())
     for ax, (title, ways) in zip(axes, panels.items()):
         for number, (way, pairs) in enumerate(ways.items()):
             shift = 0.13 * (number - (len(ways) - 1) / 2)
@@ -70,11 +71,7 @@ def found_by_model(panels: Mapping[str, Mapping[str, Mapping[str, Pair]]], path:
                        label=way, **marker_of(way) | {"ms": 4})  # fmt: skip
         ax.set_title(title, fontsize=9, loc="left")
         ax.set_xticks(range(len(models)), [_short(model) for model in models], fontsize=7)
-    shown = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels())]
-    handles = {label: handle for handle, label in shown}
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles),
-                  frameon=False, fontsize=8)  # fmt: skip
-    return saved(figure, path)
+    return with_legend(figure, axes, path, columns=4)
 
 
 def _intervals(
@@ -148,36 +145,47 @@ def cumulative(
         label: of their axis.
         mark: a distance to be told apart.
     """
-    columns = {2: 2, 4: 2, 8: 4}.get(len(panels), min(3, len(panels)))
-    lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(1 + 3.0 * columns, 2.4 * lines + 0.8), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
+    figure, axes = grid(len(panels))
     for ax, (title, cells) in zip(axes, panels.items()):
         _curves(ax, cells, key)
         if mark is not None:
             ax.axvline(mark, color="#888888", lw=0.8, ls=":")
         ax.set_title(title, fontsize=8)
         ax.set_xlabel(label, fontsize=8)
-    for ax in axes[len(panels) :]:
-        ax.set_axis_off()
-    for ax in axes[::columns]:
         ax.set_ylabel("share of targets below", fontsize=8)
-    there = {cell["method"] for cells in panels.values() for cell in cells}
-    handles = [Line2D([], [], label=way, **style_of(way)) for way in _LOOK if way in there]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, columns + 1),
-                  frameon=False, fontsize=8)  # fmt: skip
-    return saved(figure, path)
+    return with_legend(figure, axes, path)
 
 
 def _curves(ax: Axes, cells: Sequence[Mapping[str, Any]], key: str) -> None:
     for cell in cells:
         errors = np.sort([row[0] for row in cell[key]]).clip(1e-6)
         share = np.arange(1, len(errors) + 1) / len(errors)
-        ax.step(errors, share, where="post", **style_of(cell["method"]))
+        ax.step(errors, share, where="post", label=cell["method"], **style_of(cell["method"]))
     ax.set_xscale("log")
     ax.set_ylim(-0.03, 1.03)
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=7)
+
+
+def grid(number: int) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, side by side and below one another."""
+    columns = {4: 2, 8: 4}.get(number, min(3, number))
+    lines = -(-number // columns)
+    size = (0.8 + 2.6 * columns, 1.2 + 2.5 * lines)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = list(figure.subplots(lines, columns, sharey=True, squeeze=False).ravel())
+    for ax in axes[number:]:
+        ax.set_axis_off()
+    return figure, axes[:number]
+
+
+def with_legend(figure: Figure, axes: Sequence[Axes], path: Path, *, columns: int = 3) -> Path:
+    """Saved with one legend for all panels, in the order of the ways."""
+    shown = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels())}
+    names = sorted(shown, key=lambda name: [*_LOOK, name].index(name))
+    figure.legend([shown[name] for name in names], names, loc="outside lower center",
+                  ncols=min(columns, len(names)), frameon=False, fontsize=8)  # fmt: skip
+    return saved(figure, path)
 
 
 def along(
