@@ -153,6 +153,8 @@ def cumulative(
         ax.set_title(title, fontsize=8)
         ax.set_xlabel(label, fontsize=8)
         ax.set_ylabel("share of targets below", fontsize=8)
+    for ax in axes:
+        ax.set_xlim(min(a.get_xlim()[0] for a in axes), max(a.get_xlim()[1] for a in axes))
     return with_legend(figure, axes, path)
 
 
