@@ -15,6 +15,7 @@ from paper.ground.curves import (
     held_out,
     held_out_pictures,
     measurements,
+    nearer,
     surfaces,
     thresholds,
 )
@@ -165,7 +166,7 @@ def markdown(record: Record, shown: Mapping[str, str] | None = None) -> str:
 
 def in_short(record: Record) -> list[str]:
     """Sentences for the top of the page, losses beside wins."""
-    return [*thresholds(record), *from_end_to_end(record), _at_any_size(record)]
+    return [*thresholds(record), *nearer(record), *from_end_to_end(record), _at_any_size(record)]
 
 
 def _at_any_size(record: Record) -> str:
