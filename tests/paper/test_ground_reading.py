@@ -568,16 +568,24 @@ def test_readme_says_what_the_record_says(published: dict[str, Any]) -> None:
 def test_the_page_of_methods_says_what_the_record_says(published: dict[str, Any]) -> None:
     text = (PUBLISHED.parents[1] / "methods.md").read_text(encoding="utf-8")
     methods = " ".join(text.split())
-    whole = {group.what: group for group in groups(published)}["all pixels"]
-    models, ways = whole.together()
-    told = {}
-    for way in (RIDE, STAGES, f"{STAGES}{AGAIN}"):
-        found, targets = total(map(first_found, ways[way]))
-        told[way] = count(found), count(targets), count(fmean(map(all_in, ways[way])))
-    (found, targets, cost), one, adam = told[f"{STAGES}{AGAIN}"], told[STAGES], told[RIDE]
-    assert f"On [{_word(len(models))} generators of the paper's size]" in methods
-    assert f"this finds {found} of {targets} latents at {cost} passes a target" in methods
-    assert f"finds {one[0]} at {one[2]} and Adam surfing {adam[0]} at {adam[2]}." in methods
+    by_what = {group.what: group.together() for group in groups(published)}
+
+    def told(what: str, way: str) -> tuple[tuple[int, int], str]:
+        cells = by_what[what][1][way]
+        return total(map(first_found, cells)), count(fmean(map(all_in, cells)))
+
+    again = f"{STAGES}{AGAIN}"
+    (found, targets), cost = told("all pixels", again)
+    (one, _), alone = told("all pixels", STAGES)
+    (adam, _), dear = told("all pixels", RIDE)
+    assert f"On [{_word(len(by_what['all pixels'][0]))} generators of the paper's size]" in methods
+    assert f"finds {count(found)} of {count(targets)} latents at {cost} passes a target" in methods
+    assert f"finds {count(one)} at {alone} and Adam surfing {count(adam)} at {dear}." in methods
+    few = [[(rate(pair), cost) for pair, cost in (told("m = 2k", w), told("m = 4k", w))]
+           for w in (again, RIDE)]  # fmt: skip
+    ours, theirs = ([f"{share} at {cost}" for share, cost in part] for part in few)
+    assert f"From 2k measurements it finds {ours[0]}, from 4k {ours[1]};" in methods
+    assert f"Adam surfing {theirs[0]} and {theirs[1]}." in methods
 
 
 def _word(number: int) -> str:
