@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paper.ground.comparing import Cell, Pair, all_in, at_equal_cost, first_found
+from paper.ground.comparing import Cell, Pair, all_in, at_equal_cost, first_found, share
 from paper.ground.groups import latest, repeated
 from paper.ground.model import Sizes, parts_of
 from paper.ground.pictures import along, grid, with_legend
 from paper.ground.tasks import DIRECT, RIDE, WAYS
-from paper.ground.text import drawn, signed
+from paper.ground.text import drawn, signed, two
 from surfing.report import Column, rate
 from surfing.report.tables import count
 
@@ -67,7 +67,8 @@ def ages(record: Record) -> Iterator[str]:
         "of training count from random weights; the ride goes over the networks up to there. "
         "Adam's step sizes are one for each width, chosen for single starts; restarts are at that "
         "of direct Adam. Where they are fewer than the ride's cost pays for, the difference is "
-        "told with those that were run; where it pays for a part of one, with that part."
+        "told with those that were run; where it pays for a part of one, with that part. A dash: "
+        "in the tables above."
     )
     told = drawn(columns, [_row(place, line) for place, line in lines.items()], note)
     yield f"**Width and length of training**\n\n{told}"
@@ -121,7 +122,7 @@ def _row(place: tuple[int, int, int], line: Mapping[str, Cell]) -> dict[str, str
     }
     told |= {"width": str(width), "training": count(training), "apart": str(Sizes().every * times)}
     told["targets"] = " or ".join(map(str, sorted({cell["targets"] for cell in line.values()})))
-    if DIRECT in line and RIDE in line:
+    if DIRECT in line and RIDE in line and line[DIRECT]["task"] == "age":
         held = at_equal_cost(line[RIDE], line[DIRECT])
         told["less"] = f"{signed(held.difference)} ({held.verdict})"
     return told
@@ -142,7 +143,7 @@ def _series(cells: Sequence[Cell]) -> Iterator[Series]:
 
 
 def from_end_to_end(record: Record) -> Iterator[str]:
-    """For the top of the page: the first and the last point of the longest series of a kind."""
+    """For the top of the page: the longest series of a kind."""
     cells = _cells(record)
     longest: dict[str, Series] = {}
     for one in _series(cells):
@@ -150,16 +151,21 @@ def from_end_to_end(record: Record) -> Iterator[str]:
         if before is None or len(one.points(RIDE)) > len(before.points(RIDE)):
             longest[one.label] = one
     if told := [said for one in longest.values() if (said := _ends(one))]:
-        yield f"**Width and length of training** ({_model(cells)}): {'; '.join(told)}."
+        yield (
+            f"**Width and length of training** ({_model(cells)}, one training of each): "
+            f"{'; '.join(told)}."
+        )
 
 
 def _ends(series: Series) -> str:
-    ends = {way: [rate(pair) for _, pair in series.points(way)] for way in (DIRECT, RIDE)}
-    if not all(len(shares) >= _AT_LEAST for shares in ends.values()):
+    ends = {way: series.points(way) for way in (DIRECT, RIDE)}
+    if not all(len(points) >= _AT_LEAST for points in ends.values()):
         return ""
-    first, *_, last = (count(place) for place, _ in series.points(RIDE))
-    moves = ", ".join(f"{way} from {s[0]} to {s[-1]}" for way, s in ends.items())
-    return f"{series.title}, {series.label} from {first} to {last}: {moves}"
+    places = ", ".join(count(place) for place, _ in series.points(RIDE))
+    moves = ", ".join(
+        f"{way} {', '.join(two(share(pair)) for _, pair in points)}" for way, points in ends.items()
+    )
+    return f"{series.title}, {series.label} {places}: {moves}"
 
 
 def by_age(record: Record, out: Path) -> list[Path]:

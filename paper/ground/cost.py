@@ -36,8 +36,9 @@ AT_COST = "ground-cost.png"
 
 COST_CAPTION = (
     "Latents found against cost, with 95% intervals. The line: direct Adam started again, up to "
-    "the ride's cost, on the first 60 targets of models where it was run anew. Hollow markers: "
-    "ways with a penalty, or that start again until solved."
+    "the ride's cost, on the first 60 targets of models where it was run anew and on all of the "
+    "others; where fewer were run than it pays for, those, which flatters the ride. Hollow "
+    "markers: ways with a penalty, or that start again until solved."
 )
 """Under that picture."""
 

@@ -157,8 +157,8 @@ def held_out(record: Record) -> Iterator[str]:
     ]
     images = max(c["targets"] for ways in models.values() for cells in ways.values() for c in cells)
     note = (
-        f"{images} images of the test set, one start: mean squared error per pixel (values in "
-        "[0, 1]), median over the images, and forward-equivalents."
+        f"{images} images of the test set, one start but for recover: mean squared error per "
+        "pixel (values in [0, 1]), median over the images, and forward-equivalents."
     )
     yield "**Images that no network saw**\n\n" + drawn(columns, rows, note)
 

@@ -58,8 +58,9 @@ def glance(record: Record) -> str:
     note = (
         "**On the paper's ground**: share of the latents found with its 95% interval, and "
         "forward-equivalents a target, all in: the paper's networks at full size, the same models "
-        "and targets for all ways of a column. One start, but for what starts again for targets "
-        "that it did not solve. What is spent once is shared by all targets of its run."
+        "and targets for all ways of a column, those that have them all. One start, but for what "
+        "starts again for targets that it did not solve. What is spent once is shared by all "
+        "targets of its run."
     )
     return _turned(lines, "found, cost", note) if lines[_MODELS] else ""
 
@@ -79,7 +80,7 @@ def against_direct(record: Record) -> str:
         "since Adam ends where its progress is slow. Less restarts: at equal cost, direct Adam "
         "as often as the ride pays for, target by target, at that of the step sizes that were run, "
         "for single starts and for restarts, which the ride is least ahead of; "
-        f"{_targets(made)} targets."
+        f"{_targets(made)} targets. Where too few were run, those that were: they flatter the ride."
     )
     return _turned(lines, "Adam surfing and direct Adam", note)
 

@@ -12,6 +12,7 @@ from paper.ground.tasks import DIRECT, RESTARTED, RIDE, WAYS
 from paper.ground.text import labelled
 from paper.ground.ways import AGAIN
 from surfing.report import rate
+from surfing.report.tables import count
 
 __all__ = [
     "ANNEALED",
@@ -108,8 +109,10 @@ class Group:
                 if before is None or _evidence(cell) >= _evidence(before):
                     by_rate[cell.get("rate")] = cell
             if by_rate:
-                gap = {r: at_equal_cost(ride, c).difference[0] for r, c in by_rate.items()}
-                found[model] = by_rate[min(gap, key=lambda rate: gap[rate])]
+                held = {rate: at_equal_cost(ride, cell) for rate, cell in by_rate.items()}
+                # Of those that are alike the one with too few: more of them might find more.
+                key = {rate: (one.difference[0], one.enough) for rate, one in held.items()}
+                found[model] = by_rate[min(key, key=lambda rate: key[rate])]
         return found
 
     def held(self, ride: str, alone: str) -> dict[str, AtCost]:
@@ -213,22 +216,28 @@ def repeated(record: Record, told: Cells, tasks: Sequence[str] = TABLED) -> str:
     now = {_same(cell): cell for cell in told if cell["method"] != RESTARTED}
     ours = {id(cell) for cell in told}
     pairs = [
-        (cell, now[_same(cell)])
+        (cell, new)
         for cell in record["cells"]
-        if cell["task"] in tasks and _same(cell) in now and id(cell) not in ours
+        if cell["task"] in tasks and id(cell) not in ours and (new := now.get(_same(cell)))
+        if networks(record, cell) != networks(record, new) or cell["targets"] < new["targets"]
     ]
     if not pairs:
         return ""
     apart = [old for old, new in pairs if not meet(first_found(old), first_found(new))]
     said = (
-        f"Of {len(pairs)} cells that stand in these tables and were measured before as well, on "
-        "other trainings of the same recipes or fewer targets (in the record), the 95% intervals "
-        f"of {len(pairs) - len(apart)} meet those above."
+        f"{len({_same(old) for old, _ in pairs})} of these cells were measured before as well, on "
+        "other trainings of the same recipes or fewer targets (in the record): the 95% intervals "
+        f"of {len(pairs) - len(apart)} of those {len(pairs)} measurements meet those above."
     )
     if apart:
         named = "; ".join(
-            f"{labelled(c['model'])}, {_measured(c)}, {c['method']} {rate(first_found(c))}"
+            f"{labelled(c['model'])}, {_measured(c)}{_after(c)}, {c['method']} "
+            f"{rate(first_found(c))}"
             for c in apart
         )
         said += f" The others: {named}."
     return said
+
+
+def _after(cell: Cell) -> str:
+    return f" after {count(cell['training'])} steps" if "training" in cell else ""

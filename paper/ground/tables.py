@@ -83,8 +83,10 @@ def _missing(record: Record) -> str:
     """What the runs were to measure and did not, by cause."""
     causes = Counter(line["why"] for line in record["missing"] if line["why"] != "not asked for")
     told = ", ".join(f"{number} ({why})" for why, number in sorted(causes.items()))
-    return f"Asked for and not measured, tasks or ways of one model: {told or 'none'}." + (
-        " `missing` in the record names them." if told else ""
+    named = " `missing` in the record names them." if told else ""
+    return (
+        "Asked for and not measured in the run that was asked, tasks or ways of one model: "
+        f"{told or 'none'}.{named}"
     )
 
 

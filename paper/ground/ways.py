@@ -270,7 +270,8 @@ def _until_solved(
         columns["cost"][lost] += part.cost
         # What is solved is better than what is not; a risk that is no number never is.
         solved = part.status == int(Status.SOLVED)
-        better = solved | ~(part.risk >= columns["risk"][lost])
+        before = columns["risk"][lost]
+        better = solved | (part.risk < before) | (before.isnan() & ~part.risk.isnan())
         for name in ("z", "risk", "status"):
             columns[name][lost[better]] = getattr(part, name)[better]
     return dataclasses.replace(solution, seconds=seconds, cost_once=once, **columns)

@@ -116,6 +116,12 @@ def test_what_was_solved_later_is_kept_whatever_the_risk_before(model: Model) ->
     assert torch.equal(found.z, first.z + 1)
     assert torch.equal(found.cost, 2 * first.cost)
     assert found.seconds == 2.0
+    # And what ends without a number takes the place of nothing.
+    failed = answers(setting, 1)
+    stalled = replace(first, status=torch.full_like(first.status, int(Status.STALLED)))
+    kept = _until_solved(setting, 1, stalled, [lambda part, starts: failed])
+    assert torch.equal(kept.z, first.z)
+    assert torch.equal(kept.risk, first.risk)
 
 
 def test_a_ride_goes_again_from_later_stages_and_pays_for_its_schedule_once(model: Model) -> None:
