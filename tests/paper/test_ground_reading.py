@@ -542,16 +542,16 @@ def test_readme_says_what_the_record_says(published: dict[str, Any]) -> None:
         cost = {way: round(fmean(map(all_in, cells))) for way, cells in ways.items()}
         told.append((len(models), found, cost))
     (many, whole, _), (some, scarce, cost) = told
-    assert (
-        f"On {_word(many)} generators of the paper's size Adam surfing finds {whole[RIDE]}"
-        in readme
-    )
+    where = f"On {_word(many)} generators of the paper's size"
+    assert f"{where} Adam surfing finds {whole[RIDE]}" in readme
     assert f"direct Adam {whole[DIRECT]} (300 targets of each" in readme
-    assert (
-        f"from 2k measurements {scarce[RIDE]} and {scarce[DIRECT]}, on {_word(some)} GANs" in readme
-    )
-    assert f"`recover` finds {scarce['recover']} at {cost['recover']} passes" in readme
-    assert f"takes {cost[RIDE] // 1000} {cost[RIDE] % 1000:03}" in readme
+    ours, theirs = (by_what["m = 2k"].of(way) for way in (RIDE, DIRECT))
+    assert set(ours) == set(theirs)
+    both = " and ".join(rate(total(map(first_found, c.values()))) for c in (ours, theirs))
+    assert f"from 2k measurements {both}, on the {_word(len(ours))} GANs" in readme
+    assert f"on {_word(some)} of the GANs, `recover` finds {scarce['recover']} at" in readme
+    ride = f"{scarce[RIDE]} at {count(cost[RIDE])}."
+    assert f"{cost['recover']} passes, where Adam surfing finds {ride}" in readme
     answers = by_what["all pixels"].of("recover").values()
     assert [first_found(cell) for cell in answers] == [(300, 300)] * 12
     costs = [round(all_in(cell)) for cell in answers]
