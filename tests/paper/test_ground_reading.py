@@ -570,24 +570,36 @@ def test_readme_says_what_the_record_says(published: dict[str, Any]) -> None:
 def test_the_page_of_methods_says_what_the_record_says(published: dict[str, Any]) -> None:
     text = (PUBLISHED.parents[1] / "methods.md").read_text(encoding="utf-8")
     methods = " ".join(text.split())
-    by_what = {group.what: group.together() for group in groups(published)}
+    by_what = {group.what: group for group in groups(published)}
 
     def told(what: str, way: str) -> tuple[tuple[int, int], str]:
-        cells = by_what[what][1][way]
+        cells = list(by_what[what].of(way).values())
         return total(map(first_found, cells)), count(fmean(map(all_in, cells)))
 
     again = f"{STAGES}{AGAIN}"
     (found, targets), cost = told("all pixels", again)
     (one, _), alone = told("all pixels", STAGES)
     (adam, _), dear = told("all pixels", RIDE)
-    assert f"On [{_word(len(by_what['all pixels'][0]))} generators of the paper's size]" in methods
+    assert (
+        f"On [{_word(len(by_what['all pixels'].models))} generators of the paper's size]" in methods
+    )
     assert f"finds {count(found)} of {count(targets)} latents at {cost} passes a target" in methods
-    assert f"finds {count(one)} at {alone} and Adam surfing {count(adam)} at {dear}." in methods
-    few = [[(rate(pair), cost) for pair, cost in (told("m = 2k", w), told("m = 4k", w))]
-           for w in (again, RIDE)]  # fmt: skip
-    ours, theirs = ([f"{share} at {cost}" for share, cost in part] for part in few)
-    assert f"From 2k measurements it finds {ours[0]}, from 4k {ours[1]};" in methods
-    assert f"Adam surfing {theirs[0]} and {theirs[1]}." in methods
+    assert f"finds {count(one)} at {alone}, Adam surfing {count(adam)} at {dear}, and" in methods
+    (direct, _), cheap = told("all pixels", f"{LM_DIRECT}{AGAIN}")
+    assert f"direct descents, twenty at most, {count(direct)} at {cheap}." in methods
+
+    def on_all(way: str) -> str:
+        parts = []
+        for group in groups(published)[1:]:
+            cells = group.of(way).values()
+            assert len(cells) == 9
+            cost = count(fmean(map(all_in, cells)))
+            parts.append(f"{rate(total(map(first_found, cells)))} at {cost}")
+        return " and ".join(parts)
+
+    assert f"rides again {on_all(again)}; direct descents" in methods
+    assert f"direct descents again {on_all(f'{LM_DIRECT}{AGAIN}')};" in methods
+    assert f"Adam surfing {on_all(RIDE)}." in methods
 
 
 def _word(number: int) -> str:
