@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         "--tuned", type=Path, help="zip of an earlier run, or a record of such: take its step sizes"
     )
     parser.add_argument("--targets", type=int, help="at most so many of each task")
-    parser.add_argument("--measurements", type=int, nargs="+", help="of figure 3")
+    parser.add_argument("--measurements", type=int, nargs="+", help="of figure 3, and of restarts")
     parser.add_argument("--restarts", type=int, nargs=2, metavar=("ADAM", "LM"),
                         help="of the direct methods")  # fmt: skip
     parser.add_argument("--ways", nargs="+", help="of the package, those that are measured")
@@ -257,7 +257,8 @@ def _reduced(plan: Any, options: argparse.Namespace) -> Any:
         names = ("table", "few", "restarted", "points", "images")
         plan = replace(plan, **{n: min(getattr(plan, n), options.targets) for n in names})
     if options.measurements is not None:
-        plan = replace(plan, measurements=tuple(options.measurements))
+        counts = tuple(options.measurements)
+        plan = replace(plan, measurements=counts, restarted_from=counts)
     if options.restarts is not None:
         adam, lm = options.restarts
         plan = replace(plan, restarts=(adam, adam), lm_restarts=(lm, lm))

@@ -44,6 +44,7 @@ class Plan:
         table: targets of a cell of Table 1.
         few: targets at equal cost.
         restarted: targets of direct Adam at equal cost, the first of the tables'.
+        restarted_from: numbers of measurements of that, 0 for all pixels; all where left out.
         points: targets of a point of figure 3.
         measurements: of figure 3.
         images: held-out images of figure 4.
@@ -64,6 +65,7 @@ class Plan:
     table: int = 300
     few: int = 100
     restarted: int = 100
+    restarted_from: tuple[int, ...] | None = None
     points: int = 200
     measurements: tuple[int, ...] = (10, 20, 30, 40, 60, 80, 120, 160)
     images: int = 200
@@ -264,6 +266,8 @@ def restarts(model: Model, room: Room) -> Iterator[Record]:
     tuned = room.known["tune"]
     for which in range(2):
         for setting in (*whole, *scarce):
+            if room.plan.restarted_from is not None and setting.m not in room.plan.restarted_from:
+                continue
             sizes = for_restarts(tuned, "all" if setting.m == ALL else "2k")
             if which < len(sizes):
                 rate, number = sizes[which]

@@ -204,6 +204,9 @@ def test_restarts_take_the_step_size_with_the_most_promise_for_the_cost_of_the_r
         *((m, RESTARTED, 0.1 if m == ALL else 0.05, 3 if m == ALL else 2) for m in counts),
         (ALL, RESTARTED, 0.05, 2),
     ]
+    alone_at = replace(SMALL, restarted_from=(2 * model.k,))
+    (only,) = TASKS["restarts"](model, Room(alone_at, float("inf"), None, known))
+    assert only["error"] == records[1]["error"]
     # The same targets and starts as those of the table, so that both can be paired.
     alone = next(r for r in _records(model, "table1", {f"{DIRECT} all": 0.05, f"{RIDE} all": 0.1})
                  if r["method"] == DIRECT)  # fmt: skip
