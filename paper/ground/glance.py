@@ -57,7 +57,8 @@ def glance(record: Record) -> str:
                 lines.setdefault(way, {})[group.what] = _together(cells)
     note = (
         "**On the paper's ground**: share of the latents found with its 95% interval, and "
-        "forward-equivalents a target, all in: the paper's networks at full size, the same models "
+        "forward-equivalents a target, all in; k latents, m Gaussian measurements or all pixels. "
+        "The paper's networks at full size, the same models "
         "and targets for all ways of a column, those that have them all. One start, but for what "
         "starts again for targets that it did not solve. What is spent once is shared by all "
         "targets of its run."
