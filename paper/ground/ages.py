@@ -12,7 +12,7 @@ from paper.ground.groups import latest, repeated
 from paper.ground.model import Sizes, parts_of
 from paper.ground.pictures import along, grid, with_legend
 from paper.ground.tasks import DIRECT, RIDE, WAYS
-from paper.ground.text import drawn, signed, two
+from paper.ground.text import drawn, either, signed, two
 from surfing.report import Column, rate
 from surfing.report.tables import count
 
@@ -79,18 +79,17 @@ def ages(record: Record) -> Iterator[str]:
 def _cells(record: Record) -> list[Cell]:
     """Those of the task, and of the same model at its usual width and length from the tables."""
     own = latest(record, (cell for cell in record["cells"] if cell["task"] == "age"))
-    few = latest(
-        record,
-        (
-            cell | {"training": Sizes().steps}
-            for cell in record["cells"]
-            if cell["task"] == "few"
-            and cell["model"] in {_usual(c["model"]) for c in own}
-            and cell["method"] in {c["method"] for c in own}
-            and cell["m"] in {c["m"] for c in own}
-        ),
+    models = {_usual(cell["model"]) for cell in own}
+    ways, counts = {cell["method"] for cell in own}, {cell["m"] for cell in own}
+    few = (
+        cell | {"training": Sizes().steps}
+        for cell in record["cells"]
+        if cell["task"] == "few"
+        and cell["model"] in models
+        and cell["method"] in ways
+        and cell["m"] in counts
     )
-    return [*own, *few]
+    return [*own, *latest(record, few)]
 
 
 def _usual(model: str) -> str:
@@ -121,7 +120,7 @@ def _row(place: tuple[int, int, int], line: Mapping[str, Cell]) -> dict[str, str
         way: f"{rate(first_found(cell))} at {count(all_in(cell))}" for way, cell in line.items()
     }
     told |= {"width": str(width), "training": count(training), "apart": str(Sizes().every * times)}
-    told["targets"] = " or ".join(map(str, sorted({cell["targets"] for cell in line.values()})))
+    told["targets"] = either(cell["targets"] for cell in line.values())
     if DIRECT in line and RIDE in line and line[DIRECT]["task"] == "age":
         held = at_equal_cost(line[RIDE], line[DIRECT])
         told["less"] = f"{signed(held.difference)} ({held.verdict})"

@@ -19,7 +19,7 @@ from paper.ground.groups import (
     repeated,
 )
 from paper.ground.tasks import DIRECT, RIDE
-from paper.ground.text import drawn, labelled, signed
+from paper.ground.text import drawn, either, labelled, signed
 from paper.ground.ways import AGAIN
 from surfing.report import Column, rate
 from surfing.report.tables import count
@@ -110,7 +110,7 @@ def _at_equal_cost(made: Iterable[Group]) -> Iterator[dict[str, Any]]:
                         yield {
                             "what": group.what, "ride": ride, "alone": alone, "k": str(k),
                             "models": str(len(held)),
-                            "targets": " or ".join(map(str, sorted({o.targets for o in held}))),
+                            "targets": either(one.targets for one in held),
                             **{v: str(verdicts[v]) for v in ("ahead", "not told apart", "behind")},
                             "few": str(verdicts["too few restarts were run to tell"]),
                             "difference": signed(difference(held)),

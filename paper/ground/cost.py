@@ -22,9 +22,8 @@ from paper.ground.comparing import (
     total,
 )
 from paper.ground.groups import Group, groups
-from paper.ground.pictures import grid, marker_of, style_of, with_legend
+from paper.ground.pictures import grid, intervals, marker_of, style_of, with_legend
 from paper.ground.tasks import DIRECT, RIDE
-from surfing.report import wilson
 from surfing.report.tables import count
 
 __all__ = ["AT_COST", "COST_CAPTION", "success_at_cost"]
@@ -111,9 +110,7 @@ def _draw(ax: Axes, panel: Panel) -> None:
     if costs:
         ax.plot(costs, found, label=f"{DIRECT}, restarts", **style_of(DIRECT) | {"lw": 1.4})
     for way, (cost, pair) in panel.points.items():
-        share, (low, high) = pair[0] / pair[1], wilson(*pair)
-        around = [[max(0.0, share - low)], [max(0.0, high - share)]]
-        ax.errorbar([cost], [share], around, label=way, lw=1, **marker_of(way))
+        intervals(ax, [cost], [pair], label=way, **marker_of(way))
     ax.set_xscale("log")
     ax.set_xticks(_TICKS, [count(tick) for tick in _TICKS])
     ax.xaxis.set_minor_locator(NullLocator())

@@ -15,7 +15,7 @@ from paper.ground.groups import latest, networks
 from paper.ground.model import place
 from paper.ground.pictures import along, cumulative, grid, saved, with_legend
 from paper.ground.tasks import DIRECT, RIDE, WAYS
-from paper.ground.text import drawn, labelled, measured
+from paper.ground.text import drawn, either, labelled, measured
 from surfing.report import Column, rate
 from surfing.report.tables import count
 
@@ -86,11 +86,11 @@ def curves(record: Record) -> Iterator[str]:
             Column("half", "m for 50%"),
             Column("most", "m for 90%"),
         ]
-        targets = sorted({cell["targets"] for cells in ways.values() for cell in cells})
+        targets = either(cell["targets"] for cells in ways.values() for cell in cells)
         note = (
-            f"{' or '.join(map(str, targets))} targets a point, one start; found, and cost in "
-            "forward-equivalents. m for: the least that was tried from which on at least so many "
-            "are found. A dash: not measured."
+            f"{targets} targets a point, one start; found, and cost in forward-equivalents. m for: "
+            "the least that was tried from which on at least so many are found. A dash: not "
+            "measured."
         )
         head = f"**Found by number of Gaussian measurements: {labelled(model)}**"
         yield f"{head}\n\n{drawn(columns, rows, note)}"

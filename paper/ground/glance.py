@@ -27,7 +27,7 @@ from paper.ground.groups import (
     groups,
 )
 from paper.ground.tasks import DIRECT, RIDE
-from paper.ground.text import drawn, signed, two
+from paper.ground.text import drawn, either, signed, two
 from paper.ground.ways import AGAIN
 from surfing.report import Column, rate
 from surfing.report.tables import count
@@ -122,8 +122,7 @@ def _against(group: Group) -> dict[str, str]:
 
 
 def _targets(made: Sequence[Group]) -> str:
-    held = (one for group in made for one in group.held(RIDE, DIRECT).values())
-    return " or ".join(map(str, sorted({one.targets for one in held})))
+    return either(one.targets for group in made for one in group.held(RIDE, DIRECT).values())
 
 
 def _verdicts(held: Sequence[AtCost]) -> str:

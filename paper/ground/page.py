@@ -29,7 +29,7 @@ from paper.ground.tasks import DIRECT, RIDE
 from paper.ground.text import drawn, labelled
 from paper.ground.tuning import Line, by_rate, picked
 from paper.ground.wave import draw, wave
-from surfing.report import Column, Table, rate
+from surfing.report import Column, rate
 from surfing.report.tables import count
 
 __all__ = [
@@ -51,6 +51,7 @@ _COMMON = 0.02
 _SIGNALS = {"all": "all pixels", "2k": "2k Gaussian"}
 _SAMPLES = "ground-samples.png"
 _CAPTIONS = {
+    "cost": COST_CAPTION,
     "samples": "Samples of each model, taken as they come.",
     "found": "Latents found, model by model, with 95% intervals.",
     "distances": "Figure 2: how far from the truth each way ends, on the models with k = 20.",
@@ -138,8 +139,6 @@ def _distances(record: Record) -> dict[str, list[Cell]]:
 
 def caption(name: str) -> str:
     """What stands under a picture, by the name of its file."""
-    if name == AT_COST:
-        return COST_CAPTION
     return next(said for kind, said in _CAPTIONS.items() if name.startswith(f"ground-{kind}"))
 
 
@@ -225,7 +224,7 @@ def _step_sizes(record: Record) -> str:
         f"have others. The smallest step size was the best in {_smallest(lines)} of "
         f"{2 * len(lines)} cases: there a smaller one might find more. {_again(record)}"
     )
-    whole = Table("", columns, rows, (note,)).markdown()
+    whole = drawn(columns, rows, note)
     return f"**What chose Adam's step sizes**\n\n{whole}"
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from paper.ground.comparing import Cell, all_in, first_found, paired
-from paper.ground.text import labelled
-from surfing.report import Column, Table, rate
+from paper.ground.text import drawn, labelled
+from surfing.report import Column, rate
 from surfing.report.tables import count
 
 __all__ = ["paths"]
@@ -48,4 +48,4 @@ def _table(cells: Sequence[Cell]) -> str:
         f"m = {first['m']}, {first['targets']} targets, one start, the same for every path; found, "
         "and the exact paired test against the first line."
     )
-    return Table("", columns, rows, (note,)).markdown()
+    return drawn(columns, rows, note)

@@ -28,6 +28,7 @@ __all__ = [
     "cumulative",
     "found_by_model",
     "grid",
+    "intervals",
     "marker_of",
     "on_the_wave",
     "saved",
@@ -67,25 +68,24 @@ def found_by_model(panels: Mapping[str, Mapping[str, Mapping[str, Pair]]], path:
     for ax, (title, ways) in zip(axes, panels.items()):
         for number, (way, pairs) in enumerate(ways.items()):
             shift = 0.13 * (number - (len(ways) - 1) / 2)
-            _intervals(ax, [models.index(m) + shift for m in pairs], list(pairs.values()),
-                       label=way, **marker_of(way) | {"ms": 4})  # fmt: skip
+            intervals(ax, [models.index(m) + shift for m in pairs], list(pairs.values()),
+                      label=way, **marker_of(way) | {"ms": 4})  # fmt: skip
+        ax.set_ylim(-0.03, 1.03)
+        ax.set_ylabel("latents found", fontsize=8)
+        ax.tick_params(axis="y", labelsize=7)
+        ax.spines[["top", "right"]].set_visible(False)
         ax.set_title(title, fontsize=9, loc="left")
         ax.set_xticks(range(len(models)), [_short(model) for model in models], fontsize=7)
     return with_legend(figure, axes, path, columns=4)
 
 
-def _intervals(
-    ax: Axes, places: Sequence[float], pairs: Sequence[tuple[int, int]], **style: Any
-) -> None:
+def intervals(ax: Axes, places: Sequence[float], pairs: Sequence[Pair], **style: Any) -> None:
+    """Shares found as points with their 95% intervals."""
     shares = [found / targets for found, targets in pairs]
     bands = [wilson(*pair) for pair in pairs]
     below = [max(0.0, s - low) for s, (low, _) in zip(shares, bands)]
     above = [max(0.0, high - s) for s, (_, high) in zip(shares, bands)]
     ax.errorbar(places, shares, (below, above), lw=1, **style)
-    ax.set_ylim(-0.03, 1.03)
-    ax.set_ylabel("latents found", fontsize=8)
-    ax.tick_params(axis="y", labelsize=7)
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def _short(model: str) -> str:

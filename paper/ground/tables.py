@@ -19,8 +19,8 @@ from paper.ground.comparing import (
 from paper.ground.groups import TABLED, networks, others
 from paper.ground.model import place
 from paper.ground.tasks import WAYS
-from paper.ground.text import labelled, measured, signed, two
-from surfing.report import Column, Table, rate
+from paper.ground.text import drawn, labelled, measured, signed, two
+from surfing.report import Column, rate
 from surfing.report.tables import count
 
 __all__ = ["rest"]
@@ -61,7 +61,7 @@ def _table(rows: tuple[dict[str, Any], ...], note: str) -> str:
         Column("cost", "cost", count),
         Column("many", "best of so many starts"),
     ]
-    return Table("", columns, rows, (note,)).markdown()
+    return drawn(columns, rows, note)
 
 
 def _cell_row(cell: Cell) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def _equal_costs(pairs: Iterable[tuple[Cell, Cell]]) -> str:
         Column("difference", "difference", right=False),
         Column("paired", "one start each: only the ride, only the other, p"),
     ]
-    return "\n\n" + Table("", columns, rows).markdown() if rows else ""
+    return "\n\n" + drawn(columns, rows, "") if rows else ""
 
 
 def _pairs(

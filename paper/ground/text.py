@@ -8,7 +8,7 @@ from typing import Any
 from paper.ground.model import parts_of
 from surfing.report import Column, Table
 
-__all__ = ["drawn", "labelled", "measured", "signed", "two"]
+__all__ = ["drawn", "either", "labelled", "measured", "signed", "two"]
 
 
 def labelled(model: str) -> str:
@@ -27,6 +27,15 @@ def measured(m: int) -> str:
 def two(share: float) -> str:
     """A share with two digits."""
     return f"{share:.2f}".removeprefix("0")
+
+
+def either(numbers: Iterable[int]) -> str:
+    """Numbers that differ between parts, the least first.
+
+    >>> either([300, 60, 300])
+    '60 or 300'
+    """
+    return " or ".join(map(str, sorted(set(numbers))))
 
 
 def signed(difference: tuple[float, float, float]) -> str:
